@@ -1,0 +1,184 @@
+//! What a zoned device is: the trait that every backend implements, its geometry and its zones' states.
+//!
+//! Invariants that every backend keeps:
+//! - An append names a zone by its start and is told afterwards where it landed; nobody chooses a place.
+//! - A zone is written from its start to its capacity, once, and again only after a reset.
+//! - Bytes at and after the write pointer read as zeros.
+//! - A reset is on stable media when [`ZonedDevice::reset`] returns, so that nothing written to the zone afterwards can
+//!   be mixed up with what it held before.
+//!
+//! Together with `queue` this folder holds the only system calls of the engine. An append is split in two around the
+//! queue, so that one queue serves every device: [`ZonedDevice::begin_append`] checks and names the raw command,
+//! the queue performs it, [`ZonedDevice::end_append`] turns the raw result into a place.
+
+mod error;
+mod geometry;
+
+pub mod emulated;
+
+use std::os::fd::RawFd;
+
+pub use error::{DeviceError, DeviceResult};
+pub use geometry::{Geometry, ZoneDescriptor, ZoneState};
+
+use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
+
+/// Whether an append must be on stable media when its completion is reported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Persistence {
+    /// The completion says that the append is done; a later flush makes it durable.
+    Volatile,
+    /// The completion says that the append is on stable media (force unit access, or write and flush in one).
+    Durable,
+}
+
+/// How a zone is about to be used, for devices that can get it ready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Preparation {
+    /// Many small durable appends are expected: worth writing the blocks once ahead of time.
+    DurableAppends,
+    /// Streaming is expected: allocation is enough.
+    Streaming,
+}
+
+/// The raw command that performs an append, for a queue to submit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppendCommand {
+    /// A positioned write at a place that the device has already taken for this append.
+    PositionedWrite {
+        /// The file to write to; it stays open until [`ZonedDevice::end_append`].
+        fd: RawFd,
+        /// Where, in bytes from the start of the file.
+        file_offset_bytes: u64,
+        /// Whether the write itself is to reach stable media (`RWF_DSYNC`).
+        persistence: Persistence,
+    },
+}
+
+/// An append that the device has admitted and that is not yet over.
+///
+/// It must be handed to [`ZonedDevice::end_append`] exactly once, whatever became of the command.
+#[derive(Debug)]
+#[must_use = "an admitted append holds resources of the device until end_append"]
+pub struct AppendTicket {
+    /// What the queue is to submit.
+    pub command: AppendCommand,
+    /// The zone appended to.
+    pub zone: ZoneId,
+    /// How much, in bytes: whole blocks.
+    pub len_bytes: u64,
+    /// The place taken at admission, in the devices that take it then.
+    pub(crate) place: ZoneOffset,
+    /// Whether a flush must follow the command before the append counts as durable.
+    pub(crate) needs_flush: bool,
+}
+
+/// A read for a queue to submit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadCommand {
+    /// The file to read from.
+    pub fd: RawFd,
+    /// Where, in bytes from the start of the file.
+    pub file_offset_bytes: u64,
+}
+
+/// A zoned device: an array of zones that are appended to, read anywhere and reset whole.
+///
+/// All methods may be called from any number of threads. All of them block for as long as the device takes.
+pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
+    /// Sizes and limits; they never change while the device is open.
+    fn geometry(&self) -> &Geometry;
+
+    /// What the device is, in words for a person: `"emulated file"`.
+    fn kind(&self) -> &'static str;
+
+    /// State and write pointer of one zone.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoSuchZone`].
+    fn report(&self, zone: ZoneId) -> DeviceResult<ZoneDescriptor>;
+
+    /// Empties a zone; what it held is gone and its space may be given back. Durable on return.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadTransition`] for a read-only or offline zone; [`DeviceError::Io`].
+    fn reset(&self, zone: ZoneId) -> DeviceResult<()>;
+
+    /// Makes a zone explicitly open.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadTransition`], [`DeviceError::TooManyOpen`], [`DeviceError::TooManyActive`].
+    fn open(&self, zone: ZoneId) -> DeviceResult<()>;
+
+    /// Closes an open zone; it stays active unless nothing was written to it.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadTransition`].
+    fn close(&self, zone: ZoneId) -> DeviceResult<()>;
+
+    /// Makes a zone full, wherever its write pointer stands.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadTransition`]; [`DeviceError::TooManyActive`] from empty.
+    fn finish(&self, zone: ZoneId) -> DeviceResult<()>;
+
+    /// Gets an empty zone ready for the use that is coming. A hint: devices that have nothing to do, do nothing.
+    ///
+    /// # Errors
+    /// [`DeviceError::Io`], among them the host file system being full.
+    fn prepare(&self, zone: ZoneId, preparation: Preparation) -> DeviceResult<()>;
+
+    /// Admits an append of `len_bytes` to the zone that starts at `zone_start`.
+    ///
+    /// # Errors
+    /// Each refusal has an error of its own ([`DeviceError`]), and leaves the zone as it was.
+    fn begin_append(
+        &self,
+        zone_start: DevicePosition,
+        len_bytes: u64,
+        persistence: Persistence,
+    ) -> DeviceResult<AppendTicket>;
+
+    /// Ends an append: `result` is the raw result of its command, bytes written or a negative errno.
+    ///
+    /// Performs the flush that the ticket may ask for, and gives the place.
+    ///
+    /// # Errors
+    /// [`DeviceError::ShortAppend`], [`DeviceError::Io`]. The write pointer stays moved: below it is a hole.
+    fn end_append(&self, ticket: AppendTicket, result: i32) -> DeviceResult<ZoneSector>;
+
+    /// Where a read of `len_bytes` at `offset` finds its bytes, for a queue.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoSuchZone`], [`DeviceError::Unaligned`], [`DeviceError::BeyondWritePointer`] when any byte of it
+    /// is at or after the write pointer, [`DeviceError::ZoneOffline`].
+    fn read_command(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ReadCommand>;
+
+    /// Reads whole blocks at a whole block, on the caller's thread. Bytes at and after the write pointer are zeros.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoSuchZone`], [`DeviceError::Unaligned`], [`DeviceError::ZoneOffline`], [`DeviceError::Io`].
+    fn read(&self, zone: ZoneId, offset: ZoneOffset, into: &mut [u8]) -> DeviceResult<()>;
+
+    /// Puts every append that has been ended on stable media.
+    ///
+    /// # Errors
+    /// [`DeviceError::Io`]. A failed flush must not be retried into success: what it covered is unknown.
+    fn flush(&self) -> DeviceResult<()>;
+
+    /// Counts of what the device was asked to do since it was opened.
+    fn activity(&self) -> DeviceActivity;
+}
+
+/// What a device was asked to do since it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DeviceActivity {
+    /// Flushes and durable appends, each counted once.
+    pub flush_count: u64,
+    /// Zones reset.
+    pub reset_count: u64,
+    /// Bytes appended, padding included.
+    pub appended_bytes: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+}

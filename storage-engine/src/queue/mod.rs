@@ -1,0 +1,113 @@
+//! Asynchronous appends and reads: what a queue is, and the buffers that the kernel may own.
+//!
+//! The append contract is that of the Linux patch set "zone append" of 2020 (RWF_ZONE_APPEND, never merged): an append
+//! names a zone by its start, its completion carries the submitter's 64-bit user data and the place where the data
+//! went, as a zone-relative offset in 512-byte sectors. Nothing is split; a short append is an error.
+//!
+//! Ownership rule: a buffer that the kernel may touch is moved into the queue's in-flight table when it is submitted and
+//! comes back with the completion. Dropping a queue waits for what is in flight.
+
+mod buffer;
+mod uring;
+
+use std::io;
+
+use thiserror::Error;
+
+pub use buffer::AlignedBuffer;
+pub use uring::UringQueue;
+
+use crate::device::{DeviceError, Persistence};
+use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
+use std::sync::Arc;
+
+/// One operation for a queue to perform.
+#[derive(Debug)]
+pub enum Request {
+    /// Appends the whole of `payload` (whole blocks) to the zone that starts at `zone_start`.
+    Append {
+        /// The start of the zone; anything else is refused.
+        zone_start: DevicePosition,
+        /// What to append. Shared with readers, hence immutable until the completion and after it.
+        payload: Arc<AlignedBuffer>,
+        /// Whether the completion is to mean "on stable media".
+        persistence: Persistence,
+        /// Handed back with the completion.
+        user_data: u64,
+    },
+    /// Fills the whole of `into` (whole blocks) from `offset` in `zone`.
+    Read {
+        /// The zone to read in.
+        zone: ZoneId,
+        /// From where: a whole block.
+        offset: ZoneOffset,
+        /// Where the bytes go. Owned by the queue until the completion.
+        into: AlignedBuffer,
+        /// Handed back with the completion.
+        user_data: u64,
+    },
+}
+
+/// The end of one operation.
+#[derive(Debug)]
+pub struct Completion {
+    /// What the submitter gave.
+    pub user_data: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of an operation.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Of an append: where it landed.
+    Append(Result<ZoneSector, DeviceError>),
+    /// Of a read: the buffer, filled when the result is good.
+    Read {
+        /// Whether every byte was read.
+        result: Result<(), DeviceError>,
+        /// The buffer that was submitted.
+        into: AlignedBuffer,
+    },
+}
+
+/// A request that a queue did not take: nothing was written, the request comes back whole.
+#[derive(Debug, Error)]
+#[error("the queue did not take the request")]
+pub struct Refused {
+    /// Why.
+    #[source]
+    pub error: DeviceError,
+    /// What was to be done.
+    pub request: Box<Request>,
+}
+
+/// How long [`IoQueue::reap`] waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// Takes what has completed; does not block.
+    Never,
+    /// Blocks until at least one operation has completed, or nothing is in flight.
+    ForOne,
+}
+
+/// A queue of asynchronous operations on one device. Any number of threads may submit and reap at once.
+pub trait IoQueue: Send + Sync + std::fmt::Debug {
+    /// The queue's name for `kvctl info`: `"io_uring"`.
+    fn kind(&self) -> &'static str;
+
+    /// Starts an operation. Blocks only while as many are in flight as the queue has entries for.
+    ///
+    /// # Errors
+    /// [`Refused`] with the device's reason; nothing was submitted and nothing written.
+    fn submit(&self, request: Request) -> Result<(), Refused>;
+
+    /// Moves completions into `into` and says how many.
+    ///
+    /// # Errors
+    /// The kernel's, when waiting itself fails. Operations stay in flight.
+    fn reap(&self, wait: Wait, into: &mut Vec<Completion>) -> io::Result<usize>;
+
+    /// How many operations have been submitted and not yet reaped.
+    fn in_flight_count(&self) -> usize;
+}
