@@ -1,0 +1,1 @@
+//! One regular file that keeps every rule of a ZNS namespace.

@@ -1,0 +1,5 @@
+//! The storage engine of zonal: what lies between the embedded API and a zoned device.
+
+pub mod device;
+pub mod queue;
+pub mod units;
