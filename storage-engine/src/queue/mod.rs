@@ -7,16 +7,15 @@
 //! Ownership rule: a buffer that the kernel may touch is moved into the queue's in-flight table when it is submitted and
 //! comes back with the completion. Dropping a queue waits for what is in flight.
 
-mod buffer;
 mod uring;
 
 use std::io;
 
 use thiserror::Error;
 
-pub use buffer::AlignedBuffer;
 pub use uring::UringQueue;
 
+use crate::buffer::AlignedBuffer;
 use crate::device::{DeviceError, Persistence};
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 use std::sync::Arc;

@@ -1,0 +1,184 @@
+//! The manifest: what a store says of itself, kept in its two manifest zones.
+//!
+//! Each version of it is whole: the newest one that passes its checksum is the truth. It is appended to one manifest
+//! zone and then to the other, so that one damaged copy costs nothing, and a full zone is reset only while the other
+//! holds the newest version. This is the one module that uses `bincode`.
+
+use serde::{Deserialize, Serialize};
+
+use super::unit::StoreId;
+use super::{DecodeError, Fields, FieldsMut};
+use crate::units::{Generation, SeqNo, ZoneId};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"ZMAN");
+const STRUCTURE: &str = "manifest";
+/// Magic, checksum, body length, sequence number.
+const FRAME_BYTES: usize = 20;
+/// More than any manifest has; a longer one is not believed.
+const MAX_BODY_BYTES: usize = 16 << 20;
+
+/// Which writes of earlier runs are void: a recovery cut the log there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Cut {
+    /// Units of runs before this one are concerned.
+    pub incarnation: u32,
+    /// Their records after this seqno are void.
+    pub after: SeqNo,
+}
+
+/// How far a stream had filled its zone on stable media: claims that no later unit may have had a chance to make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Tail {
+    /// The zone.
+    pub zone: ZoneId,
+    /// Its filling.
+    pub generation: Generation,
+    /// The first claimed unit.
+    pub claim_first: u32,
+    /// One past the last unit.
+    pub unit_count: u32,
+    /// What the stream filled before, claimed whole: generation, first claimed unit, number of units.
+    pub previous: (Generation, u32, u32),
+}
+
+/// Sums over the life of a store. After a crash they lack what was counted since the last manifest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Keys and values handed in by users, in bytes.
+    pub user_bytes_written: u64,
+    /// Everything appended to the device, headers, copies, padding and manifests included, in bytes.
+    pub device_bytes_written: u64,
+    /// Records copied by the collector, in bytes.
+    pub relocated_bytes: u64,
+    /// Zones reset.
+    pub zone_resets: u64,
+}
+
+/// What a store says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Counts the versions of the manifest.
+    pub version: u64,
+    /// Tells this store from every other.
+    pub store: StoreId,
+    /// The run of the store that wrote this version.
+    pub incarnation: u32,
+    /// What earlier recoveries cut off and could still be found on the device.
+    pub cuts: Vec<Cut>,
+    /// All writes up to this one are on stable media, or were superseded by ones that are.
+    pub watermark: SeqNo,
+    /// No zone has been opened with a later generation when this version was written.
+    pub generation: Generation,
+    /// How far streams had filled their zones on stable media.
+    pub tails: Vec<Tail>,
+    /// Whether the store was closed in order: then nothing was in flight.
+    pub clean: bool,
+    /// Sums over the life of the store.
+    pub counters: Counters,
+}
+
+impl Manifest {
+    /// The bytes to append: padded to whole blocks.
+    ///
+    /// # Panics
+    /// When the manifest exceeds 16 MiB, which no store reaches.
+    #[must_use]
+    pub fn encode(&self, block_bytes: usize) -> Vec<u8> {
+        let body = bincode::serde::encode_to_vec(self, bincode::config::standard())
+            .expect("a manifest has no value that bincode cannot encode");
+        assert!(body.len() <= MAX_BODY_BYTES, "a manifest of {} bytes", body.len());
+        let mut bytes = vec![0; (FRAME_BYTES + body.len()).next_multiple_of(block_bytes)];
+        let body_len = u32::try_from(body.len()).expect("checked above");
+        let mut fields = FieldsMut::new(&mut bytes);
+        fields.u32(MAGIC);
+        fields.u32(0);
+        fields.u32(body_len);
+        fields.u64(self.version);
+        fields.bytes(&body);
+        let crc = crc32fast::hash(&bytes[8..FRAME_BYTES + body.len()]);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the manifest at the start of `from`; also gives its length in bytes before padding.
+    ///
+    /// # Errors
+    /// [`DecodeError`], whatever the bytes are.
+    pub fn decode(from: &[u8]) -> Result<(Self, usize), DecodeError> {
+        let cut_short =
+            |needed_bytes| DecodeError::CutShort { structure: STRUCTURE, needed_bytes, found_bytes: from.len() };
+        let mut fields = Fields::new(from.get(..FRAME_BYTES).ok_or(cut_short(FRAME_BYTES))?);
+        if fields.u32() != MAGIC {
+            return Err(DecodeError::Magic { structure: STRUCTURE });
+        }
+        let (expected, body_len, version) = (fields.u32(), fields.u32() as usize, fields.u64());
+        if body_len > MAX_BODY_BYTES {
+            return Err(DecodeError::Field { structure: STRUCTURE, field: "length", found: body_len as u64 });
+        }
+        let framed = from.get(8..FRAME_BYTES + body_len).ok_or(cut_short(FRAME_BYTES + body_len))?;
+        let found = crc32fast::hash(framed);
+        if found != expected {
+            return Err(DecodeError::Checksum { structure: STRUCTURE, found, expected });
+        }
+        let undecodable = DecodeError::Field { structure: STRUCTURE, field: "body", found: body_len as u64 };
+        let body = &from[FRAME_BYTES..FRAME_BYTES + body_len];
+        let (manifest, used): (Self, usize) =
+            bincode::serde::decode_from_slice(body, bincode::config::standard()).map_err(|_| undecodable)?;
+        if used != body_len || manifest.version != version {
+            return Err(undecodable);
+        }
+        Ok((manifest, FRAME_BYTES + body_len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    prop_compose! {
+        fn any_manifest()(
+            version in any::<u64>(), store in any::<[u8; 16]>(), incarnation in any::<u32>(),
+            cuts in proptest::collection::vec((any::<u32>(), any::<u64>()), 0..20),
+            watermark in any::<u64>(), generation in any::<u64>(), clean in any::<bool>(), bytes in any::<u64>(),
+        ) -> Manifest {
+            let tail = Tail {
+                zone: ZoneId::new(incarnation), generation: Generation::new(generation), claim_first: 1, unit_count: 9,
+                previous: (Generation::new(3), 2, 1),
+            };
+            Manifest {
+                version, store, incarnation, watermark: SeqNo::new(watermark), generation: Generation::new(generation),
+                cuts: cuts.into_iter().map(|(i, s)| Cut { incarnation: i, after: SeqNo::new(s) }).collect(),
+                tails: vec![tail; 3],
+                clean,
+                counters: Counters { user_bytes_written: bytes, ..Counters::default() },
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_manifest_survives_the_round_trip(manifest in any_manifest()) {
+            let bytes = manifest.encode(4096);
+            prop_assert_eq!(bytes.len() % 4096, 0);
+            let (decoded, used) = Manifest::decode(&bytes).unwrap();
+            prop_assert_eq!(decoded, manifest);
+            prop_assert!(bytes[used..].iter().all(|&byte| byte == 0));
+        }
+
+        #[test]
+        fn any_flipped_bit_before_the_padding_is_noticed(manifest in any_manifest(), place in any::<prop::sample::Index>()) {
+            let mut bytes = manifest.encode(512);
+            let (_, used) = Manifest::decode(&bytes).unwrap();
+            let bit = place.index(used * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(Manifest::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Manifest::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The catalog: index, large values and ledger, changed together.
+//!
+//! Invariant: a zone's live bytes are what the index (and the parts of the large values that it names) point at in it.
+//! Each change counts the new place in before the old one is counted out, so that a zone is never thought emptier than
+//! it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::large::LargeValues;
+use super::{Entry, LargeId, Location, OrderedIndex};
+use crate::zones::{ZoneTable, charge_bytes};
+
+/// Index, large values and ledger.
+#[derive(Debug)]
+pub struct Catalog {
+    index: OrderedIndex,
+    large: LargeValues,
+    zones: Arc<ZoneTable>,
+    tombstone_count: AtomicU64,
+}
+
+impl Catalog {
+    /// A catalog of what recovery found; the ledger is counted up here.
+    #[must_use]
+    pub fn new(entries: Vec<(Box<[u8]>, Entry)>, large: LargeValues, zones: Arc<ZoneTable>) -> Self {
+        let catalog = Self {
+            index: OrderedIndex::new(),
+            large,
+            zones,
+            tombstone_count: AtomicU64::new(0),
+        };
+        for (key, entry) in &entries {
+            catalog.charge(key, *entry);
+        }
+        Self { index: OrderedIndex::from_sorted(entries), ..catalog }
+    }
+
+    /// The index, for looking.
+    #[must_use]
+    pub fn index(&self) -> &OrderedIndex {
+        &self.index
+    }
+
+    /// Where large values lie.
+    #[must_use]
+    pub fn large(&self) -> &LargeValues {
+        &self.large
+    }
+
+    /// How many keys have a value.
+    #[must_use]
+    pub fn live_key_count(&self) -> u64 {
+        (self.index.key_count() as u64).saturating_sub(self.tombstone_count.load(Ordering::Relaxed))
+    }
+
+    /// How many deleted keys are remembered.
+    #[must_use]
+    pub fn tombstone_count(&self) -> u64 {
+        self.tombstone_count.load(Ordering::Relaxed)
+    }
+
+    /// Makes a write visible: it is the newest of its key.
+    pub fn publish(&self, key: &[u8], entry: Entry) {
+        self.charge(key, entry);
+        if let Some(old) = self.index.upsert(key, entry) {
+            self.discharge(key, old);
+        }
+    }
+
+    /// Points a key at a copy, unless it has been written meanwhile; says whether it did.
+    pub fn relocate(&self, key: &[u8], from: Entry, to: Entry) -> bool {
+        self.charge(key, to);
+        let moved = self.index.replace_if(key, from, to);
+        self.discharge(key, if moved { from } else { to });
+        moved
+    }
+
+    /// Points one part of a large value at a copy, unless the value has gone meanwhile; says whether it did.
+    pub fn relocate_part(&self, id: LargeId, part: u32, from: Location, to: Location) -> bool {
+        let Some(bytes) = self.large.relocate(id, part, from, to) else { return false };
+        self.zones.charge(to.zone, bytes);
+        self.zones.charge(from.zone, -bytes);
+        true
+    }
+
+    /// Forgets a deleted key, unless it has been written meanwhile; says whether it did.
+    pub fn forget_tombstone(&self, key: &[u8], tombstone: Entry) -> bool {
+        let forgotten = self.index.remove_if(key, tombstone);
+        if forgotten {
+            self.discharge(key, tombstone);
+        }
+        forgotten
+    }
+
+    fn charge(&self, key: &[u8], entry: Entry) {
+        match entry {
+            Entry::Value { location, value_len } => {
+                self.zones.charge(location.zone, charge_bytes(key.len(), value_len as usize));
+            }
+            Entry::Tombstone { location } => {
+                self.tombstone_count.fetch_add(1, Ordering::Relaxed);
+                self.zones.charge(location.zone, charge_bytes(key.len(), 0));
+            }
+            Entry::Large { id } => {
+                let value = self.large.value(id).expect("a large value is known before it is published");
+                value.charges().for_each(|(zone, bytes)| self.zones.charge(zone, bytes));
+            }
+        }
+    }
+
+    fn discharge(&self, key: &[u8], entry: Entry) {
+        match entry {
+            Entry::Value { location, value_len } => {
+                self.zones.charge(location.zone, -charge_bytes(key.len(), value_len as usize));
+            }
+            Entry::Tombstone { location } => {
+                self.tombstone_count.fetch_sub(1, Ordering::Relaxed);
+                self.zones.charge(location.zone, -charge_bytes(key.len(), 0));
+            }
+            Entry::Large { id } => {
+                let value = self.large.remove(id).expect("a published large value is known");
+                value.charges().for_each(|(zone, bytes)| self.zones.charge(zone, -bytes));
+            }
+        }
+    }
+}

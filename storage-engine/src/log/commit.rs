@@ -1,0 +1,330 @@
+//! Commit: how far the log is written and durable, and who makes it so.
+//!
+//! There is no commit thread. A caller that waits becomes the *leader* when there is none: it seals the unit being
+//! filled, waits for the appends, flushes, publishes the writes of everybody who waited, and wakes them. The others
+//! follow. In the same way one waiting caller at a time *reaps* completions for all.
+//!
+//! Invariants:
+//! - `written` and `durable` only grow, `durable <= written`, and both are without gaps: everything up to them has
+//!   completed, or is on stable media.
+//! - Deferred entries are published in seqno order, before `durable` passes them.
+//! - After the first failure nothing grows any more; every waiting and later caller gets that failure.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use foldhash::fast::FixedState;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::error::{EngineError, EngineResult};
+use crate::format::unit::StreamKind;
+use crate::index::Entry;
+use crate::log::memory::UnitKey;
+use crate::log::stream::Claim;
+use crate::units::{SeqNo, ZoneId};
+
+/// An index change that waits until a crash can no longer take its write back.
+#[derive(Debug)]
+pub struct Deferred {
+    /// The key.
+    pub key: Box<[u8]>,
+    /// What the index is to say of it.
+    pub entry: Entry,
+}
+
+/// How far a write must be before its caller goes on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// Its append and all before it have completed.
+    Written,
+    /// It and all before it are on stable media.
+    Durable,
+}
+
+/// The state that committing callers share.
+#[derive(Debug)]
+pub struct Commit {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Copy of `State::durable`, for looking without the lock.
+    durable: AtomicU64,
+    failed: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    next_token: u64,
+    in_flight: HashMap<u64, InFlight, FixedState>,
+    /// Units of new writes in seqno order, from the first that has not completed.
+    pending: VecDeque<PendingUnit>,
+    deferred: VecDeque<(SeqNo, Vec<Deferred>)>,
+    written: SeqNo,
+    written_claim: Claim,
+    durable: SeqNo,
+    user_claim: Claim,
+    relocation_claim: Claim,
+    /// Appends that the queue has and that have not been reaped; below zero for a moment when one is reaped before its
+    /// submitter has counted it.
+    submitted_count: i64,
+    leader_active: bool,
+    reaper_active: bool,
+    failure: Option<Arc<EngineError>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InFlight {
+    pub(super) key: UnitKey,
+    stream: StreamKind,
+}
+
+#[derive(Debug)]
+struct PendingUnit {
+    token: u64,
+    last_seqno: SeqNo,
+    claim: Claim,
+    completed: bool,
+}
+
+/// What a round of commit has found to do.
+pub(super) enum Turn<'a> {
+    /// The level is reached.
+    Reached,
+    /// The caller leads; it must call [`Commit::leader_done`].
+    Lead,
+    /// Somebody else leads; the state is locked, so that its end cannot be missed.
+    Follow(MutexGuard<'a, State>),
+}
+
+impl Commit {
+    /// Everything up to `durable` is on stable media.
+    #[must_use]
+    pub fn new(durable: SeqNo, user_claim: Claim, relocation_claim: Claim) -> Self {
+        let state = State {
+            next_token: 0,
+            in_flight: HashMap::default(),
+            pending: VecDeque::new(),
+            deferred: VecDeque::new(),
+            written: durable,
+            written_claim: user_claim,
+            durable,
+            user_claim,
+            relocation_claim,
+            submitted_count: 0,
+            leader_active: false,
+            reaper_active: false,
+            failure: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            durable: AtomicU64::new(durable.get()),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Everything up to here is on stable media and visible.
+    #[must_use]
+    pub fn durable(&self) -> SeqNo {
+        SeqNo::new(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Whether a write or flush has failed.
+    ///
+    /// # Errors
+    /// [`EngineError::WritesRefused`] with the first failure.
+    pub fn check(&self) -> EngineResult<()> {
+        if self.failed.load(Ordering::Acquire) { self.state.lock().check() } else { Ok(()) }
+    }
+
+    /// Refuses all further writes.
+    pub fn fail(&self, error: EngineError) {
+        let mut state = self.state.lock();
+        state.failure.get_or_insert_with(|| Arc::new(error));
+        self.failed.store(true, Ordering::Release);
+        self.changed.notify_all();
+    }
+
+    /// What the next unit's header may say: the watermark and the claim of its stream.
+    pub(super) fn facts(&self, stream: StreamKind) -> (SeqNo, Claim) {
+        let state = self.state.lock();
+        let claim = match stream {
+            StreamKind::User => state.user_claim,
+            StreamKind::Relocation => state.relocation_claim,
+        };
+        (state.durable, claim)
+    }
+
+    /// Counts a sealed unit in, before it is submitted. Units of new writes come in seqno order.
+    ///
+    /// Also says whether everything before this unit is durable, so that making it durable is all that is needed.
+    pub(super) fn register(
+        &self,
+        stream: StreamKind,
+        key: UnitKey,
+        last_seqno: SeqNo,
+        deferred: Vec<Deferred>,
+    ) -> (u64, bool) {
+        let mut state = self.state.lock();
+        let token = state.next_token;
+        state.next_token += 1;
+        state.in_flight.insert(token, InFlight { key, stream });
+        let alone = state.pending.is_empty() && state.written == state.durable && state.written_claim == state.user_claim;
+        if stream == StreamKind::User {
+            let claim = Claim { generation: key.generation, unit_end: key.unit + 1 };
+            state.pending.push_back(PendingUnit { token, last_seqno, claim, completed: false });
+            if !deferred.is_empty() {
+                state.deferred.push_back((last_seqno, deferred));
+            }
+        }
+        (token, alone)
+    }
+
+    /// The queue has taken an append.
+    pub(super) fn submitted(&self) {
+        let mut state = self.state.lock();
+        state.submitted_count += 1;
+        self.changed.notify_all();
+    }
+
+    /// An append has completed: takes it out of the in-flight table, so that its place can be noted.
+    pub(super) fn completed(&self, token: u64) -> InFlight {
+        let mut state = self.state.lock();
+        state.in_flight.remove(&token).expect("a completion carries the token of an append in flight")
+    }
+
+    /// The place of a completed append has been noted: moves the written mark.
+    pub(super) fn placed(&self, token: u64, in_flight: InFlight) {
+        let mut state = self.state.lock();
+        state.submitted_count -= 1;
+        if in_flight.stream == StreamKind::User {
+            let unit = state.pending.iter_mut().find(|unit| unit.token == token);
+            unit.expect("a unit stays pending until it has completed").completed = true;
+            state.advance_written();
+        }
+        self.changed.notify_all();
+    }
+
+    /// Whether appends to a zone are in flight.
+    pub(super) fn appends_to(&self, zone: ZoneId) -> bool {
+        self.state.lock().in_flight.values().any(|append| append.key.zone == zone)
+    }
+
+    /// Finds out what a caller that waits for `target` has to do.
+    pub(super) fn turn(&self, target: SeqNo, level: Level) -> EngineResult<Turn<'_>> {
+        let mut state = self.state.lock();
+        let reached = match level {
+            Level::Written => state.written,
+            Level::Durable => state.durable,
+        };
+        if reached >= target {
+            return Ok(Turn::Reached);
+        }
+        state.check()?;
+        if state.leader_active {
+            return Ok(Turn::Follow(state));
+        }
+        state.leader_active = true;
+        Ok(Turn::Lead)
+    }
+
+    /// Waits for the state to change.
+    pub(super) fn follow(&self, mut state: MutexGuard<'_, State>) {
+        self.changed.wait(&mut state);
+    }
+
+    /// The leader's round is over.
+    pub(super) fn leader_done(&self) {
+        self.state.lock().leader_active = false;
+        self.changed.notify_all();
+    }
+
+    /// Blocks until `done` says so; `reap` is called, without the lock, by one caller at a time when completions are due.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(super) fn wait_until(
+        &self,
+        done: impl Fn(&State) -> bool,
+        mut reap: impl FnMut(),
+    ) -> EngineResult<()> {
+        let mut state = self.state.lock();
+        loop {
+            if done(&state) {
+                return Ok(());
+            }
+            state.check()?;
+            if state.reaper_active || state.submitted_count <= 0 {
+                self.changed.wait(&mut state);
+                continue;
+            }
+            state.reaper_active = true;
+            MutexGuard::unlocked(&mut state, &mut reap);
+            state.reaper_active = false;
+            self.changed.notify_all();
+        }
+    }
+
+    /// What a flush that starts now will have covered when it has succeeded.
+    pub(super) fn flush_covers(&self) -> (SeqNo, Claim) {
+        let state = self.state.lock();
+        (state.written, state.written_claim)
+    }
+
+    /// Publishes the deferred entries up to `durable` in order and moves the durable mark there.
+    pub(super) fn advance_durable(&self, durable: SeqNo, claim: Claim, mut publish: impl FnMut(SeqNo, Deferred)) {
+        loop {
+            let mut state = self.state.lock();
+            match state.deferred.front() {
+                Some((last, _)) if *last <= durable => {
+                    let (last, entries) = state.deferred.pop_front().expect("looked at above");
+                    drop(state);
+                    entries.into_iter().for_each(|deferred| publish(last, deferred));
+                }
+                _ => {
+                    if durable > state.durable {
+                        state.durable = durable;
+                        state.user_claim = claim;
+                        self.durable.store(durable.get(), Ordering::Release);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// All copies made so far are on stable media.
+    pub(super) fn claim_relocations(&self, claim: Claim) {
+        self.state.lock().relocation_claim = claim;
+    }
+}
+
+impl State {
+    pub(super) fn check(&self) -> EngineResult<()> {
+        match &self.failure {
+            None => Ok(()),
+            Some(first) => Err(EngineError::WritesRefused(Arc::clone(first))),
+        }
+    }
+
+    pub(super) fn written(&self) -> SeqNo {
+        self.written
+    }
+
+    pub(super) fn in_flight_len(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(super) fn relocations_in_flight(&self) -> bool {
+        self.in_flight.values().any(|append| append.stream == StreamKind::Relocation)
+    }
+
+    fn advance_written(&mut self) {
+        while let Some(unit) = self.pending.front().filter(|unit| unit.completed) {
+            assert!(unit.last_seqno >= self.written, "{} after {}", unit.last_seqno, self.written);
+            self.written = unit.last_seqno;
+            self.written_claim = unit.claim;
+            self.pending.pop_front();
+        }
+    }
+}

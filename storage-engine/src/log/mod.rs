@@ -1,0 +1,19 @@
+//! The log: records in, units on the device, and knowledge of how far they are written and durable.
+//!
+//! - [`unit_builder`]: fills one unit's buffer.
+//! - [`stream`]: the zones that one kind of writes goes to, one after another.
+//! - [`memory`]: units whose bytes are still in memory, in flight or kept for readers.
+//! - [`commit`]: watermarks, group commit with leader and followers, the latch after a failed write.
+//! - [`writer`]: puts them together.
+//! - [`manifest_log`]: where the store describes itself.
+//! - [`scanner`]: reads a zone from start to write pointer.
+//!
+//! Lock order: a stream, then the commit state. No lock is held over device I/O.
+
+pub mod commit;
+pub mod memory;
+pub mod manifest_log;
+pub mod scanner;
+pub mod stream;
+pub mod unit_builder;
+pub mod writer;

@@ -1,0 +1,147 @@
+//! Reads a zone from its start to its write pointer, unit by unit.
+//!
+//! What is not a unit of this store and filling is skipped block by block: it may be a hole that a crash left, with zeros
+//! or older bytes in it, or damage. Telling which is recovery's business.
+
+use crate::buffer::AlignedBuffer;
+use crate::device::{ZoneDescriptor, ZonedDevice};
+use crate::error::EngineResult;
+use crate::format::DecodeError;
+use crate::format::unit::{StoreId, UNIT_HEADER_BYTES, UnitHeader};
+use crate::index::MAX_UNIT_BYTES;
+use crate::units::{ZoneId, ZoneOffset};
+
+/// Bytes read at once: the largest unit always fits behind a boundary.
+const WINDOW_BYTES: u64 = 2 * MAX_UNIT_BYTES as u64;
+
+/// Reads one zone sequentially.
+#[derive(Debug)]
+pub struct Scanner<'a> {
+    device: &'a dyn ZonedDevice,
+    zone: ZoneId,
+    store: StoreId,
+    reset_count: u32,
+    end_bytes: u64,
+    position_bytes: u64,
+    window: AlignedBuffer,
+    window_start_bytes: u64,
+    window_len_bytes: u64,
+}
+
+/// What lies at a place in a zone.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// A unit of this store and filling.
+    Unit {
+        /// Where it starts.
+        offset: ZoneOffset,
+        /// Its header.
+        header: UnitHeader,
+        /// Its records.
+        body: &'a [u8],
+    },
+    /// Blocks that are no such unit.
+    Gap {
+        /// Where they start.
+        offset: ZoneOffset,
+        /// How much.
+        len_bytes: u64,
+        /// Why the first of them is no unit.
+        error: DecodeError,
+    },
+}
+
+impl<'a> Scanner<'a> {
+    /// Scans what the descriptor says is written.
+    #[must_use]
+    pub fn new(device: &'a dyn ZonedDevice, store: StoreId, descriptor: &ZoneDescriptor) -> Self {
+        let end_bytes = descriptor.write_pointer.get();
+        let window_bytes = usize::try_from(end_bytes.min(WINDOW_BYTES)).expect("2 MiB at most");
+        Self {
+            device,
+            zone: descriptor.zone,
+            store,
+            reset_count: descriptor.reset_count,
+            end_bytes,
+            position_bytes: 0,
+            window: AlignedBuffer::zeroed(window_bytes),
+            window_start_bytes: 0,
+            window_len_bytes: 0,
+        }
+    }
+
+    /// What comes next; `None` at the write pointer.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn advance(&mut self) -> EngineResult<Option<Found<'_>>> {
+        if self.position_bytes >= self.end_bytes {
+            return Ok(None);
+        }
+        let start = self.position_bytes;
+        match self.header_here()? {
+            Ok(header) => {
+                let offset = ZoneOffset::new(start);
+                self.position_bytes += self.device.geometry().round_up_to_block(header.unit_bytes());
+                let body = &self.here(start)[UNIT_HEADER_BYTES..];
+                Ok(Some(Found::Unit { offset, header, body: &body[..header.body_bytes as usize] }))
+            }
+            Err(error) => {
+                self.skip_gap()?;
+                let len_bytes = self.position_bytes - start;
+                Ok(Some(Found::Gap { offset: ZoneOffset::new(start), len_bytes, error }))
+            }
+        }
+    }
+
+    fn skip_gap(&mut self) -> EngineResult<()> {
+        while self.position_bytes < self.end_bytes {
+            self.position_bytes += u64::from(self.device.geometry().block_bytes);
+            if self.position_bytes < self.end_bytes && self.header_here()?.is_ok() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn here(&self, position_bytes: u64) -> &[u8] {
+        let from = usize::try_from(position_bytes - self.window_start_bytes).expect("inside the window");
+        let to = usize::try_from(self.window_len_bytes).expect("2 MiB at most");
+        &self.window[from..to]
+    }
+
+    /// The header at the present position, if it is one of ours and its unit ends before the write pointer.
+    fn header_here(&mut self) -> EngineResult<Result<UnitHeader, DecodeError>> {
+        self.fill_window(u64::from(MAX_UNIT_BYTES))?;
+        let field = |field, found| DecodeError::Field { structure: "unit header", field, found };
+        let checked = UnitHeader::decode(self.here(self.position_bytes)).and_then(|header| {
+            let unit_bytes = self.device.geometry().round_up_to_block(header.unit_bytes());
+            if header.store != self.store {
+                return Err(field("store id", 0));
+            }
+            if header.reset_count != self.reset_count {
+                return Err(field("reset count", u64::from(header.reset_count)));
+            }
+            if unit_bytes > u64::from(MAX_UNIT_BYTES) || self.position_bytes + unit_bytes > self.end_bytes {
+                return Err(field("body length", u64::from(header.body_bytes)));
+            }
+            Ok(header)
+        });
+        Ok(checked)
+    }
+
+    /// Makes sure that `ahead_bytes` from the present position, or all up to the end, are in the window.
+    fn fill_window(&mut self, ahead_bytes: u64) -> EngineResult<()> {
+        let wanted_end = self.end_bytes.min(self.position_bytes + ahead_bytes);
+        let window_end = self.window_start_bytes + self.window_len_bytes;
+        if self.position_bytes >= self.window_start_bytes && wanted_end <= window_end {
+            return Ok(());
+        }
+        let len_bytes = (self.end_bytes - self.position_bytes).min(WINDOW_BYTES);
+        let into = &mut self.window[..usize::try_from(len_bytes).expect("2 MiB at most")];
+        self.device.read(self.zone, ZoneOffset::new(self.position_bytes), into)?;
+        self.window_start_bytes = self.position_bytes;
+        self.window_len_bytes = len_bytes;
+        Ok(())
+    }
+}

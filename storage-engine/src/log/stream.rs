@@ -1,0 +1,426 @@
+//! A stream: the zones that one kind of writes goes to, one after another, and the unit being filled.
+//!
+//! A stream is a plain state machine behind its owner's lock; it does no I/O. Units that are to be appended come out as
+//! [`SealedUnit`]s. A zone is always filled to its capacity, with a filler unit where the next record does not fit, so
+//! that it never has to be finished while appends to it are in flight.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::buffer::AlignedBuffer;
+use crate::device::Geometry;
+use crate::format::record::Record;
+use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+use crate::index::{Location, MAX_UNITS_PER_ZONE};
+use crate::log::memory::{UnitKey, UnitMemory};
+use crate::log::unit_builder::UnitBuilder;
+use crate::units::{Generation, SeqNo, ZoneId};
+
+/// The zone that a stream appends to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamZone {
+    /// Which zone.
+    pub zone: ZoneId,
+    /// Which filling of it.
+    pub generation: Generation,
+    /// The device's reset count of it.
+    pub reset_count: u32,
+    /// Bytes taken by sealed units.
+    pub used_bytes: u64,
+    /// Number of the next unit.
+    pub next_unit: u32,
+    /// First unit that claims may cover.
+    pub claim_first: u32,
+    /// What the stream filled before.
+    pub previous: PreviousZone,
+}
+
+/// What a unit's header says beyond what the stream knows itself.
+#[derive(Clone, Copy, Debug)]
+pub struct SealFacts {
+    /// The store.
+    pub store: StoreId,
+    /// The run of the store.
+    pub incarnation: u32,
+    /// All writes up to this one are on stable media.
+    pub watermark: SeqNo,
+    /// The unit number up to which a zone's units are on stable media.
+    pub claim: Claim,
+}
+
+/// Units of one filling of one zone that are on stable media: all below `unit_end`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Claim {
+    /// Which filling.
+    pub generation: Generation,
+    /// One past the last unit.
+    pub unit_end: u32,
+}
+
+/// A unit ready to be appended.
+#[derive(Debug)]
+pub struct SealedUnit {
+    /// Which unit.
+    pub key: UnitKey,
+    /// Its bytes, whole blocks.
+    pub payload: Arc<AlignedBuffer>,
+    /// Its last write; that of the unit before in a filler or relocation unit.
+    pub last_seqno: SeqNo,
+}
+
+/// A stream of one kind.
+#[derive(Debug)]
+pub struct Stream {
+    kind: StreamKind,
+    geometry: Geometry,
+    unit_limit_bytes: usize,
+    zone: Option<StreamZone>,
+    previous: PreviousZone,
+    /// Zones taken for this stream and made ready, to be filled next.
+    ready: VecDeque<(ZoneId, u32)>,
+    unit: Option<OpenUnit>,
+}
+
+#[derive(Debug)]
+struct OpenUnit {
+    builder: UnitBuilder,
+    first_seqno: SeqNo,
+}
+
+impl Stream {
+    /// A stream that goes on in `zone`, or starts a zone with its first record.
+    #[must_use]
+    pub fn new(
+        kind: StreamKind,
+        geometry: Geometry,
+        unit_limit_bytes: usize,
+        zone: Option<StreamZone>,
+        previous: PreviousZone,
+    ) -> Self {
+        Self { kind, geometry, unit_limit_bytes, zone, previous, ready: VecDeque::new(), unit: None }
+    }
+
+    /// The zone being filled.
+    #[must_use]
+    pub fn zone(&self) -> Option<&StreamZone> {
+        self.zone.as_ref()
+    }
+
+    /// Whether a unit holds records that are not sealed.
+    #[must_use]
+    pub fn has_open_unit(&self) -> bool {
+        self.unit.is_some()
+    }
+
+    /// Which unit is being filled, if any.
+    #[must_use]
+    pub fn open_unit(&self) -> Option<UnitKey> {
+        self.unit.as_ref()?;
+        let zone = self.zone.as_ref()?;
+        Some(UnitKey { zone: zone.zone, generation: zone.generation, unit: zone.next_unit })
+    }
+
+    /// Bytes filled so far of the unit being filled, when it is this one.
+    #[must_use]
+    pub fn open_bytes(&self, key: UnitKey) -> Option<&[u8]> {
+        (self.open_unit() == Some(key)).then(|| self.unit.as_ref().map(|unit| unit.builder.filled())).flatten()
+    }
+
+    /// How many zones are ready to be filled next.
+    #[must_use]
+    pub fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Adds a zone to be filled next; `reset_count` is the device's.
+    pub fn add_ready(&mut self, zone: ZoneId, reset_count: u32) {
+        self.ready.push_back((zone, reset_count));
+    }
+
+    /// Takes back the zones that were never filled.
+    pub fn drain_ready(&mut self) -> impl Iterator<Item = ZoneId> + '_ {
+        self.ready.drain(..).map(|(zone, _)| zone)
+    }
+
+    /// How many ready zones records of these sizes need, if they are pushed in order.
+    #[must_use]
+    pub fn zones_needed(&self, record_bytes: impl Iterator<Item = usize>) -> usize {
+        let mut room = Room {
+            unit_bytes: self.unit.as_ref().map_or(0, |unit| unit.builder.room_bytes()),
+            zone_bytes: self.zone_room_bytes(),
+            limit_bytes: self.unit_limit_bytes,
+            capacity_bytes: self.capacity_bytes(),
+            block_bytes: self.geometry.block_bytes as usize,
+            zones: 0,
+        };
+        record_bytes.for_each(|bytes| room.place(bytes));
+        room.zones
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        usize::try_from(self.geometry.zone_capacity_bytes).expect("64-bit sizes")
+    }
+
+    /// What is left of the zone beyond the unit being filled, counting that unit as full.
+    fn zone_room_bytes(&self) -> usize {
+        let Some(zone) = &self.zone else { return 0 };
+        if zone.next_unit + 2 >= MAX_UNITS_PER_ZONE {
+            return 0;
+        }
+        let left = self.left_bytes(zone);
+        match self.unit {
+            Some(_) => left - self.unit_capacity(left),
+            None => left,
+        }
+    }
+
+    fn left_bytes(&self, zone: &StreamZone) -> usize {
+        self.capacity_bytes() - usize::try_from(zone.used_bytes).expect("64-bit sizes")
+    }
+
+    fn unit_capacity(&self, left_bytes: usize) -> usize {
+        left_bytes.min(self.unit_limit_bytes)
+    }
+
+    /// Whether a record fits into the unit being filled.
+    #[must_use]
+    pub fn fits(&self, record_bytes: usize) -> bool {
+        self.unit.as_ref().is_some_and(|unit| unit.builder.room_bytes() >= record_bytes)
+    }
+
+    /// Whether a fresh unit in the present zone could take a record.
+    #[must_use]
+    pub fn zone_fits(&self, record_bytes: usize) -> bool {
+        let Some(zone) = &self.zone else { return false };
+        let left = self.unit_capacity(self.left_bytes(zone));
+        // One unit number is kept for the filler.
+        zone.next_unit + 1 < MAX_UNITS_PER_ZONE && left >= UNIT_HEADER_BYTES + record_bytes
+    }
+
+    /// Goes over to the next ready zone.
+    ///
+    /// # Panics
+    /// When none is ready or the present zone has not been filled.
+    pub fn begin_zone(&mut self, begin: impl FnOnce(ZoneId) -> Generation) {
+        assert!(self.unit.is_none() && self.zone.is_none(), "{:?} is still being filled", self.zone);
+        let (zone, reset_count) = self.ready.pop_front().expect("the caller has made zones ready");
+        let generation = begin(zone);
+        let previous = self.previous;
+        self.zone = Some(StreamZone {
+            zone,
+            generation,
+            reset_count,
+            used_bytes: 0,
+            next_unit: 0,
+            claim_first: 0,
+            previous,
+        });
+    }
+
+    /// Starts a unit in the present zone; `first_seqno` is that of its first record (zero for copies).
+    ///
+    /// # Panics
+    /// When a unit or no zone is being filled.
+    pub fn begin_unit(&mut self, first_seqno: SeqNo, memory: &UnitMemory) {
+        assert!(self.unit.is_none(), "a unit is being filled");
+        let zone = self.zone.as_ref().expect("the caller has begun a zone");
+        let capacity_bytes = self.unit_capacity(self.left_bytes(zone));
+        let builder = UnitBuilder::new(memory.buffer(capacity_bytes));
+        self.unit = Some(OpenUnit { builder, first_seqno });
+    }
+
+    /// Adds a record to the unit being filled; it fits.
+    ///
+    /// # Panics
+    /// When it does not fit.
+    pub fn push(&mut self, record: &Record<'_>) -> Location {
+        let offset = self.unit.as_mut().expect("a unit is being filled").builder.push(record);
+        self.location(offset)
+    }
+
+    /// Adds a record that is encoded already; it fits.
+    ///
+    /// # Panics
+    /// When it does not fit.
+    pub fn push_encoded(&mut self, record: &[u8]) -> Location {
+        let offset = self.unit.as_mut().expect("a unit is being filled").builder.push_encoded(record);
+        self.location(offset)
+    }
+
+    fn location(&self, offset: u32) -> Location {
+        let zone = self.zone.as_ref().expect("a unit lies in a zone");
+        Location::new(zone.zone, zone.next_unit, offset)
+    }
+
+    /// Seals the unit being filled, if there is one.
+    pub fn seal(&mut self, facts: &SealFacts, memory: &UnitMemory) -> Option<SealedUnit> {
+        let OpenUnit { builder, first_seqno } = self.unit.take()?;
+        let header = self.header(first_seqno, facts);
+        let last_seqno = first_seqno.forward(u64::from(builder.record_count())).back(1);
+        let unit = memory.shrink(builder.seal(header, self.geometry.block_bytes as usize));
+        Some(self.finish_unit(unit, last_seqno, memory))
+    }
+
+    /// Leaves the present zone, with a filler unit where something is left of it; gives the zone too.
+    ///
+    /// # Panics
+    /// When a unit is being filled.
+    pub fn leave_zone(
+        &mut self,
+        next_seqno: SeqNo,
+        facts: &SealFacts,
+        memory: &UnitMemory,
+    ) -> Option<(ZoneId, Vec<SealedUnit>)> {
+        assert!(self.unit.is_none(), "a unit is being filled");
+        let zone = *self.zone.as_ref()?;
+        let mut fillers = Vec::new();
+        while let Some(filler) = self.filler(next_seqno, facts, memory) {
+            fillers.push(filler);
+        }
+        let left = self.zone.take().expect("looked at above");
+        self.previous = PreviousZone {
+            generation: left.generation,
+            claim_first: left.claim_first,
+            unit_count: left.next_unit,
+        };
+        Some((zone.zone, fillers))
+    }
+
+    fn filler(&mut self, next_seqno: SeqNo, facts: &SealFacts, memory: &UnitMemory) -> Option<SealedUnit> {
+        let left_bytes = self.left_bytes(self.zone.as_ref()?);
+        if left_bytes == 0 {
+            return None;
+        }
+        let mut unit = AlignedBuffer::zeroed(self.unit_capacity(left_bytes));
+        let first_seqno = if self.kind == StreamKind::User { next_seqno } else { SeqNo::ZERO };
+        let body_bytes = u32::try_from(unit.len() - UNIT_HEADER_BYTES).expect("a unit is at most 1 MiB");
+        UnitHeader { body_bytes, ..self.header(first_seqno, facts) }.encode(&mut unit);
+        Some(self.finish_unit(unit, first_seqno.back(1), memory))
+    }
+
+    fn header(&self, first_seqno: SeqNo, facts: &SealFacts) -> UnitHeader {
+        let zone = self.zone.as_ref().expect("a unit lies in a zone");
+        let claim_end = if facts.claim.generation == zone.generation { facts.claim.unit_end } else { 0 };
+        UnitHeader {
+            store: facts.store,
+            generation: zone.generation,
+            first_seqno,
+            watermark: facts.watermark,
+            incarnation: facts.incarnation,
+            reset_count: zone.reset_count,
+            unit: zone.next_unit,
+            body_bytes: 0,
+            record_count: 0,
+            claim_first: zone.claim_first,
+            claim_end: claim_end.max(zone.claim_first),
+            previous: zone.previous,
+            stream: self.kind,
+        }
+    }
+
+    fn finish_unit(&mut self, unit: AlignedBuffer, last_seqno: SeqNo, memory: &UnitMemory) -> SealedUnit {
+        let zone = self.zone.as_mut().expect("a unit lies in a zone");
+        let key = UnitKey { zone: zone.zone, generation: zone.generation, unit: zone.next_unit };
+        zone.next_unit += 1;
+        zone.used_bytes += unit.len() as u64;
+        let payload = Arc::new(unit);
+        memory.insert(key, Arc::clone(&payload));
+        SealedUnit { key, payload, last_seqno }
+    }
+}
+
+/// Plays through where records would go, without moving anything.
+struct Room {
+    unit_bytes: usize,
+    zone_bytes: usize,
+    limit_bytes: usize,
+    capacity_bytes: usize,
+    block_bytes: usize,
+    zones: usize,
+}
+
+impl Room {
+    fn place(&mut self, record_bytes: usize) {
+        if self.unit_bytes < record_bytes {
+            // The unit before may have been sealed with up to one block of padding less than assumed: never worse.
+            self.zone_bytes -= self.zone_bytes % self.block_bytes;
+            if self.zone_bytes.min(self.limit_bytes) < UNIT_HEADER_BYTES + record_bytes {
+                self.zones += 1;
+                self.zone_bytes = self.capacity_bytes;
+            }
+            let unit = self.zone_bytes.min(self.limit_bytes);
+            self.zone_bytes -= unit;
+            self.unit_bytes = unit - UNIT_HEADER_BYTES;
+        }
+        self.unit_bytes -= record_bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::record::RecordKind;
+
+    const UNIT: usize = 128 << 10;
+    const FACTS: SealFacts = SealFacts {
+        store: [1; 16],
+        incarnation: 1,
+        watermark: SeqNo::ZERO,
+        claim: Claim { generation: Generation::new(0), unit_end: 0 },
+    };
+
+    fn geometry() -> Geometry {
+        Geometry {
+            block_bytes: 4096,
+            zone_size_bytes: 1 << 20,
+            zone_capacity_bytes: 300 << 10,
+            zone_count: 8,
+            max_open_zones: 8,
+            max_active_zones: 8,
+            append_limit_bytes: 1 << 20,
+            volatile_cache: true,
+        }
+    }
+
+    fn push(stream: &mut Stream, memory: &UnitMemory, seqno: u64, value: &[u8], sealed: &mut Vec<SealedUnit>) {
+        let record = Record { seqno: SeqNo::new(seqno), kind: RecordKind::Put, group: None, key: b"k", value };
+        let bytes = record.encoded_bytes();
+        if !stream.fits(bytes) {
+            sealed.extend(stream.seal(&FACTS, memory));
+            if !stream.zone_fits(bytes) {
+                if let Some((_, fillers)) = stream.leave_zone(SeqNo::new(seqno), &FACTS, memory) {
+                    sealed.extend(fillers);
+                }
+                stream.begin_zone(|zone| Generation::new(u64::from(zone.get()) + 1));
+            }
+            stream.begin_unit(SeqNo::new(seqno), memory);
+        }
+        stream.push(&record);
+    }
+
+    #[test]
+    fn zones_are_filled_to_their_capacity_and_as_many_are_needed_as_was_said() {
+        let memory = UnitMemory::new(0, UNIT);
+        for value_bytes in [1, 3000, 20_000, 31_000, 60_000, 100_000] {
+            let mut stream = Stream::new(StreamKind::User, geometry(), UNIT, None, PreviousZone::default());
+            for zone in 0..8 {
+                stream.add_ready(ZoneId::new(zone), 0);
+            }
+            let count = 700_000 / value_bytes;
+            let records = std::iter::repeat_n(25 + value_bytes, count);
+            let (needed, mut sealed) = (stream.zones_needed(records), Vec::new());
+            for seqno in 1..=count as u64 {
+                push(&mut stream, &memory, seqno, &vec![7; value_bytes], &mut sealed);
+            }
+            assert_eq!(8 - stream.ready_count(), needed, "{value_bytes}-byte values");
+            sealed.extend(stream.seal(&FACTS, &memory));
+            for zone in 0..u32::try_from(needed).unwrap() {
+                let units: Vec<_> = sealed.iter().filter(|unit| unit.key.zone == ZoneId::new(zone)).collect();
+                let used: usize = units.iter().map(|unit| unit.payload.len()).sum();
+                let last = zone + 1 == u32::try_from(needed).unwrap();
+                assert!(used == 300 << 10 || last && used <= 300 << 10, "zone {zone} holds {used} bytes");
+                assert!(units.iter().zip(0..).all(|(unit, number)| unit.key.unit == number));
+            }
+        }
+    }
+}

@@ -1,0 +1,649 @@
+//! The log writer: gives writes their seqnos, packs them into units, appends the units and makes them durable.
+//!
+//! Threading: the user stream's lock is held while a write is packed, never over I/O, but for the rare allocation of a
+//! zone that nobody made ready in time. A unit that is sealed under the lock is submitted after it is released; since
+//! the device says where an append landed, the order of submission does not matter.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZonedDevice};
+use crate::error::{EngineError, EngineResult};
+use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes};
+use crate::format::unit::{StoreId, StreamKind, UNIT_HEADER_BYTES};
+use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES};
+use crate::log::commit::{Commit, Deferred, Level, State, Turn};
+use crate::log::memory::{UnitKey, UnitMemory};
+use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
+use crate::queue::{Completion, IoQueue, Outcome, Request, Wait};
+use crate::signal::Signal;
+use crate::units::{SeqNo, ZoneId};
+use crate::zones::{Allocator, Purpose, Role, ZoneTable};
+
+/// Appends in flight beyond which a writer waits.
+const MAX_IN_FLIGHT: usize = 16;
+/// The smallest append limit that a store works with: a unit must hold the longest key.
+pub(crate) const MIN_UNIT_BYTES: usize = 128 << 10;
+
+/// One write to be logged.
+#[derive(Clone, Copy, Debug)]
+pub struct LogWrite<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Its new value; `None` deletes.
+    pub value: Option<&'a [u8]>,
+}
+
+/// When the index learns of a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Visibility {
+    /// The caller publishes it at once.
+    Immediate,
+    /// The log publishes it when it is durable.
+    WhenDurable,
+}
+
+/// Why a write was not logged.
+#[derive(Debug)]
+pub enum AppendFailure {
+    /// No zone is free for this purpose; cleaning may change that. Nothing was written.
+    NoZone,
+    /// For good.
+    Error(EngineError),
+}
+
+/// A write that has its place in the log.
+#[derive(Debug)]
+pub struct Appended {
+    /// The last of its seqnos.
+    pub last_seqno: SeqNo,
+    /// Units that filled up on the way: to be handed to [`LogWriter::submit`] when all locks are released.
+    pub submissions: Vec<Submission>,
+}
+
+/// A unit to be submitted.
+#[derive(Debug)]
+pub struct Submission {
+    token: u64,
+    unit: SealedUnit,
+    persistence: Persistence,
+}
+
+/// What all parts of the log share.
+#[derive(Debug)]
+pub struct LogParts {
+    /// The device.
+    pub device: Arc<dyn ZonedDevice>,
+    /// Where appends are submitted.
+    pub queue: Arc<dyn IoQueue>,
+    /// The ledger.
+    pub zones: Arc<ZoneTable>,
+    /// Free zones.
+    pub allocator: Arc<Allocator>,
+    /// Units in memory.
+    pub memory: Arc<UnitMemory>,
+    /// Index and large values.
+    pub catalog: Arc<Catalog>,
+    /// Raised when a stream has gone over to another zone, or free zones have become fewer.
+    pub housekeeping: Arc<Signal>,
+    /// Raised when a unit has begun to be filled.
+    pub buffered: Arc<Signal>,
+}
+
+/// Where writing goes on.
+#[derive(Debug)]
+pub struct LogStart {
+    /// The store.
+    pub store: StoreId,
+    /// This run of it.
+    pub incarnation: u32,
+    /// The last seqno there is; durable.
+    pub last_seqno: SeqNo,
+    /// The stream of new writes.
+    pub user: Stream,
+    /// What of it is on stable media.
+    pub user_claim: Claim,
+    /// The stream of copies.
+    pub relocation: Stream,
+    /// What of it is on stable media.
+    pub relocation_claim: Claim,
+    /// The largest unit.
+    pub unit_limit_bytes: usize,
+    /// Whether zones should be made ready for many small durable appends from the start.
+    pub expects_durable: bool,
+}
+
+/// The log writer.
+#[derive(Debug)]
+pub struct LogWriter {
+    parts: LogParts,
+    geometry: Geometry,
+    store: StoreId,
+    incarnation: u32,
+    unit_limit_bytes: usize,
+    commit: Commit,
+    user: Mutex<UserLog>,
+    relocation: Mutex<Stream>,
+    expects_durable: AtomicBool,
+    /// Bytes sealed since the store was opened: the engine's clock.
+    clock_bytes: AtomicU64,
+}
+
+#[derive(Debug)]
+struct UserLog {
+    stream: Stream,
+    next_seqno: SeqNo,
+    deferred: Vec<Deferred>,
+}
+
+/// The largest unit on a device.
+///
+/// # Errors
+/// [`EngineError::InvalidArgument`] when the device's append limit is below what a store needs.
+pub fn unit_limit_bytes(geometry: &Geometry, wanted_bytes: usize) -> EngineResult<usize> {
+    let limit = wanted_bytes.min(geometry.append_limit_bytes as usize).min(MAX_UNIT_BYTES as usize);
+    let capacity = usize::try_from(geometry.zone_capacity_bytes).unwrap_or(usize::MAX);
+    let limit = geometry.round_down_to_block(limit.min(capacity) as u64);
+    let limit = usize::try_from(limit).expect("below the limit above");
+    if limit < MIN_UNIT_BYTES {
+        return Err(EngineError::InvalidArgument(format!(
+            "append limit and zone capacity allow units of {limit} bytes; a store needs at least {MIN_UNIT_BYTES}"
+        )));
+    }
+    Ok(limit)
+}
+
+impl LogWriter {
+    /// A writer that goes on where recovery found the end.
+    #[must_use]
+    pub fn new(parts: LogParts, start: LogStart) -> Self {
+        Self {
+            geometry: *parts.device.geometry(),
+            parts,
+            store: start.store,
+            incarnation: start.incarnation,
+            unit_limit_bytes: start.unit_limit_bytes,
+            commit: Commit::new(start.last_seqno, start.user_claim, start.relocation_claim),
+            user: Mutex::new(UserLog {
+                stream: start.user,
+                next_seqno: start.last_seqno.next(),
+                deferred: Vec::new(),
+            }),
+            relocation: Mutex::new(start.relocation),
+            expects_durable: AtomicBool::new(start.expects_durable),
+            clock_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// How far the log is.
+    #[must_use]
+    pub fn commit(&self) -> &Commit {
+        &self.commit
+    }
+
+    /// Bytes sealed since the store was opened.
+    #[must_use]
+    pub fn clock_bytes(&self) -> u64 {
+        self.clock_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The last seqno given out.
+    #[must_use]
+    pub fn last_seqno(&self) -> SeqNo {
+        self.user.lock().next_seqno.back(1)
+    }
+
+    /// The most value bytes in one part of a large value: four parts fill a unit.
+    fn part_value_bytes(&self) -> usize {
+        (self.unit_limit_bytes - UNIT_HEADER_BYTES) / 4 - encoded_bytes(0, 0, true)
+    }
+
+    /// How many records a write takes.
+    fn record_count(&self, write: &LogWrite<'_>) -> usize {
+        let value_bytes = write.value.map_or(0, <[u8]>::len);
+        if value_bytes <= self.part_value_bytes() { 1 } else { value_bytes.div_ceil(self.part_value_bytes()) }
+    }
+
+    /// Bytes that a write takes in the log, padding not counted.
+    #[must_use]
+    pub fn logged_bytes(&self, write: &LogWrite<'_>) -> u64 {
+        let count = self.record_count(write);
+        let payload = write.key.len() + write.value.map_or(0, <[u8]>::len);
+        (payload + count * encoded_bytes(0, 0, count > 1)) as u64
+    }
+
+    /// Gives writes the next seqnos and packs them: all of them, as one group, or none. Puts entries into `entries`.
+    ///
+    /// With [`Visibility::WhenDurable`] the log publishes them itself. Does no I/O but, rarely, the allocation of a zone.
+    ///
+    /// # Errors
+    /// [`AppendFailure::NoZone`]; or the failure that has latched the store; nothing was written.
+    pub fn append(
+        &self,
+        writes: &[LogWrite<'_>],
+        purpose: Purpose,
+        visibility: Visibility,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Appended, AppendFailure> {
+        assert!(writes.iter().all(|write| write.key.len() <= MAX_KEY_BYTES), "keys are checked by the caller");
+        self.commit.check().map_err(AppendFailure::Error)?;
+        let mut log = self.user.lock();
+        let was_open = log.stream.has_open_unit();
+        self.make_room(&mut log.stream, writes, purpose)?;
+        let mut submissions = Vec::new();
+        let mut packer = Packer::new(self, &mut log, &mut submissions, writes);
+        for write in writes {
+            let entry = packer.pack(write);
+            entries.push(entry);
+        }
+        if visibility == Visibility::WhenDurable {
+            let deferred = writes.iter().zip(entries.iter());
+            log.deferred.extend(deferred.map(|(write, entry)| Deferred { key: write.key.into(), entry: *entry }));
+        }
+        let last_seqno = log.next_seqno.back(1);
+        let begun = log.stream.has_open_unit() && (!was_open || !submissions.is_empty());
+        drop(log);
+        if begun && visibility == Visibility::Immediate {
+            self.parts.buffered.raise();
+        }
+        Ok(Appended { last_seqno, submissions })
+    }
+
+    /// Takes as many zones as the writes may need.
+    fn make_room(
+        &self,
+        stream: &mut Stream,
+        writes: &[LogWrite<'_>],
+        purpose: Purpose,
+    ) -> Result<(), AppendFailure> {
+        let part_bytes = self.part_value_bytes();
+        let grouped = writes.len() > 1;
+        let sizes = writes.iter().flat_map(|write| record_sizes(write, part_bytes, grouped));
+        if let [write] = writes
+            && self.record_count(write) == 1
+            && stream.fits(encoded_bytes(write.key.len(), write.value.map_or(0, <[u8]>::len), false))
+        {
+            return Ok(());
+        }
+        let needed = stream.zones_needed(sizes);
+        while stream.ready_count() < needed {
+            if !self.take_ready(stream, StreamKind::User, purpose).map_err(AppendFailure::Error)? {
+                return Err(AppendFailure::NoZone);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a zone and makes it ready; `false` when none is to be had.
+    fn take_ready(&self, stream: &mut Stream, kind: StreamKind, purpose: Purpose) -> EngineResult<bool> {
+        let Some((zone, reset_count)) = self.prepare_zone(kind, purpose)? else { return Ok(false) };
+        stream.add_ready(zone, reset_count);
+        Ok(true)
+    }
+
+    fn prepare_zone(&self, kind: StreamKind, purpose: Purpose) -> EngineResult<Option<(ZoneId, u32)>> {
+        self.parts.housekeeping.raise();
+        let Some(zone) = self.parts.allocator.take(kind, purpose) else { return Ok(None) };
+        let durable = kind == StreamKind::User && self.expects_durable.load(Ordering::Relaxed);
+        let preparation = if durable { Preparation::DurableAppends } else { Preparation::Streaming };
+        let ready = self.parts.device.prepare(zone, preparation).and_then(|()| self.parts.device.report(zone));
+        match ready {
+            Ok(descriptor) => Ok(Some((zone, descriptor.reset_count))),
+            Err(error) => {
+                self.parts.allocator.give_back(zone);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Makes the next zone of new writes ready before it is needed. For a background thread.
+    ///
+    /// # Errors
+    /// The device's, the host file system being full among them; nothing is lost, and a put will meet the same error.
+    pub fn ready_next_zone(&self) -> EngineResult<()> {
+        if self.user.lock().stream.ready_count() > 0 {
+            return Ok(());
+        }
+        if let Some((zone, reset_count)) = self.prepare_zone(StreamKind::User, Purpose::Put)? {
+            self.user.lock().stream.add_ready(zone, reset_count);
+        }
+        Ok(())
+    }
+
+    fn facts(&self, kind: StreamKind) -> SealFacts {
+        let (watermark, claim) = self.commit.facts(kind);
+        SealFacts { store: self.store, incarnation: self.incarnation, watermark, claim }
+    }
+
+    /// Registers a sealed unit; `wanted` persistence is given where this unit alone is what is not durable yet.
+    fn register(
+        &self,
+        kind: StreamKind,
+        unit: SealedUnit,
+        deferred: Vec<Deferred>,
+        wanted: Persistence,
+    ) -> Submission {
+        let zone = self.parts.zones.zone(unit.key.zone);
+        zone.add_written(unit.payload.len() as u64);
+        if kind == StreamKind::User {
+            zone.raise_newest_seqno(unit.last_seqno);
+        }
+        self.clock_bytes.fetch_add(unit.payload.len() as u64, Ordering::Relaxed);
+        let (token, alone) = self.commit.register(kind, unit.key, unit.last_seqno, deferred);
+        let persistence = if alone { wanted } else { Persistence::Volatile };
+        Submission { token, unit, persistence }
+    }
+
+    fn seal_user(&self, log: &mut UserLog, wanted: Persistence) -> Option<Submission> {
+        let unit = log.stream.seal(&self.facts(StreamKind::User), &self.parts.memory)?;
+        let deferred = std::mem::take(&mut log.deferred);
+        Some(self.register(StreamKind::User, unit, deferred, wanted))
+    }
+
+    /// Makes room in a stream for a record: seals the unit, goes over to the next zone, as needed.
+    fn advance(&self, kind: StreamKind, stream: &mut Stream, record_bytes: usize, seqno: SeqNo) -> Vec<Submission> {
+        let mut submissions = Vec::new();
+        if !stream.zone_fits(record_bytes) {
+            if let Some((zone, fillers)) = stream.leave_zone(seqno, &self.facts(kind), &self.parts.memory) {
+                let register = |filler| self.register(kind, filler, Vec::new(), Persistence::Volatile);
+                submissions.extend(fillers.into_iter().map(register));
+                self.parts.zones.zone(zone).set_sealed_at_bytes(self.clock_bytes());
+                self.parts.zones.zone(zone).set_role(Role::Sealed(kind));
+            }
+            stream.begin_zone(|zone| self.parts.allocator.begin(zone));
+            self.parts.housekeeping.raise();
+        }
+        let first_seqno = if kind == StreamKind::User { seqno } else { SeqNo::ZERO };
+        stream.begin_unit(first_seqno, &self.parts.memory);
+        submissions
+    }
+
+    /// Hands sealed units to the queue. Blocks while too many appends are in flight.
+    ///
+    /// # Errors
+    /// The failure that has latched the store.
+    pub fn submit(&self, submissions: Vec<Submission>) -> EngineResult<()> {
+        if submissions.is_empty() {
+            return Ok(());
+        }
+        for Submission { token, unit, persistence } in submissions {
+            let request = Request::Append {
+                zone_start: self.geometry.zone_start(unit.key.zone),
+                payload: unit.payload,
+                persistence,
+                user_data: token,
+            };
+            match self.parts.queue.submit(request) {
+                Ok(()) => self.commit.submitted(),
+                Err(refused) => self.commit.fail(refused.error.into()),
+            }
+        }
+        self.reap(Wait::Never);
+        self.wait_until(|state| state.in_flight_len() <= MAX_IN_FLIGHT)
+    }
+
+    fn wait_until(&self, done: impl Fn(&State) -> bool) -> EngineResult<()> {
+        self.commit.wait_until(done, || self.reap(Wait::ForOne))
+    }
+
+    fn reap(&self, wait: Wait) {
+        let mut completions = Vec::new();
+        if let Err(error) = self.parts.queue.reap(wait, &mut completions) {
+            self.commit.fail(EngineError::io("waiting for the append queue", error));
+        }
+        for completion in completions {
+            self.complete(completion);
+        }
+    }
+
+    fn complete(&self, completion: Completion) {
+        let token = completion.user_data;
+        let Outcome::Append(result) = completion.outcome else {
+            unreachable!("the append queue is given appends only")
+        };
+        let in_flight = self.commit.completed(token);
+        match result {
+            Ok(sector) => {
+                self.parts.zones.zone(in_flight.key.zone).set_place(in_flight.key.unit, sector);
+                self.parts.memory.placed(in_flight.key);
+                self.commit.placed(token, in_flight);
+            }
+            Err(error) => self.commit.fail(error.into()),
+        }
+    }
+
+    /// Blocks until everything up to `target` has reached `level`; publishes what becomes durable.
+    ///
+    /// # Errors
+    /// The failure that has latched the store: then nothing is known about `target`.
+    pub fn commit_to(&self, target: SeqNo, level: Level) -> EngineResult<()> {
+        loop {
+            match self.commit.turn(target, level)? {
+                Turn::Reached => return Ok(()),
+                Turn::Follow(state) => self.commit.follow(state),
+                Turn::Lead => {
+                    let led = self.lead(target, level);
+                    self.commit.leader_done();
+                    led?;
+                }
+            }
+        }
+    }
+
+    fn lead(&self, target: SeqNo, level: Level) -> EngineResult<()> {
+        let wanted = match level {
+            Level::Written => Persistence::Volatile,
+            Level::Durable => Persistence::Durable,
+        };
+        let sealed = self.seal_user(&mut self.user.lock(), wanted);
+        let forced = sealed.as_ref().filter(|submission| submission.persistence == Persistence::Durable).map(
+            |Submission { unit, .. }| {
+                let claim = Claim { generation: unit.key.generation, unit_end: unit.key.unit + 1 };
+                (unit.last_seqno, claim)
+            },
+        );
+        self.submit(sealed.into_iter().collect())?;
+        let until = forced.map_or(target, |(last, _)| last);
+        self.wait_until(|state| state.written() >= until)?;
+        match level {
+            Level::Written => Ok(()),
+            Level::Durable => self.make_durable(forced),
+        }
+    }
+
+    fn make_durable(&self, forced: Option<(SeqNo, Claim)>) -> EngineResult<()> {
+        self.expects_durable.store(true, Ordering::Relaxed);
+        let (covered, claim) = match forced {
+            Some(covered) => covered,
+            None => {
+                let covers = self.commit.flush_covers();
+                self.flush_device()?;
+                covers
+            }
+        };
+        self.commit.advance_durable(covered, claim, |_, Deferred { key, entry }| {
+            self.parts.catalog.publish(&key, entry);
+        });
+        Ok(())
+    }
+
+    fn flush_device(&self) -> EngineResult<()> {
+        self.parts.device.flush().map_err(|error: DeviceError| {
+            let error = EngineError::from(error);
+            self.commit.fail(error.clone());
+            error
+        })
+    }
+
+    /// Appends what is buffered, without waiting for it. For the timer of buffered writes.
+    ///
+    /// # Errors
+    /// The failure that has latched the store.
+    pub fn append_buffered(&self) -> EngineResult<()> {
+        let sealed = self.seal_user(&mut self.user.lock(), Persistence::Volatile);
+        self.submit(sealed.into_iter().collect())
+    }
+
+    /// Blocks until no append is in flight.
+    ///
+    /// # Errors
+    /// The failure that has latched the store.
+    pub fn settle(&self) -> EngineResult<()> {
+        self.wait_until(|state| state.in_flight_len() == 0)
+    }
+
+    /// Copies an encoded record to the relocation stream. Only the collector calls this.
+    ///
+    /// # Errors
+    /// [`AppendFailure::NoZone`] when not even the reserve has a zone left; or the failure that has latched the store.
+    pub fn relocate(&self, record: &[u8]) -> Result<Location, AppendFailure> {
+        let mut submissions = Vec::new();
+        let mut stream = self.relocation.lock();
+        if !stream.fits(record.len()) {
+            let needed = stream.zones_needed(std::iter::once(record.len()));
+            while stream.ready_count() < needed {
+                let taken = self.take_ready(&mut stream, StreamKind::Relocation, Purpose::Relocation);
+                if !taken.map_err(AppendFailure::Error)? {
+                    return Err(AppendFailure::NoZone);
+                }
+            }
+            submissions.extend(self.seal_relocation(&mut stream));
+            submissions.extend(self.advance(StreamKind::Relocation, &mut stream, record.len(), SeqNo::ZERO));
+        }
+        let location = stream.push_encoded(record);
+        drop(stream);
+        self.submit(submissions).map_err(AppendFailure::Error)?;
+        Ok(location)
+    }
+
+    fn seal_relocation(&self, stream: &mut Stream) -> Option<Submission> {
+        let mut unit = stream.seal(&self.facts(StreamKind::Relocation), &self.parts.memory)?;
+        unit.last_seqno = SeqNo::ZERO;
+        Some(self.register(StreamKind::Relocation, unit, Vec::new(), Persistence::Volatile))
+    }
+
+    /// Blocks until all copies are on stable media, and every write that was visible when this was called.
+    ///
+    /// # Errors
+    /// The failure that has latched the store.
+    pub fn make_relocations_durable(&self) -> EngineResult<()> {
+        let sealed = self.seal_relocation(&mut self.relocation.lock());
+        self.submit(sealed.into_iter().collect())?;
+        self.wait_until(|state| !state.relocations_in_flight())?;
+        let claim = self.relocation.lock().zone().map_or(Claim::default(), |zone| Claim {
+            generation: zone.generation,
+            unit_end: zone.next_unit,
+        });
+        // What supersedes the records left behind must be durable as well, or a crash would leave neither.
+        self.commit_to(self.last_seqno(), Level::Durable)?;
+        self.flush_device()?;
+        self.commit.claim_relocations(claim);
+        Ok(())
+    }
+
+    /// Whether no append to this filling of a zone is in flight.
+    #[must_use]
+    pub fn is_quiet(&self, zone: ZoneId) -> bool {
+        !self.commit.appends_to(zone)
+    }
+
+    /// Copies `len` bytes out of the unit being filled, when `key` is that unit; `read` gets its bytes.
+    pub fn read_open_unit<T>(&self, key: UnitKey, read: impl Fn(&[u8]) -> T) -> Option<T> {
+        if let Some(bytes) = self.user.lock().stream.open_bytes(key) {
+            return Some(read(bytes));
+        }
+        self.relocation.lock().open_bytes(key).map(read)
+    }
+
+    /// Where the streams stand, for the manifest of an orderly close.
+    #[must_use]
+    pub fn stream_zones(&self) -> Vec<crate::log::stream::StreamZone> {
+        let user = self.user.lock().stream.zone().copied();
+        let relocation = self.relocation.lock().zone().copied();
+        user.into_iter().chain(relocation).collect()
+    }
+}
+
+fn record_sizes(
+    write: &LogWrite<'_>,
+    part_bytes: usize,
+    grouped: bool,
+) -> impl Iterator<Item = usize> + use<> {
+    let (key_bytes, value_bytes) = (write.key.len(), write.value.map_or(0, <[u8]>::len));
+    let parts = value_bytes.div_ceil(part_bytes).max(1);
+    (0..parts).map(move |part| {
+        let key = if part == 0 { key_bytes } else { 0 };
+        let value = (value_bytes - part * part_bytes).min(part_bytes);
+        encoded_bytes(key, value, grouped || parts > 1)
+    })
+}
+
+/// Packs the records of one group into units.
+struct Packer<'a> {
+    writer: &'a LogWriter,
+    log: &'a mut UserLog,
+    submissions: &'a mut Vec<Submission>,
+    group_len: u32,
+    group_index: u32,
+}
+
+impl<'a> Packer<'a> {
+    fn new(
+        writer: &'a LogWriter,
+        log: &'a mut UserLog,
+        submissions: &'a mut Vec<Submission>,
+        writes: &[LogWrite<'_>],
+    ) -> Self {
+        let records: usize = writes.iter().map(|write| writer.record_count(write)).sum();
+        let group_len = u32::try_from(records).expect("a batch is limited to far fewer records");
+        Self { writer, log, submissions, group_len, group_index: 0 }
+    }
+
+    fn pack(&mut self, write: &LogWrite<'_>) -> Entry {
+        let part_bytes = self.writer.part_value_bytes();
+        match write.value {
+            None => Entry::Tombstone { location: self.push(RecordKind::Delete, write.key, &[], (0, 0)) },
+            Some(value) if value.len() <= part_bytes => {
+                let location = self.push(RecordKind::Put, write.key, value, (0, 0));
+                Entry::Value { location, value_len: u32::try_from(value.len()).expect("fits a unit") }
+            }
+            Some(value) => self.pack_large(write.key, value, part_bytes),
+        }
+    }
+
+    fn pack_large(&mut self, key: &[u8], value: &[u8], part_bytes: usize) -> Entry {
+        let id = LargeId::new(self.log.next_seqno.get());
+        let count = u32::try_from(value.len().div_ceil(part_bytes)).expect("values are at most 1 GiB");
+        let mut parts = Vec::with_capacity(count as usize);
+        for (index, part) in (0..count).zip(value.chunks(part_bytes)) {
+            let key = if index == 0 { key } else { &[] };
+            let location = self.push(RecordKind::Part, key, part, (index, count));
+            parts.push((location, u32::try_from(part.len()).expect("fits a unit")));
+        }
+        self.writer.parts.catalog.large().insert(id, LargeValue::new(key.len(), parts));
+        Entry::Large { id }
+    }
+
+    fn push(&mut self, kind: RecordKind, key: &[u8], value: &[u8], (part_index, part_count): (u32, u32)) -> Location {
+        let group = (self.group_len > 1).then_some(Group {
+            index: self.group_index,
+            len: self.group_len,
+            part_index,
+            part_count,
+        });
+        let record = Record { seqno: self.log.next_seqno, kind, group, key, value };
+        let record_bytes = record.encoded_bytes();
+        if !self.log.stream.fits(record_bytes) {
+            let sealed = self.writer.seal_user(self.log, Persistence::Volatile);
+            self.submissions.extend(sealed);
+            let (stream, seqno) = (&mut self.log.stream, self.log.next_seqno);
+            self.submissions.extend(self.writer.advance(StreamKind::User, stream, record_bytes, seqno));
+        }
+        let location = self.log.stream.push(&record);
+        self.log.next_seqno = self.log.next_seqno.next();
+        self.group_index += 1;
+        location
+    }
+}

@@ -1,0 +1,89 @@
+//! Decides up to which seqno the log is whole, and what counts.
+//!
+//! The highest watermark found says what was durable for certain; above it, units must follow one another without a gap.
+//! The log is cut at the first missing seqno, and before the group that it would tear. What lies after the cut, or fell
+//! under a cut of an earlier recovery, is void.
+
+use super::scan::{ScannedRecord, ScannedUnit, ZoneScan};
+use crate::format::manifest::{Cut, Manifest};
+use crate::format::unit::StreamKind;
+use crate::units::SeqNo;
+
+/// What of the log counts.
+#[derive(Debug)]
+pub(super) struct Prefix {
+    cuts: Vec<Cut>,
+    /// Everything up to here was on stable media.
+    pub(super) watermark: SeqNo,
+    /// The last write that counts.
+    pub(super) last_seqno: SeqNo,
+}
+
+impl Prefix {
+    /// The last seqno that may count in a unit of a run of the store: earlier recoveries may have cut it.
+    fn limit(&self, incarnation: u32) -> SeqNo {
+        limit(&self.cuts, incarnation)
+    }
+
+    /// Whether a record in a unit counts.
+    pub(super) fn counts(&self, unit: &ScannedUnit, record: &ScannedRecord) -> bool {
+        record.seqno <= self.last_seqno.min(self.limit(unit.header.incarnation))
+    }
+
+    /// Whether all of a unit of new writes was on stable media for certain.
+    pub(super) fn was_durable(&self, unit: &ScannedUnit) -> bool {
+        let covered = self.watermark.min(self.limit(unit.header.incarnation));
+        unit.header.stream == StreamKind::User && unit.header.last_seqno() <= covered
+    }
+
+    /// Cuts that something on the device still falls under.
+    pub(super) fn cuts_still_needed(&self, manifest: &Manifest, scans: &[ZoneScan]) -> Vec<Cut> {
+        let concerns = |cut: &Cut| {
+            scans.iter().flat_map(|scan| &scan.units).any(|unit| {
+                unit.header.incarnation < cut.incarnation
+                    && (unit.header.last_seqno() > cut.after || unit.header.watermark > cut.after)
+            })
+        };
+        manifest.cuts.iter().copied().filter(concerns).collect()
+    }
+}
+
+fn limit(cuts: &[Cut], incarnation: u32) -> SeqNo {
+    let later = cuts.iter().filter(|cut| cut.incarnation > incarnation);
+    later.map(|cut| cut.after).min().unwrap_or(SeqNo::new(u64::MAX))
+}
+
+/// Finds the prefix of the log that is whole.
+pub(super) fn find(manifest: &Manifest, scans: &[ZoneScan]) -> Prefix {
+    let cuts = manifest.cuts.clone();
+    let units = || scans.iter().flat_map(|scan| &scan.units);
+    let said = units().map(|unit| unit.header.watermark.min(limit(&cuts, unit.header.incarnation)));
+    let watermark = said.fold(manifest.watermark, Ord::max);
+    let mut whole: Vec<(SeqNo, SeqNo)> = units()
+        .filter(|unit| unit.header.stream == StreamKind::User && unit.header.record_count > 0)
+        .filter(|unit| unit.flaw.is_none())
+        .map(|unit| {
+            let last = unit.header.last_seqno().min(limit(&cuts, unit.header.incarnation));
+            (unit.header.first_seqno, last)
+        })
+        .filter(|(first, last)| first <= last)
+        .collect();
+    whole.sort_unstable();
+    let last = whole.into_iter().fold(watermark, |end, (first, last)| {
+        if first <= end.next() { end.max(last) } else { end }
+    });
+    let prefix = Prefix { cuts, watermark, last_seqno: last };
+    Prefix { last_seqno: before_torn_group(&prefix, scans), ..prefix }
+}
+
+/// The last seqno before a group that the cut would tear.
+fn before_torn_group(prefix: &Prefix, scans: &[ZoneScan]) -> SeqNo {
+    let end = prefix.last_seqno;
+    let torn = scans.iter().flat_map(|scan| scan.records.iter().map(move |record| (scan, record))).filter(
+        |(scan, record)| {
+            let unit = &scan.units[record.unit_index as usize];
+            record.seqno <= end && record.group_last > end && prefix.counts(unit, record)
+        },
+    );
+    torn.map(|(_, record)| record.group_first.back(1)).min().unwrap_or(end)
+}

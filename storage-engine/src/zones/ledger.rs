@@ -1,0 +1,242 @@
+//! The ledger: for each zone its live bytes, its filling, and where its units lie.
+//!
+//! Invariant: `live_bytes` of a zone is the sum of [`charge_bytes`] over the records in it that the index points at.
+
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use crate::format::record::RECORD_HEADER_BYTES;
+use crate::format::unit::StreamKind;
+use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset, ZoneSector};
+
+/// What a live record counts for in the ledger, in bytes.
+#[must_use]
+pub(crate) const fn charge_bytes(key_bytes: usize, value_bytes: usize) -> i64 {
+    (RECORD_HEADER_BYTES + key_bytes + value_bytes) as i64
+}
+
+/// What the engine uses a zone for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Empty and unused.
+    Free,
+    /// A stream appends to it.
+    Open(StreamKind),
+    /// Nothing more is appended to it; the collector may choose it.
+    Sealed(StreamKind),
+    /// Holds versions of the manifest.
+    Manifest,
+    /// Cannot be written any more: read-only or offline.
+    Lost,
+}
+
+impl Role {
+    const ALL: [Self; 7] = [
+        Self::Free,
+        Self::Open(StreamKind::User),
+        Self::Open(StreamKind::Relocation),
+        Self::Sealed(StreamKind::User),
+        Self::Sealed(StreamKind::Relocation),
+        Self::Manifest,
+        Self::Lost,
+    ];
+
+    fn code(self) -> u8 {
+        let place = Self::ALL.iter().position(|&role| role == self).expect("every role is listed");
+        u8::try_from(place).expect("few roles")
+    }
+}
+
+/// One zone as the engine sees it.
+#[derive(Debug)]
+pub struct Zone {
+    role: AtomicU8,
+    generation: AtomicU64,
+    live_bytes: AtomicI64,
+    written_bytes: AtomicU64,
+    newest_seqno: AtomicU64,
+    sealed_at_bytes: AtomicU64,
+    /// By unit number: the sector where the unit lies plus one, 0 while the device has not told.
+    places: RwLock<Vec<u32>>,
+}
+
+impl Zone {
+    fn new() -> Self {
+        Self {
+            role: AtomicU8::new(Role::Free.code()),
+            generation: AtomicU64::new(0),
+            live_bytes: AtomicI64::new(0),
+            written_bytes: AtomicU64::new(0),
+            newest_seqno: AtomicU64::new(0),
+            sealed_at_bytes: AtomicU64::new(0),
+            places: RwLock::new(Vec::new()),
+        }
+    }
+
+    /// What the zone is used for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        Role::ALL[usize::from(self.role.load(Ordering::Acquire))]
+    }
+
+    pub(crate) fn set_role(&self, role: Role) {
+        self.role.store(role.code(), Ordering::Release);
+    }
+
+    /// Which filling of the zone this is; 0 for none.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        Generation::new(self.generation.load(Ordering::Acquire))
+    }
+
+    /// Starts a filling.
+    pub(crate) fn begin(&self, generation: Generation) {
+        self.places.write().clear();
+        self.live_bytes.store(0, Ordering::Release);
+        self.written_bytes.store(0, Ordering::Release);
+        self.newest_seqno.store(0, Ordering::Release);
+        self.generation.store(generation.get(), Ordering::Release);
+    }
+
+    /// Bytes of records that the index points at.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        u64::try_from(self.live_bytes.load(Ordering::Acquire)).unwrap_or(0)
+    }
+
+    /// The same without hiding an account that went wrong.
+    pub(crate) fn live_bytes_signed(&self) -> i64 {
+        self.live_bytes.load(Ordering::Acquire)
+    }
+
+    /// Bytes that sealed units take, padding included.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn add_written(&self, bytes: u64) {
+        self.written_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// The newest write in it that was not copied there by the collector.
+    #[must_use]
+    pub fn newest_seqno(&self) -> SeqNo {
+        SeqNo::new(self.newest_seqno.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn raise_newest_seqno(&self, seqno: SeqNo) {
+        self.newest_seqno.fetch_max(seqno.get(), Ordering::AcqRel);
+    }
+
+    /// The engine's clock, in bytes written, when the zone was sealed.
+    #[must_use]
+    pub fn sealed_at_bytes(&self) -> u64 {
+        self.sealed_at_bytes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_sealed_at_bytes(&self, clock_bytes: u64) {
+        self.sealed_at_bytes.store(clock_bytes, Ordering::Release);
+    }
+
+    /// Where a unit lies, once the device has told.
+    #[must_use]
+    pub fn place(&self, unit: u32) -> Option<ZoneOffset> {
+        let sector = *self.places.read().get(unit as usize)?;
+        Some(ZoneSector::new(sector.checked_sub(1)?).offset())
+    }
+
+    pub(crate) fn set_place(&self, unit: u32, sector: ZoneSector) {
+        let mut places = self.places.write();
+        let index = unit as usize;
+        if places.len() <= index {
+            places.resize(index + 1, 0);
+        }
+        places[index] = sector.get() + 1;
+    }
+
+    /// How many unit numbers have been given out, as far as completions tell.
+    pub(crate) fn placed_unit_count(&self) -> u32 {
+        u32::try_from(self.places.read().len()).expect("unit numbers are 20 bits")
+    }
+}
+
+/// All zones of a device.
+#[derive(Debug)]
+pub struct ZoneTable {
+    zones: Box<[Zone]>,
+    /// The sum over all zones, kept because every put asks for it.
+    live_bytes: AtomicI64,
+}
+
+impl ZoneTable {
+    /// A table of free zones.
+    #[must_use]
+    pub fn new(zone_count: u32) -> Self {
+        Self { zones: (0..zone_count).map(|_| Zone::new()).collect(), live_bytes: AtomicI64::new(0) }
+    }
+
+    /// One zone.
+    ///
+    /// # Panics
+    /// When the device has no such zone.
+    #[must_use]
+    pub fn zone(&self, zone: ZoneId) -> &Zone {
+        &self.zones[zone.index()]
+    }
+
+    /// All zones with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (ZoneId, &Zone)> {
+        (0u32..).map(ZoneId::new).zip(&self.zones)
+    }
+
+    /// Bytes of all records that the index points at.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        u64::try_from(self.live_bytes.load(Ordering::Acquire)).unwrap_or(0)
+    }
+
+    /// Counts a record of the zone in, or out when negative.
+    pub(crate) fn charge(&self, zone: ZoneId, bytes: i64) {
+        self.zone(zone).live_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.live_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Role, Zone, ZoneTable};
+    use crate::units::{Generation, ZoneId, ZoneOffset, ZoneSector};
+
+    #[test]
+    fn every_role_survives_being_stored() {
+        let zone = Zone::new();
+        for role in Role::ALL {
+            zone.set_role(role);
+            assert_eq!(zone.role(), role);
+        }
+    }
+
+    #[test]
+    fn a_place_is_unknown_until_told_and_forgotten_with_the_filling() {
+        let zone = Zone::new();
+        zone.begin(Generation::new(1));
+        zone.set_place(2, ZoneSector::new(0));
+        assert_eq!(zone.place(2), Some(ZoneOffset::START));
+        assert_eq!(zone.place(1), None);
+        assert_eq!(zone.place(3), None);
+        zone.begin(Generation::new(2));
+        assert_eq!(zone.place(2), None);
+    }
+
+    #[test]
+    fn the_ledger_sums_over_zones() {
+        let table = ZoneTable::new(3);
+        table.charge(ZoneId::new(0), 100);
+        table.charge(ZoneId::new(2), 50);
+        table.charge(ZoneId::new(0), -30);
+        assert_eq!(table.zone(ZoneId::new(0)).live_bytes(), 70);
+        assert_eq!(table.live_bytes(), 120);
+    }
+}

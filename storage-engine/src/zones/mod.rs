@@ -1,0 +1,11 @@
+//! What the engine knows of its zones: the ledger of live bytes, where units lie, which zones are free.
+//!
+//! Threading: a [`Zone`] is read and counted by everybody, without a common lock. Its role changes under the allocator's
+//! lock ([`Allocator`]) only.
+
+mod allocator;
+mod ledger;
+
+pub use allocator::{Allocator, Purpose};
+pub(crate) use ledger::charge_bytes;
+pub use ledger::{Role, Zone, ZoneTable};
