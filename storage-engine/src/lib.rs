@@ -1,10 +1,16 @@
 //! The storage engine of zonal: what lies between the embedded API and a zoned device.
+//!
+//! Layers, lowest first; a lower one never imports a higher one: `units`, `error`, `buffer`, `signal` · `device` ·
+//! `queue` · `format` · `zones` · `index` · `log` · `gc`, `recovery` · `engine`.
 
 pub mod buffer;
 pub mod device;
 pub mod error;
 pub mod format;
+pub mod index;
 pub mod log;
 pub mod queue;
+pub mod recovery;
+pub mod signal;
 pub mod units;
 pub mod zones;

@@ -1,0 +1,14 @@
+//! The in-memory index: where the newest write of each key lies on the device.
+//!
+//! Nothing here reads or writes a device. The index holds what the log tells it, and the collector moves entries with
+//! conditional replaces, so that a relocation never overrules a newer write.
+
+pub mod catalog;
+pub mod entry;
+pub mod large;
+pub mod ordered;
+
+pub use catalog::Catalog;
+pub use entry::{Entry, LargeId, Location, MAX_UNIT_BYTES, MAX_UNITS_PER_ZONE, MAX_ZONES, PackedEntry};
+pub use large::{LargeValue, LargeValues};
+pub use ordered::OrderedIndex;
