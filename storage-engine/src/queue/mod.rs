@@ -7,14 +7,13 @@
 //! Ownership rule: a buffer that the kernel may touch is moved into the queue's in-flight table when it is submitted and
 //! comes back with the completion. Dropping a queue waits for what is in flight.
 
-mod buffer;
 mod uring;
 
 use std::io;
 
 use thiserror::Error;
 
-pub use buffer::AlignedBuffer;
+pub use crate::buffer::AlignedBuffer;
 pub use uring::UringQueue;
 
 use crate::device::{DeviceError, Persistence};
