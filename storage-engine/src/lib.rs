@@ -5,8 +5,10 @@
 
 pub mod buffer;
 pub mod device;
+pub mod engine;
 pub mod error;
 pub mod format;
+pub mod gc;
 pub mod index;
 pub mod log;
 pub mod queue;

@@ -220,6 +220,8 @@ pub enum DeviceError {
         path: PathBuf,
         /// Who, as far as the kernel tells.
         holder: String,
+        /// Whether the holder has been killed and only the kernel's work for it is left: the lock goes soon.
+        holder_is_dying: bool,
     },
     /// The device was opened for reading only.
     #[error("{path} is open for reading only")]

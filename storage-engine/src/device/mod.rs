@@ -13,6 +13,7 @@
 
 mod error;
 mod geometry;
+mod transition;
 
 pub mod emulated;
 

@@ -54,6 +54,16 @@ pub struct Counters {
     pub zone_resets: u64,
 }
 
+/// How much of the device a store is to take up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum SpaceUse {
+    /// As much as there is: cleaning begins when free zones run out.
+    #[default]
+    Whole,
+    /// In proportion to the live data: cleaning begins as well when there is more garbage than that allows.
+    Proportional,
+}
+
 /// What a store says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Manifest {
@@ -73,6 +83,8 @@ pub struct Manifest {
     pub tails: Vec<Tail>,
     /// Whether the store was closed in order: then nothing was in flight.
     pub clean: bool,
+    /// How much of the device the store is to take up.
+    pub space_use: SpaceUse,
     /// Sums over the life of the store.
     pub counters: Counters,
 }
@@ -152,6 +164,7 @@ mod tests {
                 cuts: cuts.into_iter().map(|(i, s)| Cut { incarnation: i, after: SeqNo::new(s) }).collect(),
                 tails: vec![tail; 3],
                 clean,
+                space_use: if clean { SpaceUse::Whole } else { SpaceUse::Proportional },
                 counters: Counters { user_bytes_written: bytes, ..Counters::default() },
             }
         }

@@ -117,6 +117,12 @@ impl<'a> Record<'a> {
         len_bytes
     }
 
+    /// Whether the encoded record at the start of `bytes` has a group extension; for bytes known to be a record.
+    #[must_use]
+    pub fn is_grouped(bytes: &[u8]) -> bool {
+        bytes.get(22).is_some_and(|code| code & GROUPED != 0)
+    }
+
     fn kind_code(&self) -> u8 {
         let kind = match self.kind {
             RecordKind::Put => 1,

@@ -58,13 +58,12 @@ impl ManifestLog {
     ///
     /// # Errors
     /// The device's.
-    pub fn append(&self, manifest: &Manifest) -> EngineResult<u64> {
+    pub fn append(&self, manifest: &Manifest) -> EngineResult<()> {
         let encoded = manifest.encode(self.device.geometry().block_bytes as usize);
         let [first, second] = MANIFEST_ZONES;
         self.append_to(first, &encoded)?;
         self.device.flush()?;
-        self.append_to(second, &encoded)?;
-        Ok(2 * encoded.len() as u64)
+        self.append_to(second, &encoded)
     }
 
     fn append_to(&self, zone: ZoneId, encoded: &[u8]) -> EngineResult<()> {

@@ -106,6 +106,12 @@ impl Stream {
         self.zone.as_ref()
     }
 
+    /// The zone filled before the present one; before the next one, where none is present.
+    #[must_use]
+    pub fn previous(&self) -> PreviousZone {
+        self.previous
+    }
+
     /// Whether a unit holds records that are not sealed.
     #[must_use]
     pub fn has_open_unit(&self) -> bool {

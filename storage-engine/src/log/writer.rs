@@ -12,14 +12,15 @@ use parking_lot::Mutex;
 use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes};
-use crate::format::unit::{StoreId, StreamKind, UNIT_HEADER_BYTES};
+use crate::format::manifest::Tail;
+use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES};
 use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES};
 use crate::log::commit::{Commit, Deferred, Level, State, Turn};
 use crate::log::memory::{UnitKey, UnitMemory};
 use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
 use crate::queue::{Completion, IoQueue, Outcome, Request, Wait};
 use crate::signal::Signal;
-use crate::units::{SeqNo, ZoneId};
+use crate::units::{Generation, SeqNo, ZoneId};
 use crate::zones::{Allocator, Purpose, Role, ZoneTable};
 
 /// Appends in flight beyond which a writer waits.
@@ -557,12 +558,36 @@ impl LogWriter {
         self.relocation.lock().open_bytes(key).map(read)
     }
 
-    /// Where the streams stand, for the manifest of an orderly close.
+    /// How far the streams have filled their zones on stable media, for the manifest.
     #[must_use]
-    pub fn stream_zones(&self) -> Vec<crate::log::stream::StreamZone> {
-        let user = self.user.lock().stream.zone().copied();
-        let relocation = self.relocation.lock().zone().copied();
+    pub fn tails(&self) -> Vec<Tail> {
+        let user = self.tail(&self.user.lock().stream, StreamKind::User);
+        let relocation = self.tail(&self.relocation.lock(), StreamKind::Relocation);
         user.into_iter().chain(relocation).collect()
+    }
+
+    fn tail(&self, stream: &Stream, kind: StreamKind) -> Option<Tail> {
+        let Some(zone) = stream.zone() else { return self.tail_of_filled_zone(stream) };
+        let (_, claim) = self.commit.facts(kind);
+        if claim.generation != zone.generation || claim.unit_end <= zone.claim_first {
+            return None;
+        }
+        let PreviousZone { generation, claim_first, unit_count } = zone.previous;
+        Some(Tail {
+            zone: zone.zone,
+            generation: zone.generation,
+            claim_first: zone.claim_first,
+            unit_count: claim.unit_end,
+            previous: (generation, claim_first, unit_count),
+        })
+    }
+
+    /// A stream found at opening with its last zone full has not begun another one yet.
+    fn tail_of_filled_zone(&self, stream: &Stream) -> Option<Tail> {
+        let PreviousZone { generation, claim_first, unit_count } = stream.previous();
+        let (zone, _) = self.parts.zones.iter().find(|(_, zone)| zone.generation() == generation)?;
+        let nothing = (Generation::default(), 0, 0);
+        (unit_count > claim_first).then_some(Tail { zone, generation, claim_first, unit_count, previous: nothing })
     }
 }
 

@@ -6,6 +6,7 @@
 mod allocator;
 mod ledger;
 
+pub(crate) use allocator::RESERVED_FROM_PUTS;
 pub use allocator::{Allocator, Purpose};
 pub(crate) use ledger::charge_bytes;
 pub use ledger::{Role, Zone, ZoneTable};

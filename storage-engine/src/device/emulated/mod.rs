@@ -1,1 +1,310 @@
 //! One regular file that keeps every rule of a ZNS namespace.
+//!
+//! # What is promised
+//! - Zone states and write pointers survive a killed process exactly. After a power cut each write pointer is at or
+//!   after every append that was flushed, and below it there may be holes: zeros, or what the zone held before its
+//!   reset.
+//! - Appends to one zone from any number of threads take their places by compare-and-swap; no lock is held while their
+//!   bytes are written. A durable append costs one flush of the host's device, never more.
+//! - A reset zone's space goes back to the file system, but for the few zones that are kept allocated and ready. A crash
+//!   between the two leaves the space allocated until the zone's next reset.
+//! - One writer or many readers have the file open. A file that is not a device, or not a whole one, is refused and left
+//!   as it is, and a device that is opened and closed without a change as well.
+//!
+//! # What is taken for granted
+//! - The host's media write a sector of 512 bytes wholly or not at all, and keep what they acknowledged a flush of.
+//! - What the page cache holds survives the process.
+//!
+//! # What the caller sees to
+//! - A zone is not reset while appends to it are in flight: their bytes would land in its next filling.
+//!
+//! # How it is divided
+//! `layout` names the bytes of the file, `word` one zone's state, `table` all zones in memory with their limits,
+//! `stable` what of that is on the file, `reckoning` what to believe at opening, `opening` how a device is made and
+//! recognised, `lock` who has it, `file` the system calls. `appending`, `reading` and `blocks` are the device's methods
+//! for those.
+
+mod appending;
+mod blocks;
+mod file;
+mod layout;
+mod lock;
+mod opening;
+mod reading;
+mod reckoning;
+mod stable;
+mod table;
+#[cfg(test)]
+mod tests;
+mod word;
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::layout::data_start_bytes;
+use self::stable::StableTable;
+use self::table::Table;
+use self::word::ZoneWord;
+use super::transition::ZoneCommand;
+use super::{
+    AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence, Preparation, ReadCommand,
+    ZoneDescriptor, ZonedDevice,
+};
+use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
+
+/// What a device is opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Everything. Nobody else can have the device open.
+    ReadWrite,
+    /// Reports and reads. Not a byte of the file changes; others may read as well.
+    ReadOnly,
+}
+
+/// Whether data are to bypass the host's page cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DirectIo {
+    /// Where the host's file system can with the device's block size; [`EmulatedDevice::uses_direct_io`] tells.
+    Preferred,
+    /// No.
+    Off,
+}
+
+/// How media wear out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Degraded {
+    /// What is written stays readable.
+    ReadOnly,
+    /// Nothing can be read.
+    Offline,
+}
+
+/// A zoned device in a regular file.
+///
+/// Closed when dropped. What was appended is then on stable media; when that fails, the next opening recovers as after a
+/// crash.
+#[derive(Debug)]
+pub struct EmulatedDevice {
+    access: Access,
+    data_start_bytes: u64,
+    stable: StableTable,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    flush_count: AtomicU64,
+    reset_count: AtomicU64,
+    appended_bytes: AtomicU64,
+    read_bytes: AtomicU64,
+}
+
+impl EmulatedDevice {
+    /// Makes a new device, readable and writable by its owner only, and opens it for writing. Durable on return.
+    ///
+    /// The file gets its full length at once and takes up space as zones are written. The geometry's `volatile_cache` is
+    /// taken to be true, whatever it says.
+    ///
+    /// # Errors
+    /// [`DeviceError::InvalidGeometry`], [`DeviceError::AlreadyExists`], [`DeviceError::NotFound`] for the directory,
+    /// [`DeviceError::Io`]. Nothing is left at the path that was not there before.
+    pub fn create(path: impl AsRef<Path>, geometry: &Geometry, direct_io: DirectIo) -> DeviceResult<Self> {
+        let boot_id = opening::present_boot_id();
+        let stable = opening::create(path.as_ref(), geometry, direct_io, boot_id)?;
+        Ok(Self::over(stable, Access::ReadWrite))
+    }
+
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotFound`], [`DeviceError::NotOurs`], [`DeviceError::UnknownVersion`], [`DeviceError::Damaged`],
+    /// [`DeviceError::CutShort`], [`DeviceError::Locked`], [`DeviceError::Io`]. The file stays as it was.
+    pub fn open(path: impl AsRef<Path>, access: Access, direct_io: DirectIo) -> DeviceResult<Self> {
+        Self::open_in_boot(path.as_ref(), access, direct_io, opening::present_boot_id())
+    }
+
+    /// Opens a device as if the machine ran under `boot_id`.
+    pub(crate) fn open_in_boot(
+        path: &Path,
+        access: Access,
+        direct_io: DirectIo,
+        boot_id: [u8; 16],
+    ) -> DeviceResult<Self> {
+        Ok(Self::over(opening::open(path, access, direct_io, boot_id)?, access))
+    }
+
+    fn over(stable: StableTable, access: Access) -> Self {
+        let data_start_bytes = data_start_bytes(stable.table().geometry().zone_count);
+        Self { access, data_start_bytes, stable, counters: Counters::default() }
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.stable.path()
+    }
+
+    /// Whether data bypass the host's page cache.
+    #[must_use]
+    pub fn uses_direct_io(&self) -> bool {
+        self.stable.file().uses_direct_io()
+    }
+
+    /// Wears a zone out, as media do by themselves: the switch by which tests and exercises have zones fail.
+    ///
+    /// Durable on return. There is no way back; an offline zone does not become readable again.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoSuchZone`], [`DeviceError::BadTransition`], [`DeviceError::ReadOnly`], [`DeviceError::Io`].
+    pub fn degrade(&self, zone: ZoneId, to: Degraded) -> DeviceResult<()> {
+        let command = match to {
+            Degraded::ReadOnly => ZoneCommand::TurnReadOnly,
+            Degraded::Offline => ZoneCommand::TurnOffline,
+        };
+        self.command(zone, |_| command)?;
+        self.stable.sync()
+    }
+
+    /// Ends the process's hold on the device as a kill does: nothing is written any more.
+    #[cfg(test)]
+    pub(crate) fn abandon(self) {
+        self.stable.abandon();
+    }
+
+    fn table(&self) -> &Table {
+        self.stable.table()
+    }
+
+    fn begin_changes(&self) -> DeviceResult<()> {
+        match self.access {
+            Access::ReadWrite => self.stable.begin_changes(),
+            Access::ReadOnly => Err(DeviceError::ReadOnly { path: self.path().to_owned() }),
+        }
+    }
+
+    fn command(&self, zone: ZoneId, command: impl Fn(ZoneWord) -> ZoneCommand) -> DeviceResult<()> {
+        self.table().check_exists(zone)?;
+        self.begin_changes()?;
+        let mut row = self.stable.row(zone);
+        self.table().command(zone, command)?;
+        self.stable.bring_up_to_date(zone, &mut row).map(|_| ())
+    }
+
+    fn file_offset_bytes(&self, zone: ZoneId, offset: ZoneOffset) -> u64 {
+        self.data_start_bytes + self.geometry().position(zone, offset).get()
+    }
+
+    fn check_whole_blocks(&self, zone: ZoneId, what: &'static str, value: u64) -> DeviceResult<()> {
+        if self.geometry().is_whole_blocks(value) { Ok(()) } else { Err(self.unaligned(zone, what, value)) }
+    }
+
+    fn unaligned(&self, zone: ZoneId, what: &'static str, value: u64) -> DeviceError {
+        DeviceError::Unaligned { zone, what, value, block_bytes: self.geometry().block_bytes }
+    }
+}
+
+impl Drop for EmulatedDevice {
+    fn drop(&mut self) {
+        // There is nobody to tell. The session stays marked as under way, and the next opening recovers.
+        let _ = self.stable.close();
+    }
+}
+
+impl ZonedDevice for EmulatedDevice {
+    fn geometry(&self) -> &Geometry {
+        self.table().geometry()
+    }
+
+    fn kind(&self) -> &'static str {
+        "emulated file"
+    }
+
+    fn report(&self, zone: ZoneId) -> DeviceResult<ZoneDescriptor> {
+        self.table().check_exists(zone)?;
+        Ok(self.table().describe(zone))
+    }
+
+    fn reset(&self, zone: ZoneId) -> DeviceResult<()> {
+        self.table().check_exists(zone)?;
+        self.begin_changes()?;
+        self.empty_zone(zone)
+    }
+
+    fn open(&self, zone: ZoneId) -> DeviceResult<()> {
+        self.command(zone, |_| ZoneCommand::Open)
+    }
+
+    fn close(&self, zone: ZoneId) -> DeviceResult<()> {
+        self.command(zone, ZoneWord::close_command)
+    }
+
+    /// Durable with the next flush; after a power cut before it the zone may be found closed.
+    fn finish(&self, zone: ZoneId) -> DeviceResult<()> {
+        self.command(zone, |_| ZoneCommand::Finish)
+    }
+
+    /// Does nothing to a zone that is not empty.
+    fn prepare(&self, zone: ZoneId, preparation: Preparation) -> DeviceResult<()> {
+        self.table().check_exists(zone)?;
+        self.begin_changes()?;
+        match preparation {
+            Preparation::DurableAppends => self.write_blocks_once(zone),
+            Preparation::Streaming => self.allocate(zone),
+        }
+    }
+
+    fn begin_append(
+        &self,
+        zone_start: DevicePosition,
+        len_bytes: u64,
+        persistence: Persistence,
+    ) -> DeviceResult<AppendTicket> {
+        self.admit_append(zone_start, len_bytes, persistence)
+    }
+
+    fn end_append(&self, ticket: AppendTicket, result: i32) -> DeviceResult<ZoneSector> {
+        self.conclude_append(&ticket, result)
+    }
+
+    fn read_command(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ReadCommand> {
+        self.locate_read(zone, offset, len_bytes)
+    }
+
+    fn read(&self, zone: ZoneId, offset: ZoneOffset, into: &mut [u8]) -> DeviceResult<()> {
+        self.read_blocks(zone, offset, into)
+    }
+
+    /// On a device that is open for reading there is nothing to flush.
+    fn flush(&self) -> DeviceResult<()> {
+        if self.access == Access::ReadOnly {
+            return Ok(());
+        }
+        self.stable.flush()?;
+        self.counters.flush_count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn activity(&self) -> DeviceActivity {
+        let Counters { flush_count, reset_count, appended_bytes, read_bytes } = &self.counters;
+        DeviceActivity {
+            flush_count: flush_count.load(Ordering::Relaxed),
+            reset_count: reset_count.load(Ordering::Relaxed),
+            appended_bytes: appended_bytes.load(Ordering::Relaxed),
+            read_bytes: read_bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// An error of the operating system about a range of a zone.
+fn in_zone(
+    doing: &'static str,
+    len_bytes: u64,
+    zone: ZoneId,
+    offset: ZoneOffset,
+) -> impl FnOnce(io::Error) -> DeviceError {
+    move |source| DeviceError::Io {
+        action: format!("{doing} {len_bytes} bytes at {offset} of {zone}"),
+        source,
+    }
+}

@@ -1,0 +1,411 @@
+//! The store.
+
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zonal_engine::device::Geometry;
+use zonal_engine::engine::{CreateOptions, Depth, Direction, Engine, OpenOptions, Page};
+use zonal_engine::error::EngineError;
+use zonal_engine::format::manifest::SpaceUse;
+use zonal_engine::log::writer::LogWrite;
+
+use crate::options::GIB;
+use crate::{
+    CheckReport, Durability, Error, ErrorKind, Info, Options, Range, Result, Stats, Value, WriteBatch,
+    WriteOptions, Zone,
+};
+
+/// How far a store without a capacity of its own grows.
+const GROWTH_LIMIT_BYTES: u64 = 64 * GIB;
+
+/// An open store. Cheap to clone; any number of threads may use it and its clones.
+///
+/// Dropping the last clone closes the store; so does [`Db::close`], which also tells whether that went well. Nothing
+/// acknowledged at [`Durability::Written`] or [`Durability::Sync`] depends on it.
+#[derive(Clone)]
+pub struct Db {
+    engine: Arc<Engine>,
+    path: Arc<Path>,
+    durability: Durability,
+}
+
+impl Db {
+    /// Opens the store at a path, or makes one there. Blocks while the store is read in.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("data.zonal");
+    /// use zonal::{Db, ErrorKind, Options};
+    /// let missing = Db::open(&path, Options::default().create_if_missing(false));
+    /// assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+    /// let db = Db::open(&path, Options::default())?;
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::AlreadyExists`] (with [`Options::create_new`]), [`ErrorKind::NotAStore`],
+    /// [`ErrorKind::Incompatible`], [`ErrorKind::Locked`], [`ErrorKind::Corruption`], [`ErrorKind::InvalidArgument`],
+    /// [`ErrorKind::Io`]. A store or file that is there already stays as it is.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        Self::open_at(path.as_ref(), &options, false)
+    }
+
+    /// Checks the store at a path as far as it can be read, in spite of damage. Changes nothing.
+    ///
+    /// Opening reads everything but old values; `deep` reads every live value as well. `progress` is told the number of
+    /// keys done. Blocks for as long as reading takes.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("data.zonal");
+    /// # zonal::Db::open(&path, zonal::Options::default())?.close()?;
+    /// let report = zonal::Db::check(&path, &zonal::Options::default(), zonal::Depth::Deep, &|_| {})?;
+    /// assert!(report.is_sound());
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Db::open`]; damage to what the store holds is reported, not an error.
+    pub fn check(
+        path: impl AsRef<Path>,
+        options: &Options,
+        depth: Depth,
+        progress: &dyn Fn(u64),
+    ) -> Result<CheckReport> {
+        let options = options.clone().read_only(true);
+        let db = Self::open_at(path.as_ref(), &options, true)?;
+        let verified = db.engine.verify(depth, progress).map_err(|error| db.error(error))?;
+        Ok(CheckReport::new(&verified, db.engine.recovery()))
+    }
+
+    fn open_at(path: &Path, options: &Options, in_spite_of_damage: bool) -> Result<Self> {
+        let missing = !path.try_exists().unwrap_or(true);
+        if options.create_new || missing && options.create_if_missing && !options.read_only {
+            create(path, options)?;
+        }
+        let open = OpenOptions {
+            read_only: options.read_only,
+            direct_io: options.direct_io,
+            cache_bytes: options.cache_bytes,
+            buffered_delay: options.buffered_delay,
+            unit_bytes: options.unit_bytes as usize,
+            expects_durable: options.durability == Durability::Sync,
+            in_spite_of_damage,
+        };
+        let engine = Engine::open(path, &open).map_err(|error| Error::new(path, error))?;
+        Ok(Self { engine: Arc::new(engine), path: path.into(), durability: options.durability })
+    }
+
+    fn error(&self, engine: EngineError) -> Error {
+        Error::new(&self.path, engine)
+    }
+
+    /// Where the store is.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.path.to_path_buf()
+    }
+
+    /// Gives a key a value. Durable as the store's options say.
+    ///
+    /// Key: 1 to 65,535 bytes. Value: up to 1 GiB. Blocks until it is durable, and while the collector makes room.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let db = zonal::Db::open(directory.path().join("d.zonal"), zonal::Options::default())?;
+    /// db.put(b"key", b"value")?;
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`], [`ErrorKind::NoSpace`], [`ErrorKind::ReadOnly`], [`ErrorKind::Closed`],
+    /// [`ErrorKind::WritesRefused`] after a failed write or flush: then it is unknown whether this one survives.
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        self.put_with(key, value, WriteOptions::default())
+    }
+
+    /// Gives a key a value, as durable as `options` say.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let db = zonal::Db::open(directory.path().join("d.zonal"), zonal::Options::default())?;
+    /// use zonal::{Durability, WriteOptions};
+    /// db.put_with("key", "value", WriteOptions::default().durability(Durability::Buffered))?;
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Db::put`].
+    pub fn put_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        options: WriteOptions,
+    ) -> Result<()> {
+        self.write_all(&[LogWrite { key: key.as_ref(), value: Some(value.as_ref()) }], options)
+    }
+
+    /// Takes a key's value away; nothing happens when it has none. Durable as the store's options say.
+    ///
+    /// Succeeds in a full store, too.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let db = zonal::Db::open(directory.path().join("d.zonal"), zonal::Options::default())?;
+    /// db.put("key", "value")?;
+    /// db.delete("key")?;
+    /// assert_eq!(db.get("key")?, None);
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Db::put`].
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.delete_with(key, WriteOptions::default())
+    }
+
+    /// Takes a key's value away, as durably as `options` say.
+    ///
+    /// # Errors
+    /// As [`Db::put`].
+    pub fn delete_with(&self, key: impl AsRef<[u8]>, options: WriteOptions) -> Result<()> {
+        self.write_all(&[LogWrite { key: key.as_ref(), value: None }], options)
+    }
+
+    /// Makes all writes of a batch: all of them survive a crash, or none. Durable as the store's options say.
+    ///
+    /// # Errors
+    /// As [`Db::put`].
+    pub fn write(&self, batch: WriteBatch) -> Result<()> {
+        self.write_with(batch, WriteOptions::default())
+    }
+
+    /// Makes all writes of a batch, as durable as `options` say.
+    ///
+    /// # Errors
+    /// As [`Db::put`].
+    #[expect(clippy::needless_pass_by_value, reason = "a batch is spent when it is written")]
+    pub fn write_with(&self, batch: WriteBatch, options: WriteOptions) -> Result<()> {
+        let writes: Vec<_> = batch.writes().map(|(key, value)| LogWrite { key, value }).collect();
+        self.write_all(&writes, options)
+    }
+
+    fn write_all(&self, writes: &[LogWrite<'_>], options: WriteOptions) -> Result<()> {
+        let durability = options.durability.unwrap_or(self.durability);
+        self.engine.write(writes, durability).map_err(|error| self.error(error))
+    }
+
+    /// The value of a key, or `None`. Blocks for at most one read of the device (one for each part of a large value).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corruption`] when the stored bytes are damaged, [`ErrorKind::Closed`], [`ErrorKind::Io`].
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        let value = self.engine.value(key.as_ref()).map_err(|error| self.error(error))?;
+        Ok(value.map(Value::new))
+    }
+
+    /// Whether a key has a value. Never touches the device.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`].
+    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.engine.contains(key.as_ref()).map_err(|error| self.error(error))
+    }
+
+    /// The values of many keys, in the order of the keys; what must be read from the device is in flight together.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let db = zonal::Db::open(directory.path().join("d.zonal"), zonal::Options::default())?;
+    /// db.put("a", "1")?;
+    /// let many = db.multi_get(&["a", "b"])?;
+    /// assert_eq!(many[0].as_deref(), Some(&b"1"[..]));
+    /// assert_eq!(many[1], None);
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Db::get`], for the first key that fails.
+    pub fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let values = self.engine.values(&keys).map_err(|error| self.error(error))?;
+        Ok(values.into_iter().map(|value| value.map(Value::new)).collect())
+    }
+
+    /// Replaces the value of a key (`None`: deletes it) if it is what is expected (`None`: absent).
+    ///
+    /// `Ok(Ok(()))` when it did, `Ok(Err(current))` when the value is another one. Decided against all writes of the key,
+    /// also those in flight. Durable as the store's options say.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let db = zonal::Db::open(directory.path().join("d.zonal"), zonal::Options::default())?;
+    /// assert_eq!(db.compare_and_swap("k", None::<&str>, Some("1"))?, Ok(()));
+    /// let refused = db.compare_and_swap("k", None::<&str>, Some("2"))?;
+    /// assert_eq!(refused.unwrap_err().as_deref(), Some(&b"1"[..]));
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Db::put`] and [`Db::get`].
+    pub fn compare_and_swap(
+        &self,
+        key: impl AsRef<[u8]>,
+        expected: Option<impl AsRef<[u8]>>,
+        new: Option<impl AsRef<[u8]>>,
+    ) -> Result<std::result::Result<(), Option<Value>>> {
+        let (expected, new) = (expected.as_ref().map(AsRef::as_ref), new.as_ref().map(AsRef::as_ref));
+        let swapped = self.engine.compare_and_swap(key.as_ref(), expected, new, self.durability);
+        let swapped = swapped.map_err(|error| self.error(error))?;
+        Ok(swapped.map_err(|current| current.map(Value::new)))
+    }
+
+    /// The keys of a range with their values, in order; see [`Range`] for what it sees of concurrent writes.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let db = zonal::Db::open(directory.path().join("d.zonal"), zonal::Options::default())?;
+    /// # db.put("user:1", "Ada")?; db.put("user:2", "Grace")?; db.put("zebra", "")?;
+    /// let users = db.range("user:".."user;").collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(users.len(), 2);
+    /// let (last, _) = db.range("user:"..).next_back().unwrap()?;
+    /// assert_eq!(last, b"zebra");
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Range {
+        let low = range.start_bound().map(AsRef::as_ref);
+        let high = range.end_bound().map(AsRef::as_ref);
+        Range::new(self.clone(), low, high)
+    }
+
+    /// The keys that begin with `prefix` with their values, in order.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range {
+        let prefix = prefix.as_ref();
+        let end = prefix_end(prefix);
+        let high = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        Range::new(self.clone(), Bound::Included(prefix), high)
+    }
+
+    /// All keys with their values, in order.
+    #[must_use]
+    pub fn iter(&self) -> Range {
+        Range::new(self.clone(), Bound::Unbounded, Bound::Unbounded)
+    }
+
+    pub(crate) fn page(
+        &self,
+        low: Bound<&[u8]>,
+        high: Bound<&[u8]>,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Page> {
+        self.engine.page(low, high, direction, limit).map_err(|error| self.error(error))
+    }
+
+    /// Makes everything acknowledged before durable, whatever its level. Blocks for at most one flush of the device.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WritesRefused`], [`ErrorKind::ReadOnly`], [`ErrorKind::Closed`].
+    pub fn flush(&self) -> Result<()> {
+        self.engine.flush().map_err(|error| self.error(error))
+    }
+
+    /// Counts and gauges. Does not touch the device.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::new(&self.engine.stats(), &self.engine.zones().unwrap_or_default())
+    }
+
+    /// What does not change while the store is open: sizes, limits, how the device is accessed.
+    #[must_use]
+    pub fn info(&self) -> Info {
+        Info::new(self.engine.info())
+    }
+
+    /// All zones of the device, in order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub fn zones(&self) -> Result<Vec<Zone>> {
+        let capacity_bytes = self.engine.info().geometry.zone_capacity_bytes;
+        let zones = self.engine.zones().map_err(|error| self.error(error))?;
+        Ok(zones.iter().map(|zone| Zone::new(zone, capacity_bytes)).collect())
+    }
+
+    /// Flushes and closes the store, for all clones of this handle. Blocks while background work ends.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WritesRefused`] and others when something buffered could not be made durable. The store is closed
+    /// all the same, and recovers when it is opened again.
+    pub fn close(self) -> Result<()> {
+        self.engine.close().map_err(|error| self.error(error))
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db").field("path", &self.path).field("durability", &self.durability).finish_non_exhaustive()
+    }
+}
+
+/// The first key after all that begin with `prefix`; `None` when there is none.
+fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let kept = prefix.iter().rposition(|&byte| byte < u8::MAX)?;
+    let mut end = prefix[..=kept].to_vec();
+    end[kept] += 1;
+    Some(end)
+}
+
+fn create(path: &Path, options: &Options) -> Result<()> {
+    let created = geometry(path, options).and_then(|geometry| {
+        let space_use =
+            if options.capacity_bytes.is_some() { SpaceUse::Whole } else { SpaceUse::Proportional };
+        let create = CreateOptions { geometry, space_use, direct_io: options.direct_io };
+        Engine::create(path, &create).map_err(|error| Error::new(path, error))
+    });
+    match created {
+        // Somebody else made it in the meantime: open theirs.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && !options.create_new => Ok(()),
+        other => other,
+    }
+}
+
+fn geometry(path: &Path, options: &Options) -> Result<Geometry> {
+    if options.zone_size_bytes == 0 {
+        return Err(Error::invalid(path, "a zone size of 0 bytes; zones hold at least 128 KiB"));
+    }
+    let capacity_bytes = options.capacity_bytes.unwrap_or(GROWTH_LIMIT_BYTES);
+    let zone_count = capacity_bytes.div_ceil(options.zone_size_bytes);
+    let Ok(zone_count) = u32::try_from(zone_count) else {
+        return Err(Error::invalid(
+            path,
+            format!("{capacity_bytes} bytes in zones of {} bytes make {zone_count} zones; at most {} are possible",
+                options.zone_size_bytes, u32::MAX),
+        ));
+    };
+    Ok(Geometry {
+        block_bytes: options.block_bytes,
+        zone_size_bytes: options.zone_size_bytes,
+        zone_capacity_bytes: options.zone_capacity_bytes.unwrap_or(options.zone_size_bytes),
+        zone_count,
+        max_open_zones: options.max_open_zones,
+        max_active_zones: options.max_active_zones,
+        append_limit_bytes: options.append_limit_bytes,
+        volatile_cache: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::prefix_end;
+
+    #[test]
+    fn a_prefix_ends_where_the_next_one_begins() {
+        assert_eq!(prefix_end(b"ab"), Some(b"ac".to_vec()));
+        assert_eq!(prefix_end(b"a\xff\xff"), Some(b"b".to_vec()));
+        assert_eq!(prefix_end(b"\xff"), None);
+        assert_eq!(prefix_end(b""), None);
+    }
+}

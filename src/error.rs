@@ -1,0 +1,107 @@
+//! What can go wrong, and what to do about it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use zonal_engine::device::DeviceError;
+use zonal_engine::error::EngineError;
+
+/// Result of an operation of a store.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of error it is: what to do about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument is out of range; the message names the limit. Pass another one.
+    InvalidArgument,
+    /// There is nothing at the path. Create the store, or correct the path.
+    NotFound,
+    /// There is something at the path already. Choose another path, or open what is there.
+    AlreadyExists,
+    /// What is at the path is not a zonal store. Nothing was changed; correct the path.
+    NotAStore,
+    /// The store was written by another version. Use that version.
+    Incompatible,
+    /// Somebody else has the store open; the message says who. Wait, or end that process.
+    Locked,
+    /// Stored bytes are damaged; the message says where. Run `kvctl check`, restore from a backup.
+    Corruption,
+    /// The store is full of live data. Delete something, or copy it to a larger store.
+    NoSpace,
+    /// What was asked for does not exist here; the message says what to use instead.
+    Unsupported,
+    /// The store was opened for reading only.
+    ReadOnly,
+    /// This handle, or another one of the same store, has been closed.
+    Closed,
+    /// An earlier write or flush failed. Reads go on; open the store anew to recover.
+    WritesRefused,
+    /// The operating system or the device reported an error, which is the source of this one.
+    Io,
+}
+
+/// An error of a store: its kind, the path, and what was seen.
+#[derive(Clone, Debug)]
+pub struct Error {
+    path: PathBuf,
+    engine: EngineError,
+}
+
+impl Error {
+    pub(crate) fn new(path: &Path, engine: EngineError) -> Self {
+        Self { path: path.to_owned(), engine }
+    }
+
+    pub(crate) fn invalid(path: &Path, what: impl Into<String>) -> Self {
+        Self::new(path, EngineError::InvalidArgument(what.into()))
+    }
+
+    /// What kind of error it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        kind(&self.engine)
+    }
+}
+
+fn kind(error: &EngineError) -> ErrorKind {
+    match error {
+        EngineError::InvalidArgument(_) => ErrorKind::InvalidArgument,
+        EngineError::NoStore => ErrorKind::NotAStore,
+        EngineError::NoSpace { .. } => ErrorKind::NoSpace,
+        EngineError::Corruption { .. } | EngineError::ManifestDamaged(_) => ErrorKind::Corruption,
+        EngineError::ReadOnly => ErrorKind::ReadOnly,
+        EngineError::Closed => ErrorKind::Closed,
+        EngineError::WritesRefused(_) => ErrorKind::WritesRefused,
+        EngineError::Device(device) => device_kind(device),
+        _ => ErrorKind::Io,
+    }
+}
+
+fn device_kind(error: &DeviceError) -> ErrorKind {
+    match error {
+        DeviceError::Unsupported { .. } => ErrorKind::Unsupported,
+        DeviceError::InvalidGeometry { .. } => ErrorKind::InvalidArgument,
+        DeviceError::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+        DeviceError::NotFound { .. } => ErrorKind::NotFound,
+        DeviceError::NotOurs { .. } => ErrorKind::NotAStore,
+        DeviceError::UnknownVersion { .. } => ErrorKind::Incompatible,
+        DeviceError::Damaged { .. } | DeviceError::CutShort { .. } => ErrorKind::Corruption,
+        DeviceError::Locked { .. } => ErrorKind::Locked,
+        DeviceError::ReadOnly { .. } => ErrorKind::ReadOnly,
+        DeviceError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => ErrorKind::NoSpace,
+        _ => ErrorKind::Io,
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.engine)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.engine)
+    }
+}

@@ -1,0 +1,138 @@
+//! Walking a range of keys, from either end.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Bound;
+
+use zonal_engine::engine::Direction;
+
+use crate::db::Db;
+use crate::{Result, Value};
+
+/// Items fetched first; each further page is twice as long, up to [`LAST_PAGE`].
+const FIRST_PAGE: usize = 16;
+const LAST_PAGE: usize = 256;
+
+/// The keys and values of a range, in order; from [`Db::range`], [`Db::prefix`] and [`Db::iter`].
+///
+/// Not a snapshot: each key is given at most once and in order, with a value that it had at some time during the walk.
+/// A key that was there all the time is never missed. Values are fetched some pages ahead, with their reads in flight
+/// together. After an error the iterator ends.
+pub struct Range {
+    db: Db,
+    low: Bound<Box<[u8]>>,
+    high: Bound<Box<[u8]>>,
+    front: End,
+    back: End,
+}
+
+/// What has been fetched at one end and not yet been given.
+#[derive(Debug)]
+struct End {
+    fetched: VecDeque<(Box<[u8]>, Value)>,
+    page: usize,
+}
+
+impl End {
+    fn new() -> Self {
+        Self { fetched: VecDeque::new(), page: FIRST_PAGE }
+    }
+
+    fn next_page(&mut self) -> usize {
+        let page = self.page;
+        self.page = (page * 2).min(LAST_PAGE);
+        page
+    }
+}
+
+impl Range {
+    pub(crate) fn new(db: Db, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Self {
+        let own = |bound: Bound<&[u8]>| bound.map(Box::from);
+        Self { db, low: own(low), high: own(high), front: End::new(), back: End::new() }
+    }
+
+    /// Whether nothing is left between the two ends.
+    fn is_drained(&self) -> bool {
+        match (&self.low, &self.high) {
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+            (Bound::Included(low), Bound::Included(high)) => low > high,
+            (Bound::Included(low) | Bound::Excluded(low), Bound::Excluded(high) | Bound::Included(high)) => low >= high,
+        }
+    }
+
+    fn drain(&mut self) {
+        self.low = Bound::Excluded(Box::default());
+        self.high = Bound::Excluded(Box::default());
+    }
+
+    /// Fetches the next items at one end; leaves none when the range is exhausted.
+    fn fetch(&mut self, direction: Direction) -> Result<()> {
+        while !self.is_drained() {
+            let end = match direction {
+                Direction::Forward => &mut self.front,
+                Direction::Backward => &mut self.back,
+            };
+            let limit = end.next_page();
+            let (low, high) = (self.low.as_ref().map(|key| &**key), self.high.as_ref().map(|key| &**key));
+            let page = self.db.page(low, high, direction, limit)?;
+            end.fetched.extend(page.items.into_iter().map(|(key, bytes)| (key, Value::new(bytes))));
+            let found = !end.fetched.is_empty();
+            match (page.last_key, direction) {
+                (None, _) => self.drain(),
+                (Some(last), Direction::Forward) => self.low = Bound::Excluded(last),
+                (Some(last), Direction::Backward) => self.high = Bound::Excluded(last),
+            }
+            if found {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, direction: Direction) -> Option<Result<(Vec<u8>, Value)>> {
+        let (near, far) = match direction {
+            Direction::Forward => (&mut self.front, &mut self.back),
+            Direction::Backward => (&mut self.back, &mut self.front),
+        };
+        let item = match near.fetched.pop_front() {
+            Some(item) => Some(item),
+            None if self.is_drained() => far.fetched.pop_back(),
+            None => {
+                if let Err(error) = self.fetch(direction) {
+                    self.drain();
+                    self.front.fetched.clear();
+                    self.back.fetched.clear();
+                    return Some(Err(error));
+                }
+                let (near, far) = match direction {
+                    Direction::Forward => (&mut self.front, &mut self.back),
+                    Direction::Backward => (&mut self.back, &mut self.front),
+                };
+                near.fetched.pop_front().or_else(|| far.fetched.pop_back())
+            }
+        };
+        item.map(|(key, value)| Ok((key.into_vec(), value)))
+    }
+}
+
+impl Iterator for Range {
+    type Item = Result<(Vec<u8>, Value)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step(Direction::Forward)
+    }
+}
+
+impl DoubleEndedIterator for Range {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.step(Direction::Backward)
+    }
+}
+
+impl std::iter::FusedIterator for Range {}
+
+impl fmt::Debug for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Range").field("low", &self.low).field("high", &self.high).finish_non_exhaustive()
+    }
+}

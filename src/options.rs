@@ -1,0 +1,136 @@
+//! How a store is opened and how a write is made.
+
+use std::time::Duration;
+
+use crate::Durability;
+
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const GIB: u64 = 1 << 30;
+
+/// Which index a store keeps in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[non_exhaustive]
+pub enum IndexKind {
+    /// Keys in order: ranges, prefixes, both ways. Holds every key in memory.
+    #[default]
+    Ordered,
+}
+
+/// How a store is opened. A builder; every field has a default.
+///
+/// ```
+/// let options = zonal::Options::default().cache_bytes(256 << 20).durability(zonal::Durability::Written);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) create_if_missing: bool,
+    pub(crate) create_new: bool,
+    pub(crate) read_only: bool,
+    pub(crate) durability: Durability,
+    pub(crate) index: IndexKind,
+    pub(crate) cache_bytes: u64,
+    pub(crate) capacity_bytes: Option<u64>,
+    pub(crate) zone_size_bytes: u64,
+    pub(crate) zone_capacity_bytes: Option<u64>,
+    pub(crate) block_bytes: u32,
+    pub(crate) max_open_zones: u32,
+    pub(crate) max_active_zones: u32,
+    pub(crate) append_limit_bytes: u32,
+    pub(crate) direct_io: bool,
+    pub(crate) buffered_delay: Duration,
+    pub(crate) unit_bytes: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            create_if_missing: true,
+            create_new: false,
+            read_only: false,
+            durability: Durability::Sync,
+            index: IndexKind::Ordered,
+            cache_bytes: 128 * MIB,
+            capacity_bytes: None,
+            zone_size_bytes: 16 * MIB,
+            zone_capacity_bytes: None,
+            block_bytes: 4096,
+            max_open_zones: 14,
+            max_active_zones: 14,
+            append_limit_bytes: 1 << 20,
+            direct_io: true,
+            buffered_delay: Duration::from_millis(5),
+            unit_bytes: 256 << 10,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty => $wrap:expr;)*) => {
+        impl Options {$(
+            $(#[$doc])*
+            #[must_use]
+            pub fn $name(mut self, $name: $type) -> Self {
+                self.$name = $wrap;
+                self
+            }
+        )*}
+    };
+}
+
+setters! {
+    /// Whether a path where nothing is gets a new store. Default: yes.
+    create_if_missing: bool => create_if_missing;
+    /// Whether opening must make a new store, and fail where there is something already. Default: no.
+    create_new: bool => create_new;
+    /// Whether to open for reading only: not a byte of the store changes, and others may read it as well. Default: no.
+    read_only: bool => read_only;
+    /// What a write's return promises where the call does not say. Default: [`Durability::Sync`].
+    durability: Durability => durability;
+    /// Which index is kept in memory. Default: [`IndexKind::Ordered`].
+    index: IndexKind => index;
+    /// Memory for values, in bytes: half for recently written units, half for values read. The index comes on top.
+    /// Default: 128 MiB.
+    cache_bytes: u64 => cache_bytes;
+    /// New stores: what all zones together hold, in bytes, rounded up to whole zones.
+    ///
+    /// With a capacity, the store fills it before it cleans. Default: the file grows as needed up to 64 GiB, and is
+    /// cleaned so that it stays within about one and a half times the live data plus a few zones.
+    capacity_bytes: u64 => Some(capacity_bytes);
+    /// New stores: from one zone start to the next, in bytes. Default: 16 MiB.
+    zone_size_bytes: u64 => zone_size_bytes;
+    /// New stores: what can be written in a zone, in bytes; at most the zone size. Default: the zone size.
+    zone_capacity_bytes: u64 => Some(zone_capacity_bytes);
+    /// New stores: the device's block size in bytes, 512 or 4096. Default: 4096.
+    block_bytes: u32 => block_bytes;
+    /// New stores: how many zones of the device may be open at once. Default: 14.
+    max_open_zones: u32 => max_open_zones;
+    /// New stores: how many zones of the device may be active at once; at least 8. Default: 14.
+    max_active_zones: u32 => max_active_zones;
+    /// New stores: the largest single append, in bytes; at least 128 KiB. Default: 1 MiB.
+    append_limit_bytes: u32 => append_limit_bytes;
+    /// Whether to bypass the host's page cache where its file system can. Default: yes.
+    direct_io: bool => direct_io;
+    /// The longest that a [`Durability::Buffered`] write stays in memory before it is appended. Default: 5 ms.
+    buffered_delay: Duration => buffered_delay;
+    /// The largest append unit, in bytes; the device's append limit counts as well. At least 128 KiB. Default: 256 KiB.
+    unit_bytes: u32 => unit_bytes;
+}
+
+/// How one write is made.
+///
+/// ```
+/// let quick = zonal::WriteOptions::default().durability(zonal::Durability::Buffered);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    pub(crate) durability: Option<Durability>,
+}
+
+impl WriteOptions {
+    /// What the write's return promises. Default: what the store was opened with.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+}

@@ -1,0 +1,82 @@
+//! Appends: taking a place, and what is made of the result.
+//!
+//! The zone's entry on the file covers the place before the write is handed out. Nothing that can be refused is refused
+//! after the place has been taken.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use super::stable::Promised;
+use super::{EmulatedDevice, in_zone};
+use crate::device::{AppendCommand, AppendTicket, DeviceError, DeviceResult, Persistence, ZonedDevice};
+use crate::units::{DevicePosition, ZoneId, ZoneSector};
+
+impl EmulatedDevice {
+    /// Takes a place for an append and names the write that performs it.
+    pub(super) fn admit_append(
+        &self,
+        zone_start: DevicePosition,
+        len_bytes: u64,
+        persistence: Persistence,
+    ) -> DeviceResult<AppendTicket> {
+        let zone = self.zone_named(zone_start)?;
+        self.check_append_length(zone, len_bytes)?;
+        self.begin_changes()?;
+        let place = self.table().take_place(zone, len_bytes)?;
+        let promised = self.stable.record(zone, place.forward(len_bytes))?;
+        let needs_flush = persistence == Persistence::Durable && promised == Promised::AfterFlush;
+        let command = AppendCommand::PositionedWrite {
+            fd: self.stable.file().data_fd(),
+            file_offset_bytes: self.file_offset_bytes(zone, place),
+            // One flush, not two: the one to come covers these bytes as well.
+            persistence: if needs_flush { Persistence::Volatile } else { persistence },
+        };
+        Ok(AppendTicket { command, zone, len_bytes, place, needs_flush })
+    }
+
+    /// Turns the raw result of that write into the place.
+    pub(super) fn conclude_append(&self, ticket: &AppendTicket, result: i32) -> DeviceResult<ZoneSector> {
+        let AppendTicket { command, zone, len_bytes, place, needs_flush } = *ticket;
+        let AppendCommand::PositionedWrite { persistence, .. } = command;
+        let written_bytes = u64::try_from(result).map_err(|_| {
+            let source = io::Error::from_raw_os_error(result.saturating_neg());
+            in_zone("appending", len_bytes, zone, place)(source)
+        })?;
+        if written_bytes != len_bytes {
+            return Err(DeviceError::ShortAppend { zone, len_bytes, written_bytes });
+        }
+        if needs_flush {
+            self.stable.flush()?;
+        }
+        let durable = needs_flush || persistence == Persistence::Durable;
+        self.counters.flush_count.fetch_add(u64::from(durable), Ordering::Relaxed);
+        self.counters.appended_bytes.fetch_add(len_bytes, Ordering::Relaxed);
+        ZoneSector::at(place).ok_or(DeviceError::PlaceOverflow { zone, offset: place })
+    }
+
+    fn zone_named(&self, zone_start: DevicePosition) -> DeviceResult<ZoneId> {
+        let geometry = self.geometry();
+        if let Some(zone) = geometry.zone_starting_at(zone_start) {
+            return Ok(zone);
+        }
+        let size_bytes = geometry.zone_size_bytes;
+        match u32::try_from(zone_start.get() / size_bytes) {
+            Ok(number) if zone_start.get().is_multiple_of(size_bytes) => {
+                Err(DeviceError::NoSuchZone { zone: ZoneId::new(number), zone_count: geometry.zone_count })
+            }
+            _ => Err(DeviceError::NotAZoneStart { position: zone_start }),
+        }
+    }
+
+    fn check_append_length(&self, zone: ZoneId, len_bytes: u64) -> DeviceResult<()> {
+        let limit_bytes = self.geometry().append_limit_bytes;
+        if len_bytes == 0 {
+            return Err(self.unaligned(zone, "append length", len_bytes));
+        }
+        self.check_whole_blocks(zone, "append length", len_bytes)?;
+        if len_bytes > u64::from(limit_bytes) {
+            return Err(DeviceError::AppendTooLarge { zone, len_bytes, limit_bytes });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! The system calls on the file of an emulated device.
+//!
+//! Two descriptors: `metadata` goes through the page cache, so that what was written to it survives the process, and
+//! holds the lock; `data` bypasses the page cache where the file system allows it. They never touch the same bytes.
+//! This file knows nothing of zones: offsets are those of the file.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::io::Errno;
+
+use super::{Access, DirectIo};
+use crate::buffer::AlignedBuffer;
+
+/// Largest single read or write that this file makes of its own.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Whether data go past the page cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum DataPath {
+    /// Memory, lengths and places must be whole blocks of so many bytes.
+    Direct {
+        block_bytes: usize,
+    },
+    Buffered,
+}
+
+/// The open file of a device.
+#[derive(Debug)]
+pub(super) struct DeviceFile {
+    metadata: File,
+    data: File,
+    data_path: DataPath,
+}
+
+impl DeviceFile {
+    /// Adds a descriptor for data to an open and locked file.
+    pub(super) fn new(
+        metadata: File,
+        path: &Path,
+        access: Access,
+        direct_io: DirectIo,
+        block_bytes: u32,
+    ) -> io::Result<Self> {
+        if direct_io == DirectIo::Preferred
+            && let Some(data) = open_direct(&metadata, path, access)?
+            && accepts_blocks(&data, block_bytes as usize)
+        {
+            let data_path = DataPath::Direct { block_bytes: block_bytes as usize };
+            return Ok(Self { metadata, data, data_path });
+        }
+        let data = metadata.try_clone()?;
+        Ok(Self { metadata, data, data_path: DataPath::Buffered })
+    }
+
+    pub(super) fn uses_direct_io(&self) -> bool {
+        self.data_path != DataPath::Buffered
+    }
+
+    /// The descriptor that data are read and written through.
+    pub(super) fn data_fd(&self) -> RawFd {
+        self.data.as_raw_fd()
+    }
+
+    /// Writes metadata into the page cache.
+    pub(super) fn write_metadata(&self, at_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+        self.metadata.write_all_at(bytes, at_bytes)
+    }
+
+    /// Puts everything written through either descriptor on stable media.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.metadata.sync_data()
+    }
+
+    /// Reads data into any memory; says how many bytes there were.
+    pub(super) fn read_data(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<usize> {
+        match self.data_path {
+            DataPath::Direct { block_bytes } if !into.as_ptr().addr().is_multiple_of(block_bytes) => {
+                self.read_by_way_of_aligned_memory(at_bytes, into)
+            }
+            _ => read_until_end(&self.data, at_bytes, into),
+        }
+    }
+
+    fn read_by_way_of_aligned_memory(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<usize> {
+        let mut bounce = AlignedBuffer::zeroed(into.len().min(CHUNK_BYTES));
+        let mut read_bytes = 0;
+        for part in into.chunks_mut(CHUNK_BYTES) {
+            let wanted = &mut bounce[..part.len()];
+            let found_bytes = read_until_end(&self.data, at_bytes + read_bytes as u64, wanted)?;
+            part.copy_from_slice(wanted);
+            read_bytes += found_bytes;
+            if found_bytes < part.len() {
+                break;
+            }
+        }
+        Ok(read_bytes)
+    }
+
+    /// Writes zeros over a range of data, so that every block of it is allocated and written.
+    pub(super) fn write_zeros(&self, at_bytes: u64, len_bytes: u64) -> io::Result<()> {
+        let chunk_bytes = usize::try_from(len_bytes).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let zeros = AlignedBuffer::zeroed(chunk_bytes);
+        for done_bytes in (0..len_bytes).step_by(chunk_bytes) {
+            let left_bytes = usize::try_from(len_bytes - done_bytes).unwrap_or(chunk_bytes);
+            self.data.write_all_at(&zeros[..chunk_bytes.min(left_bytes)], at_bytes + done_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Allocates a range of data, where the file system can.
+    pub(super) fn allocate(&self, at_bytes: u64, len_bytes: u64) -> io::Result<()> {
+        where_supported(rustix::fs::fallocate(&self.data, FallocateFlags::KEEP_SIZE, at_bytes, len_bytes))
+    }
+
+    /// Returns a range of data to the file system, where it takes it; the range reads as zeros then.
+    pub(super) fn give_back(&self, at_bytes: u64, len_bytes: u64) -> io::Result<()> {
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        where_supported(rustix::fs::fallocate(&self.data, punch, at_bytes, len_bytes))
+    }
+
+    /// Whether every block of a range is written, as far as the file system tells.
+    pub(super) fn is_written(&self, at_bytes: u64, len_bytes: u64) -> bool {
+        // Nobody uses the position of a descriptor that this moves: all reads and writes name their place.
+        let first_hole = rustix::fs::seek(&self.metadata, SeekFrom::Hole(at_bytes));
+        first_hole.is_ok_and(|hole_at_bytes| hole_at_bytes >= at_bytes + len_bytes)
+    }
+}
+
+/// Reads until `into` is full or the file ends.
+pub(super) fn read_until_end(file: &File, at_bytes: u64, into: &mut [u8]) -> io::Result<usize> {
+    let mut read_bytes = 0;
+    while read_bytes < into.len() {
+        match file.read_at(&mut into[read_bytes..], at_bytes + read_bytes as u64) {
+            Ok(0) => break,
+            Ok(count) => read_bytes += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read_bytes)
+}
+
+/// A descriptor of the same file that bypasses the page cache, or `None` where the file system refuses.
+fn open_direct(metadata: &File, path: &Path, access: Access) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(access == Access::ReadWrite).custom_flags(direct_flag());
+    let data = match options.open(path) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => return Ok(None),
+        opened => opened?,
+    };
+    if identity(metadata)? != identity(&data)? {
+        return Err(io::Error::other("another file took its place meanwhile"));
+    }
+    Ok(Some(data))
+}
+
+#[expect(clippy::cast_possible_wrap, reason = "open flags are bits in a C int")]
+fn direct_flag() -> i32 {
+    OFlags::DIRECT.bits() as i32
+}
+
+/// Whether reads of one block, at one block, into memory aligned to one block, are possible.
+fn accepts_blocks(data: &File, block_bytes: usize) -> bool {
+    let mut memory = AlignedBuffer::zeroed(2 * block_bytes);
+    data.read_at(&mut memory[block_bytes..], block_bytes as u64).is_ok()
+}
+
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// What a file system cannot do with its blocks is left undone: it is about space and speed, never about contents.
+fn where_supported(done: Result<(), Errno>) -> io::Result<()> {
+    match done {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        done => Ok(done?),
+    }
+}

@@ -1,0 +1,226 @@
+//! Making the file of a device, and recognising one.
+//!
+//! Recognising changes nothing: whatever is wrong with a file is said with an error of its own, and its bytes stay.
+//! Making ends with the headers, so that a file that was not finished is never taken for a device.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::file::{DeviceFile, read_until_end};
+use super::layout::{
+    DATA_ALIGNMENT_BYTES, ENTRY_BYTES, FORMAT_VERSION, HEADER_AT_BYTES, HEADER_BYTES, Header, LayoutError,
+    SESSION_AT_BYTES, SESSION_BYTES, Session, TABLE_AT_BYTES, ZoneEntry, entry_at_bytes, file_bytes,
+};
+use super::reckoning::{Trust, reckon, torn};
+use super::stable::StableTable;
+use super::table::Table;
+use super::{Access, DirectIo, lock};
+use crate::device::{DeviceError, DeviceResult, Geometry};
+use crate::units::ZoneId;
+
+const PRIVATE_MODE: u32 = 0o600;
+
+/// Makes a new device and opens it for writing; what was made goes away again when that fails.
+pub(super) fn create(
+    path: &Path,
+    geometry: &Geometry,
+    direct_io: DirectIo,
+    boot_id: [u8; 16],
+) -> DeviceResult<StableTable> {
+    // Any file has the page cache of the host before it.
+    let geometry = Geometry { volatile_cache: true, ..*geometry };
+    geometry.validate()?;
+    let length_bytes = file_bytes(&geometry).map_err(|what| DeviceError::InvalidGeometry { what })?;
+    let header = Header { device_id: rand::random(), geometry };
+    let file = create_file(path)?;
+    let made = lock::take(&file, path, Access::ReadWrite)
+        .and_then(|()| lay_out(&file, &header, length_bytes, boot_id).map_err(failure("writing", path)))
+        .and_then(|()| sync_directory_of(path).map_err(failure("entering into its directory", path)))
+        .and_then(|()| load(file, path, Access::ReadWrite, direct_io, boot_id));
+    if made.is_err() {
+        // The first error is the one worth telling.
+        let _ = fs::remove_file(path);
+    }
+    made
+}
+
+/// Opens a device that is there.
+pub(super) fn open(
+    path: &Path,
+    access: Access,
+    direct_io: DirectIo,
+    boot_id: [u8; 16],
+) -> DeviceResult<StableTable> {
+    // Opening a pipe or a drive can have effects of its own, so look before opening.
+    let metadata = fs::metadata(path).map_err(failure("looking at", path))?;
+    if !metadata.is_file() {
+        return Err(DeviceError::NotOurs { path: path.to_owned(), why: "it is no regular file".to_owned() });
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(access == Access::ReadWrite);
+    let file = options.open(path).map_err(failure("opening", path))?;
+    lock::take(&file, path, access)?;
+    load(file, path, access, direct_io, boot_id)
+}
+
+/// The boot that the machine runs under; a number of its own where the system does not tell.
+pub(super) fn present_boot_id() -> [u8; 16] {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16).map_or_else(|_| rand::random(), u128::to_be_bytes)
+}
+
+fn create_file(path: &Path) -> DeviceResult<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(PRIVATE_MODE);
+    options.open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => DeviceError::AlreadyExists { path: path.to_owned() },
+        io::ErrorKind::NotFound => DeviceError::NotFound { path: directory_of(path) },
+        _ => DeviceError::Io { action: format!("creating {}", path.display()), source },
+    })
+}
+
+fn lay_out(file: &File, header: &Header, length_bytes: u64, boot_id: [u8; 16]) -> io::Result<()> {
+    file.set_len(length_bytes)?;
+    let table: Vec<u8> = header.geometry.zones().flat_map(|zone| ZoneEntry::empty(zone).encode()).collect();
+    file.write_all_at(&table, TABLE_AT_BYTES)?;
+    file.write_all_at(&Session { boot_id, clean: true }.encode(), SESSION_AT_BYTES)?;
+    file.sync_all()?;
+    for at_bytes in HEADER_AT_BYTES {
+        file.write_all_at(&header.encode(), at_bytes)?;
+    }
+    file.sync_all()
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(directory) if directory.as_os_str().is_empty() => PathBuf::from("."),
+        Some(directory) => directory.to_owned(),
+        None => PathBuf::from("/"),
+    }
+}
+
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
+}
+
+fn load(
+    file: File,
+    path: &Path,
+    access: Access,
+    direct_io: DirectIo,
+    boot_id: [u8; 16],
+) -> DeviceResult<StableTable> {
+    let image = Image { file: &file, path };
+    let geometry = image.read_header()?.geometry;
+    image.check_length(&geometry)?;
+    let trust = Trust::after(&image.read_session()?, boot_id);
+    let found = image.read_entries(&geometry, trust)?;
+    let whole: Vec<ZoneEntry> =
+        geometry.zones().map(|zone| found[zone.index()].unwrap_or_else(|| torn(zone, &geometry))).collect();
+    let table = Table::new(geometry, &reckon(&whole, trust, &geometry));
+    let file = DeviceFile::new(file, path, access, direct_io, geometry.block_bytes)
+        .map_err(failure("opening for data", path))?;
+    Ok(StableTable::new(path.to_owned(), file, table, found, boot_id))
+}
+
+/// A file that may hold a device.
+struct Image<'file> {
+    file: &'file File,
+    path: &'file Path,
+}
+
+impl Image<'_> {
+    fn read_header(&self) -> DeviceResult<Header> {
+        let mut copies = Vec::new();
+        for at_bytes in HEADER_AT_BYTES {
+            copies.push(Header::decode(&self.read_array::<HEADER_BYTES>(at_bytes)?));
+        }
+        if let Some(header) = copies.iter().find_map(|copy| copy.as_ref().ok()) {
+            return Ok(*header);
+        }
+        Err(self.name_bad_header(&copies)?)
+    }
+
+    /// Tells what a file is that has no good header.
+    fn name_bad_header(&self, copies: &[Result<Header, LayoutError>]) -> DeviceResult<DeviceError> {
+        let path = self.path.to_owned();
+        let found_bytes = self.length_bytes()?;
+        let known = FORMAT_VERSION;
+        let mut errors = copies.iter().filter_map(|copy| copy.as_ref().err());
+        if let Some(found) = errors.clone().find_map(LayoutError::version) {
+            return Ok(DeviceError::UnknownVersion { path, found, known });
+        }
+        let Some(damage) = errors.find_map(LayoutError::damage) else {
+            let why = if found_bytes == 0 { "it is empty" } else { "it does not begin as one" };
+            return Ok(DeviceError::NotOurs { path, why: why.to_owned() });
+        };
+        if found_bytes < DATA_ALIGNMENT_BYTES {
+            let expected_bytes = DATA_ALIGNMENT_BYTES;
+            return Ok(DeviceError::CutShort { path, found_bytes, expected_bytes });
+        }
+        Ok(self.damaged(format!("no copy of the header is good: {damage}"), HEADER_AT_BYTES[0]))
+    }
+
+    fn check_length(&self, geometry: &Geometry) -> DeviceResult<()> {
+        let expected_bytes = file_bytes(geometry).map_err(|what| self.damaged(what, HEADER_AT_BYTES[0]))?;
+        let found_bytes = self.length_bytes()?;
+        if found_bytes >= expected_bytes {
+            return Ok(());
+        }
+        Err(DeviceError::CutShort { path: self.path.to_owned(), found_bytes, expected_bytes })
+    }
+
+    fn read_session(&self) -> DeviceResult<Session> {
+        let bytes = self.read_array::<SESSION_BYTES>(SESSION_AT_BYTES)?;
+        Session::decode(&bytes)
+            .map_err(|error| self.damaged(format!("session block: {error}"), SESSION_AT_BYTES))
+    }
+
+    /// The entries of all zones; `None` stands for one that was torn when the machine went down.
+    fn read_entries(&self, geometry: &Geometry, trust: Trust) -> DeviceResult<Vec<Option<ZoneEntry>>> {
+        let mut table = vec![0; geometry.zone_count as usize * ENTRY_BYTES];
+        self.read(TABLE_AT_BYTES, &mut table)?;
+        let (entries, _) = table.as_chunks::<ENTRY_BYTES>();
+        let decode = |(zone, bytes): (ZoneId, &[u8; ENTRY_BYTES])| match (
+            ZoneEntry::decode(bytes, zone, geometry),
+            trust,
+        ) {
+            (Ok(entry), _) => Ok(Some(entry)),
+            (Err(_), Trust::Bounds) => Ok(None),
+            (Err(error), Trust::WritePointers) => {
+                Err(self.damaged(format!("entry of {zone}: {error}"), entry_at_bytes(zone)))
+            }
+        };
+        geometry.zones().zip(entries).map(decode).collect()
+    }
+
+    fn damaged(&self, what: String, at_bytes: u64) -> DeviceError {
+        DeviceError::Damaged { path: self.path.to_owned(), what, at_bytes }
+    }
+
+    fn length_bytes(&self) -> DeviceResult<u64> {
+        self.file.metadata().map(|metadata| metadata.len()).map_err(failure("looking at", self.path))
+    }
+
+    /// Reads a structure; bytes beyond the end of the file are zeros.
+    fn read_array<const LENGTH: usize>(&self, at_bytes: u64) -> DeviceResult<[u8; LENGTH]> {
+        let mut bytes = [0; LENGTH];
+        self.read(at_bytes, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read(&self, at_bytes: u64, into: &mut [u8]) -> DeviceResult<()> {
+        read_until_end(self.file, at_bytes, into).map(|_| ()).map_err(failure("reading", self.path))
+    }
+}
+
+/// An error of the operating system; that there is nothing at the path has an error of its own.
+fn failure<'path>(doing: &'static str, path: &'path Path) -> impl FnOnce(io::Error) -> DeviceError + 'path {
+    move |source| match source.kind() {
+        io::ErrorKind::NotFound => DeviceError::NotFound { path: path.to_owned() },
+        _ => DeviceError::Io { action: format!("{doing} {}", path.display()), source },
+    }
+}

@@ -1,0 +1,91 @@
+//! The two threads beside the callers. Each is a loop around one step, and sleeps while there is nothing to do.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use super::Inner;
+use crate::error::{EngineError, EngineResult};
+use crate::gc::collector::Collected;
+use crate::signal::Woken;
+use crate::zones::Purpose;
+
+/// Free zones, beyond the reserve, below which cleaning begins.
+const LOW_FREE_ZONES: usize = 2;
+
+pub(super) fn start(inner: &Arc<Inner>) -> EngineResult<Vec<JoinHandle<()>>> {
+    let spawn = |name: &str, run: fn(&Inner)| {
+        let inner = Arc::clone(inner);
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        thread.spawn(move || run(&inner)).map_err(|error| EngineError::io("starting a thread", error))
+    };
+    Ok(vec![spawn("zonal-appender", append_buffered)?, spawn("zonal-housekeeper", keep_house)?])
+}
+
+/// Appends what has been buffered for as long as it may be.
+fn append_buffered(inner: &Inner) {
+    let Some(log) = &inner.log else { return };
+    while inner.buffered.sleep() == Woken::Raised {
+        if inner.buffered.pause(inner.buffered_delay) == Woken::Stopped {
+            return;
+        }
+        // A failure latches the store: whoever writes next is told.
+        if log.append_buffered().and_then(|()| log.settle()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Collects garbage and makes the next zone ready.
+fn keep_house(inner: &Inner) {
+    while inner.housekeeping.sleep() == Woken::Raised {
+        while inner.clean_step() == Step::Again && !inner.housekeeping.is_stopped() {}
+        if let Some(log) = &inner.log {
+            // A zone that cannot be made ready is tried again by the write that needs it, which reports the error.
+            let _ = log.ready_next_zone();
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Again,
+    Rest,
+}
+
+impl Inner {
+    /// Empties one zone if that is called for.
+    fn clean_step(&self) -> Step {
+        let scarce = self.allocator.available_count(Purpose::Put) < LOW_FREE_ZONES;
+        if !scarce && !self.has_excess_garbage() {
+            return Step::Rest;
+        }
+        let Some(collector) = &self.collector else { return Step::Rest };
+        match collector.collect(self) {
+            Ok(Collected::Zone(_)) => {
+                self.counters.zone_resets.fetch_add(1, Ordering::Relaxed);
+                Step::Again
+            }
+            Ok(Collected::Nothing) => self.rest_exhausted(),
+            Err(error) => {
+                self.report_failed_collection(error);
+                self.rest_exhausted()
+            }
+        }
+    }
+
+    /// Tells writers that wait for space that none is coming.
+    fn rest_exhausted(&self) -> Step {
+        self.exhausted.store(true, Ordering::Release);
+        self.allocator.notify();
+        Step::Rest
+    }
+
+    /// A device error during cleaning is as bad as one during a write: what is on the device is no longer known.
+    fn report_failed_collection(&self, error: EngineError) {
+        let confined = matches!(error, EngineError::Corruption { .. } | EngineError::NoSpace { .. });
+        if let (false, Some(log)) = (confined, &self.log) {
+            log.commit().fail(error);
+        }
+    }
+}

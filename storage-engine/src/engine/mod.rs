@@ -1,0 +1,271 @@
+//! The engine: wires the layers together; opening, closing, and what a store can be asked to do.
+//!
+//! Threading: any number of threads use one engine. Two threads run beside them: one appends what has been buffered for
+//! long enough, one keeps house (collects, makes zones ready). Both sleep while there is nothing to do.
+
+mod background;
+mod latches;
+mod opening;
+mod read;
+mod stats;
+mod verify;
+mod write;
+
+mod values;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use opening::{CreateOptions, OpenOptions, StorePath};
+pub use read::{Bytes, Direction, Page};
+pub use stats::{EngineInfo, EngineStats, ZoneStats};
+pub use verify::{Depth, VerifyReport};
+pub use write::Durability;
+
+use crate::device::ZonedDevice;
+use crate::error::{EngineError, EngineResult};
+use crate::format::manifest::{Counters as LifeCounters, Manifest, SpaceUse};
+use crate::gc::collector::{Collector, Witness};
+use crate::index::Catalog;
+use crate::log::commit::Level;
+use crate::log::manifest_log::ManifestLog;
+use crate::log::memory::UnitMemory;
+use crate::log::writer::LogWriter;
+use crate::queue::{IoQueue, UringQueue};
+use crate::recovery::RecoveryReport;
+use crate::signal::Signal;
+use crate::zones::{Allocator, ZoneTable};
+use latches::Latches;
+use values::ValueCache;
+
+/// Entries of a queue for reads: how many of one call are in flight together.
+const READ_QUEUE_ENTRIES: u32 = 64;
+
+/// An open store. Cheap to share by reference; closed when dropped.
+#[derive(Debug)]
+pub struct Engine {
+    inner: Arc<Inner>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    device: Arc<dyn ZonedDevice>,
+    device_detail: String,
+    zones: Arc<ZoneTable>,
+    allocator: Arc<Allocator>,
+    memory: Arc<UnitMemory>,
+    catalog: Arc<Catalog>,
+    values: ValueCache,
+    read_queues: ReadQueues,
+    latches: Latches,
+    /// `None` in a store that is open for reading only.
+    log: Option<Arc<LogWriter>>,
+    collector: Option<Collector>,
+    manifest_log: Option<ManifestLog>,
+    manifest: Mutex<Manifest>,
+    counters: Counters,
+    /// Sums over the life of the store up to its opening.
+    counters_before: LifeCounters,
+    housekeeping: Arc<Signal>,
+    buffered: Arc<Signal>,
+    buffered_delay: Duration,
+    /// The collector found nothing to gain while writers waited for space.
+    exhausted: AtomicBool,
+    closed: AtomicBool,
+    recovery: RecoveryReport,
+}
+
+/// Counts since the store was opened.
+#[derive(Debug, Default)]
+struct Counters {
+    puts: AtomicU64,
+    deletes: AtomicU64,
+    gets: AtomicU64,
+    memory_hits: AtomicU64,
+    user_bytes: AtomicU64,
+    zone_resets: AtomicU64,
+}
+
+/// Queues for calls that read many records: each call has one to itself.
+#[derive(Debug)]
+struct ReadQueues {
+    device: Arc<dyn ZonedDevice>,
+    idle: Mutex<Vec<UringQueue>>,
+}
+
+impl ReadQueues {
+    fn take(&self) -> EngineResult<UringQueue> {
+        match self.idle.lock().pop() {
+            Some(queue) => Ok(queue),
+            None => UringQueue::new(Arc::clone(&self.device), READ_QUEUE_ENTRIES)
+                .map_err(|error| EngineError::io("setting up an io_uring for reads", error)),
+        }
+    }
+
+    fn give_back(&self, queue: UringQueue) {
+        self.idle.lock().push(queue);
+    }
+}
+
+impl Inner {
+    fn log(&self) -> EngineResult<&LogWriter> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(EngineError::Closed);
+        }
+        self.log.as_deref().ok_or(EngineError::ReadOnly)
+    }
+
+    fn check_open(&self) -> EngineResult<()> {
+        if self.closed.load(Ordering::Acquire) { Err(EngineError::Closed) } else { Ok(()) }
+    }
+
+    /// Sums over the life of the store.
+    fn life_counters(&self) -> LifeCounters {
+        let before = self.counters_before;
+        let relocated = self.collector.as_ref().map_or(0, |it| it.relocated_bytes.load(Ordering::Relaxed));
+        LifeCounters {
+            user_bytes_written: before.user_bytes_written + self.counters.user_bytes.load(Ordering::Relaxed),
+            device_bytes_written: before.device_bytes_written + self.device.activity().appended_bytes,
+            relocated_bytes: before.relocated_bytes + relocated,
+            zone_resets: before.zone_resets + self.counters.zone_resets.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Appends a version of the manifest with what is known now. Durable on return.
+    fn write_manifest(&self, clean: bool) -> EngineResult<()> {
+        let (Some(log), Some(manifest_log)) = (&self.log, &self.manifest_log) else {
+            return Err(EngineError::ReadOnly);
+        };
+        let mut manifest = self.manifest.lock();
+        let next = Manifest {
+            version: manifest.version + 1,
+            watermark: log.commit().durable(),
+            generation: self.allocator.generation(),
+            tails: log.tails(),
+            clean,
+            counters: self.life_counters(),
+            ..manifest.clone()
+        };
+        manifest_log.append(&next)?;
+        *manifest = next;
+        Ok(())
+    }
+
+    /// Whether there is more garbage than the store's use of space allows.
+    fn has_excess_garbage(&self) -> bool {
+        if self.manifest.lock().space_use == SpaceUse::Whole {
+            return false;
+        }
+        let capacity = self.device.geometry().zone_capacity_bytes;
+        let written: u64 = self.zones.iter().map(|(_, zone)| zone.written_bytes()).sum();
+        written > 8 * capacity + self.zones.live_bytes() + self.zones.live_bytes() / 2
+    }
+}
+
+impl Witness for Inner {
+    fn testify(&self) -> EngineResult<()> {
+        self.write_manifest(false)
+    }
+}
+
+impl Engine {
+    /// The value of a key, or `None`. Reads at most one record from the device.
+    ///
+    /// # Errors
+    /// [`EngineError::Corruption`] when the stored bytes are damaged; the device's.
+    pub fn value(&self, key: &[u8]) -> EngineResult<Option<Bytes>> {
+        self.inner.check_open()?;
+        self.inner.counters.gets.fetch_add(1, Ordering::Relaxed);
+        self.inner.value(key)
+    }
+
+    /// The values of many keys, in their order; what must be read from the device is read at once.
+    ///
+    /// # Errors
+    /// As [`Engine::value`].
+    pub fn values(&self, keys: &[&[u8]]) -> EngineResult<Vec<Option<Bytes>>> {
+        self.inner.check_open()?;
+        self.inner.counters.gets.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        self.inner.values(keys)
+    }
+
+    /// Whether a key has a value. Never touches the device.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`].
+    pub fn contains(&self, key: &[u8]) -> EngineResult<bool> {
+        self.inner.check_open()?;
+        let entry = self.inner.catalog.index().lookup(key);
+        Ok(entry.is_some_and(|entry| !matches!(entry, crate::index::Entry::Tombstone { .. })))
+    }
+
+    /// Up to `limit` keys of a range with their values.
+    ///
+    /// Each value was the key's at some time during the call. A page may hold fewer items than `limit` and yet not be the
+    /// last: [`Page::last_key`] tells.
+    ///
+    /// # Errors
+    /// As [`Engine::value`].
+    pub fn page(
+        &self,
+        low: std::ops::Bound<&[u8]>,
+        high: std::ops::Bound<&[u8]>,
+        direction: Direction,
+        limit: usize,
+    ) -> EngineResult<Page> {
+        self.inner.check_open()?;
+        self.inner.page(low, high, direction, limit)
+    }
+
+    /// Makes everything acknowledged before durable. Blocks for a flush of the device, or not at all.
+    ///
+    /// # Errors
+    /// [`EngineError::WritesRefused`] with the failure; [`EngineError::ReadOnly`]; [`EngineError::Closed`].
+    pub fn flush(&self) -> EngineResult<()> {
+        let log = self.inner.log()?;
+        log.commit_to(log.last_seqno(), Level::Durable)
+    }
+
+    /// Flushes, takes down that all is in order, and refuses everything from then on.
+    ///
+    /// # Errors
+    /// The failure of the flush. The store is closed nevertheless; the next opening recovers.
+    pub fn close(&self) -> EngineResult<()> {
+        if self.inner.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.inner.housekeeping.stop();
+        self.inner.buffered.stop();
+        self.inner.allocator.notify();
+        for thread in self.threads.lock().drain(..) {
+            // A panic in a background thread has been reported by the panic hook; closing goes on.
+            let _ = thread.join();
+        }
+        let Some(log) = &self.inner.log else { return Ok(()) };
+        // Writes that had begun have passed every latch when this returns; later ones are refused under theirs.
+        self.inner.latches.pass_all();
+        log.commit_to(log.last_seqno(), Level::Durable)?;
+        log.make_relocations_durable()?;
+        log.settle()?;
+        self.inner.write_manifest(true)?;
+        Ok(self.inner.device.flush()?)
+    }
+
+    /// What recovery found when the store was opened.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.inner.recovery
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Nobody is left to tell; what was acknowledged as Written or Sync is safe without it.
+        let _ = self.close();
+    }
+}

@@ -1,0 +1,292 @@
+//! Creating and opening stores.
+//!
+//! Opening for writing: recover, put on stable media what was found, note the new run of the store (and where the log
+//! was cut) in the manifest, then start. A crash anywhere in between leaves a store that recovers to the same state.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::background;
+use super::latches::Latches;
+use super::values::ValueCache;
+use super::{Counters, Engine, Inner, ReadQueues};
+use crate::device::emulated::{Access, DirectIo, EmulatedDevice};
+use crate::device::{DeviceError, Geometry, ZonedDevice};
+use crate::error::{EngineError, EngineResult};
+use crate::format::manifest::{Counters as LifeCounters, Cut, Manifest, SpaceUse};
+use crate::format::unit::StreamKind;
+use crate::gc::collector::Collector;
+use crate::gc::policy::CostBenefit;
+use crate::log::manifest_log::ManifestLog;
+use crate::log::memory::UnitMemory;
+use crate::log::stream::{Claim, Stream};
+use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes};
+use crate::queue::{IoQueue, UringQueue};
+use crate::recovery::{Recovered, StreamEnd, recover};
+use crate::signal::Signal;
+use crate::units::SeqNo;
+use crate::zones::Allocator;
+
+/// Zones below which a store does not work: two for the manifest, one for each stream, the reserve, one to spare.
+pub(crate) const MIN_ZONES: u32 = 8;
+/// Active zones below which a store does not work: two for the manifest, and up to three for each stream while appends
+/// to the zones that it leaves and begins overlap.
+pub(crate) const MIN_ACTIVE_ZONES: u32 = 8;
+/// Entries of the append queue.
+const APPEND_QUEUE_ENTRIES: u32 = 64;
+/// How long an opener waits for a holder that has been killed and is not quite gone.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where a store is.
+pub type StorePath = PathBuf;
+
+/// How a new store is laid out.
+#[derive(Clone, Debug)]
+pub struct CreateOptions {
+    /// The device's sizes and limits.
+    pub geometry: Geometry,
+    /// How much of the device the store takes up.
+    pub space_use: SpaceUse,
+    /// Whether to bypass the page cache where possible.
+    pub direct_io: bool,
+}
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Change nothing, not a byte.
+    pub read_only: bool,
+    /// Whether to bypass the page cache where possible.
+    pub direct_io: bool,
+    /// Memory for values and recent units, in bytes.
+    pub cache_bytes: u64,
+    /// The longest that a buffered write stays unappended.
+    pub buffered_delay: Duration,
+    /// The largest append unit, in bytes; the device's append limit counts as well.
+    pub unit_bytes: usize,
+    /// Whether durable writes are the rule: then zones are made ready for them from the start.
+    pub expects_durable: bool,
+    /// Open in spite of damage whose extent is not known: only for looking at it.
+    pub in_spite_of_damage: bool,
+}
+
+impl Engine {
+    /// Makes a store on a new emulated device and closes it again. It is on stable media on return.
+    ///
+    /// # Errors
+    /// [`EngineError::InvalidArgument`] for sizes that make no store; the device's, among them that the path exists.
+    pub fn create(path: &Path, options: &CreateOptions) -> EngineResult<()> {
+        check_geometry(&options.geometry)?;
+        let device = EmulatedDevice::create(path, &options.geometry, direct_io(options.direct_io))?;
+        let device: Arc<dyn ZonedDevice> = Arc::new(device);
+        let manifest = Manifest {
+            version: 1,
+            store: rand::random(),
+            incarnation: 1,
+            cuts: Vec::new(),
+            watermark: SeqNo::ZERO,
+            generation: crate::units::Generation::default(),
+            tails: Vec::new(),
+            clean: true,
+            space_use: options.space_use,
+            counters: LifeCounters::default(),
+        };
+        let appended =
+            append_queue(&device).and_then(|queue| ManifestLog::new(Arc::clone(&device), queue).append(&manifest));
+        if appended.is_err() {
+            // What cannot be used should not lie about; the error is the one to report.
+            let _ = std::fs::remove_file(path);
+        }
+        appended?;
+        Ok(device.flush()?)
+    }
+
+    /// Opens the store at a path.
+    ///
+    /// # Errors
+    /// [`EngineError::NoStore`], [`EngineError::ManifestDamaged`], [`EngineError::Corruption`]; the device's.
+    pub fn open(path: &Path, options: &OpenOptions) -> EngineResult<Self> {
+        let access = if options.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        let device = open_patiently(path, access, direct_io(options.direct_io))?;
+        let detail = if device.uses_direct_io() { "direct I/O" } else { "page cache" };
+        Self::over(Arc::new(device), detail, options)
+    }
+
+    fn over(device: Arc<dyn ZonedDevice>, detail: &str, options: &OpenOptions) -> EngineResult<Self> {
+        check_geometry(device.geometry())?;
+        let manifest = ManifestLog::read(&*device)?.ok_or(EngineError::NoStore)?;
+        let thread_count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
+        let recovered = recover(&*device, &manifest, thread_count)?;
+        let fatal = recovered.report.damages.iter().find(|damage| !damage.confined);
+        if let Some(damage) = fatal.filter(|_| !options.in_spite_of_damage) {
+            return Err(damage.error());
+        }
+        let inner = assemble(device, detail, options, manifest, recovered)?;
+        let inner = Arc::new(inner);
+        let threads = if options.read_only { Vec::new() } else { background::start(&inner)? };
+        Ok(Self { inner, threads: Mutex::new(threads) })
+    }
+}
+
+fn direct_io(wanted: bool) -> DirectIo {
+    if wanted { DirectIo::Preferred } else { DirectIo::Off }
+}
+
+/// The kernel may still be finishing the writes of a process that was killed; its lock goes when they are done.
+fn open_patiently(path: &Path, access: Access, direct_io: DirectIo) -> EngineResult<EmulatedDevice> {
+    let patience_ends = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match EmulatedDevice::open(path, access, direct_io) {
+            Err(DeviceError::Locked { holder_is_dying: true, .. }) if Instant::now() < patience_ends => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+fn check_geometry(geometry: &Geometry) -> EngineResult<()> {
+    let too_few = |what: &str, found: u32, needed: u32| {
+        Err(EngineError::InvalidArgument(format!("{found} {what}; a store needs at least {needed}")))
+    };
+    if geometry.zone_count < MIN_ZONES {
+        return too_few("zones", geometry.zone_count, MIN_ZONES);
+    }
+    if geometry.max_active_zones < MIN_ACTIVE_ZONES {
+        return too_few("active zones", geometry.max_active_zones, MIN_ACTIVE_ZONES);
+    }
+    unit_limit_bytes(geometry, usize::MAX).map(drop)
+}
+
+fn append_queue(device: &Arc<dyn ZonedDevice>) -> EngineResult<Arc<dyn IoQueue>> {
+    let queue = UringQueue::new(Arc::clone(device), APPEND_QUEUE_ENTRIES)
+        .map_err(|error| EngineError::io("setting up an io_uring for appends", error))?;
+    Ok(Arc::new(queue))
+}
+
+fn assemble(
+    device: Arc<dyn ZonedDevice>,
+    detail: &str,
+    options: &OpenOptions,
+    manifest: Manifest,
+    recovered: Recovered,
+) -> EngineResult<Inner> {
+    let geometry = *device.geometry();
+    let unit_limit = unit_limit_bytes(&geometry, options.unit_bytes)?;
+    let budget = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
+    let counters_before = manifest.counters;
+    let mut inner = Inner {
+        device_detail: detail.to_owned(),
+        zones: Arc::clone(&recovered.zones),
+        allocator: Arc::new(Allocator::new(Arc::clone(&recovered.zones), recovered.generation)),
+        memory: Arc::new(UnitMemory::new(budget / 2, unit_limit)),
+        catalog: Arc::clone(&recovered.catalog),
+        values: ValueCache::new(options.cache_bytes / 2),
+        read_queues: ReadQueues { device: Arc::clone(&device), idle: Mutex::default() },
+        latches: Latches::new(),
+        log: None,
+        collector: None,
+        manifest_log: None,
+        manifest: Mutex::new(manifest),
+        counters: Counters::default(),
+        counters_before,
+        housekeeping: Arc::default(),
+        buffered: Arc::<Signal>::default(),
+        buffered_delay: options.buffered_delay,
+        exhausted: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+        recovery: recovered.report.clone(),
+        device,
+    };
+    if !options.read_only {
+        make_writable(&mut inner, options, unit_limit, &recovered)?;
+    }
+    Ok(inner)
+}
+
+fn make_writable(
+    inner: &mut Inner,
+    options: &OpenOptions,
+    unit_limit: usize,
+    recovered: &Recovered,
+) -> EngineResult<()> {
+    let store = inner.manifest.get_mut().store;
+    let manifest_log = ManifestLog::new(Arc::clone(&inner.device), append_queue(&inner.device)?);
+    // What a killed process left in caches is part of the prefix from now on.
+    inner.device.flush()?;
+    begin_run(inner, &manifest_log, recovered)?;
+    for &zone in &recovered.abandoned {
+        inner.device.finish(zone)?;
+    }
+    let geometry = *inner.device.geometry();
+    let stream = |kind, end: &StreamEnd| Stream::new(kind, geometry, unit_limit, end.zone, end.previous);
+    let log = LogWriter::new(
+        LogParts {
+            device: Arc::clone(&inner.device),
+            queue: append_queue(&inner.device)?,
+            zones: Arc::clone(&inner.zones),
+            allocator: Arc::clone(&inner.allocator),
+            memory: Arc::clone(&inner.memory),
+            catalog: Arc::clone(&inner.catalog),
+            housekeeping: Arc::clone(&inner.housekeeping),
+            buffered: Arc::clone(&inner.buffered),
+        },
+        LogStart {
+            store,
+            incarnation: inner.manifest.get_mut().incarnation,
+            last_seqno: recovered.last_seqno,
+            user: stream(StreamKind::User, &recovered.user),
+            user_claim: claim(&recovered.user),
+            relocation: stream(StreamKind::Relocation, &recovered.relocation),
+            relocation_claim: claim(&recovered.relocation),
+            unit_limit_bytes: unit_limit,
+            expects_durable: options.expects_durable,
+        },
+    );
+    let log = Arc::new(log);
+    inner.collector = Some(Collector {
+        device: Arc::clone(&inner.device),
+        store,
+        zones: Arc::clone(&inner.zones),
+        allocator: Arc::clone(&inner.allocator),
+        catalog: Arc::clone(&inner.catalog),
+        memory: Arc::clone(&inner.memory),
+        log: Arc::clone(&log),
+        policy: Box::new(CostBenefit),
+        relocated_bytes: 0.into(),
+    });
+    inner.log = Some(log);
+    inner.manifest_log = Some(manifest_log);
+    Ok(())
+}
+
+/// All units that recovery found are on stable media after its flush.
+fn claim(end: &StreamEnd) -> Claim {
+    end.zone.map_or(Claim::default(), |zone| Claim { generation: zone.generation, unit_end: zone.next_unit })
+}
+
+/// Takes down that a new run of the store begins, and makes what was cut void for good.
+fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovered) -> EngineResult<()> {
+    let manifest = inner.manifest.get_mut();
+    let incarnation = manifest.incarnation + 1;
+    let mut cuts = recovered.cuts.clone();
+    if !manifest.clean {
+        cuts.push(Cut { incarnation, after: recovered.last_seqno });
+    }
+    *manifest = Manifest {
+        version: manifest.version + 1,
+        incarnation,
+        cuts,
+        watermark: recovered.last_seqno,
+        generation: recovered.generation,
+        clean: false,
+        ..manifest.clone()
+    };
+    manifest_log.append(manifest)?;
+    Ok(inner.device.flush()?)
+}

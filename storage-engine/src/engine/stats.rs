@@ -1,0 +1,158 @@
+//! What a store tells about itself.
+
+use std::sync::atomic::Ordering;
+
+use super::{Engine, Inner};
+use crate::device::{Geometry, ZoneState};
+use crate::error::EngineResult;
+use crate::log::manifest_log::MANIFEST_ZONES;
+use crate::units::{Generation, ZoneId, ZoneOffset};
+use crate::zones::Role;
+
+/// Counts and gauges of a store. All sizes in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct EngineStats {
+    /// Keys that have a value.
+    pub keys: u64,
+    /// Deleted keys still remembered.
+    pub tombstones: u64,
+    /// Records that the index points at.
+    pub live_bytes: u64,
+    /// How many live bytes the store takes.
+    pub live_limit_bytes: u64,
+    /// Memory of the index.
+    pub index_bytes: u64,
+    /// Memory of cached values and recent units.
+    pub cache_bytes: u64,
+    /// Keys and values written by users, over the life of the store.
+    pub user_bytes_written: u64,
+    /// Everything appended to the device, over the life of the store.
+    pub device_bytes_written: u64,
+    /// Records copied by the collector, over the life of the store.
+    pub relocated_bytes: u64,
+    /// Zones reset by the collector, over the life of the store.
+    pub zone_resets: u64,
+    /// Read from the device since the store was opened.
+    pub device_bytes_read: u64,
+    /// Flushes and durable appends since the store was opened.
+    pub device_flushes: u64,
+    /// Puts since the store was opened.
+    pub puts: u64,
+    /// Deletes since the store was opened.
+    pub deletes: u64,
+    /// Point reads since the store was opened.
+    pub gets: u64,
+    /// Reads answered from memory since the store was opened.
+    pub memory_hits: u64,
+}
+
+/// What does not change while a store is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// 16 random bytes that tell one store from another.
+    pub store: [u8; 16],
+    /// What the device is.
+    pub device: &'static str,
+    /// How it is accessed.
+    pub device_detail: String,
+    /// Which queue appends go through.
+    pub queue: &'static str,
+    /// Sizes and limits.
+    pub geometry: Geometry,
+    /// How often the store has been opened for writing.
+    pub incarnation: u32,
+    /// Version of the format of units and records.
+    pub format_version: u8,
+}
+
+/// One zone, as device and engine see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ZoneStats {
+    /// Which zone.
+    pub zone: ZoneId,
+    /// The device's state.
+    pub state: ZoneState,
+    /// How far it is written.
+    pub write_pointer: ZoneOffset,
+    /// How often it was reset.
+    pub reset_count: u32,
+    /// What the store uses it for.
+    pub role: Role,
+    /// Which filling.
+    pub generation: Generation,
+    /// Bytes of live records.
+    pub live_bytes: u64,
+}
+
+impl Engine {
+    /// Counts and gauges. Does not block.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        self.inner.stats()
+    }
+
+    /// What does not change while the store is open.
+    #[must_use]
+    pub fn info(&self) -> EngineInfo {
+        let manifest = self.inner.manifest.lock();
+        EngineInfo {
+            store: manifest.store,
+            device: self.inner.device.kind(),
+            device_detail: self.inner.device_detail.clone(),
+            queue: "io_uring",
+            geometry: *self.inner.device.geometry(),
+            incarnation: manifest.incarnation,
+            format_version: crate::format::FORMAT_VERSION,
+        }
+    }
+
+    /// All zones.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn zones(&self) -> EngineResult<Vec<ZoneStats>> {
+        let inner = &self.inner;
+        inner
+            .zones
+            .iter()
+            .map(|(id, zone)| {
+                let descriptor = inner.device.report(id)?;
+                let role = if MANIFEST_ZONES.contains(&id) { Role::Manifest } else { zone.role() };
+                Ok(ZoneStats {
+                    zone: id,
+                    state: descriptor.state,
+                    write_pointer: descriptor.write_pointer,
+                    reset_count: descriptor.reset_count,
+                    role,
+                    generation: zone.generation(),
+                    live_bytes: zone.live_bytes(),
+                })
+            })
+            .collect()
+    }
+}
+
+impl Inner {
+    fn stats(&self) -> EngineStats {
+        let (life, activity) = (self.life_counters(), self.device.activity());
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        EngineStats {
+            keys: self.catalog.live_key_count(),
+            tombstones: self.catalog.tombstone_count(),
+            live_bytes: self.zones.live_bytes(),
+            live_limit_bytes: self.live_limit_bytes(),
+            index_bytes: self.catalog.index().memory_bytes() as u64,
+            cache_bytes: self.memory.kept_bytes() + self.values.bytes(),
+            user_bytes_written: life.user_bytes_written,
+            device_bytes_written: life.device_bytes_written,
+            relocated_bytes: life.relocated_bytes,
+            zone_resets: life.zone_resets,
+            device_bytes_read: activity.read_bytes,
+            device_flushes: activity.flush_count,
+            puts: count(&self.counters.puts),
+            deletes: count(&self.counters.deletes),
+            gets: count(&self.counters.gets),
+            memory_hits: count(&self.counters.memory_hits),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Checks a store against itself: device against index against ledger. For tests and for `kvctl check`.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::Engine;
+use crate::error::{EngineError, EngineResult};
+use crate::index::Entry;
+use crate::recovery::Damage;
+use crate::units::ZoneId;
+use crate::zones::charge_bytes;
+
+/// How thoroughly to check.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Depth {
+    /// What opening has seen anyway, and index against ledger.
+    Shallow,
+    /// Every live value is read from the device as well.
+    Deep,
+}
+
+/// What a check has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Keys looked at.
+    pub key_count: u64,
+    /// Values read.
+    pub value_count: u64,
+    /// Bytes that should be whole and are not.
+    pub damages: Vec<Damage>,
+    /// Zones whose live bytes are not what the index adds up to: zone, ledger, index. A fault of zonal, not of the media.
+    pub wrong_ledger: Vec<(ZoneId, i64, i64)>,
+}
+
+impl VerifyReport {
+    /// Whether all is well.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.damages.is_empty() && self.wrong_ledger.is_empty()
+    }
+}
+
+/// Index entries looked at together.
+const PAGE: usize = 256;
+
+impl Engine {
+    /// Checks the store. Nobody may write to it meanwhile, or the ledger seems wrong.
+    ///
+    /// `progress` is told the number of keys done. Blocks for as long as reading takes.
+    ///
+    /// # Errors
+    /// The device's; damage is reported, not an error.
+    pub fn verify(&self, depth: Depth, progress: &dyn Fn(u64)) -> EngineResult<VerifyReport> {
+        self.inner.check_open()?;
+        let mut report = VerifyReport { damages: self.inner.recovery.damages.clone(), ..VerifyReport::default() };
+        let mut recount: BTreeMap<ZoneId, i64> = BTreeMap::new();
+        let mut after: Option<Box<[u8]>> = None;
+        loop {
+            let mut entries = Vec::with_capacity(PAGE);
+            let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            self.inner.catalog.index().ascend(from, PAGE, &mut entries);
+            let Some((last, _)) = entries.last() else { break };
+            after = Some(last.clone());
+            for (key, entry) in &entries {
+                self.count_live(key, *entry, &mut recount);
+                if depth == Depth::Deep {
+                    self.read_back(key, &mut report)?;
+                }
+            }
+            report.key_count += entries.len() as u64;
+            progress(report.key_count);
+        }
+        report.wrong_ledger = self.compare_ledger(&recount);
+        report.damages.sort_by_key(|damage| (damage.zone, damage.offset));
+        report.damages.dedup_by_key(|damage| (damage.zone, damage.offset));
+        Ok(report)
+    }
+
+    fn count_live(&self, key: &[u8], entry: Entry, recount: &mut BTreeMap<ZoneId, i64>) {
+        let mut count = |zone, bytes| *recount.entry(zone).or_default() += bytes;
+        match entry {
+            Entry::Value { location, value_len } => {
+                count(location.zone, charge_bytes(key.len(), value_len as usize));
+            }
+            Entry::Tombstone { location } => count(location.zone, charge_bytes(key.len(), 0)),
+            Entry::Large { id } => {
+                let value = self.inner.catalog.large().value(id);
+                for (index, (location, len)) in value.iter().flat_map(|value| value.parts().iter().enumerate()) {
+                    let key_bytes = if index == 0 { key.len() } else { 0 };
+                    count(location.zone, charge_bytes(key_bytes, *len as usize));
+                }
+            }
+        }
+    }
+
+    fn read_back(&self, key: &[u8], report: &mut VerifyReport) -> EngineResult<()> {
+        match self.inner.value(key) {
+            Ok(value) => report.value_count += u64::from(value.is_some()),
+            Err(EngineError::Corruption { zone, offset, what }) => {
+                report.damages.push(Damage { zone, offset, what, confined: true });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn compare_ledger(&self, recount: &BTreeMap<ZoneId, i64>) -> Vec<(ZoneId, i64, i64)> {
+        let zones = self.inner.zones.iter();
+        zones
+            .map(|(id, zone)| (id, zone.live_bytes_signed(), recount.get(&id).copied().unwrap_or(0)))
+            .filter(|(_, ledger, index)| ledger != index)
+            .collect()
+    }
+}

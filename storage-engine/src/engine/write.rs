@@ -1,0 +1,246 @@
+//! Writes: puts, deletes, batches, compare-and-swap.
+//!
+//! A write holds the latches of its keys from the choice of its seqno until it is published or noted as pending. What
+//! becomes visible at once must not overtake an earlier write of the same key that becomes visible later, so it waits
+//! for that one first.
+
+use std::sync::atomic::Ordering;
+
+use super::latches::Held;
+use super::read::Bytes;
+use super::{Engine, Inner};
+use crate::error::{EngineError, EngineResult};
+use crate::index::Entry;
+use crate::log::commit::Level;
+use crate::log::writer::{AppendFailure, Appended, LogWrite, LogWriter, Visibility};
+use crate::units::SeqNo;
+use crate::zones::{Purpose, RESERVED_FROM_PUTS};
+
+/// What a write's return promises.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub enum Durability {
+    /// It is on stable media: it survives power loss.
+    #[default]
+    Sync,
+    /// Its append has completed: it survives the process being killed.
+    Written,
+    /// It is in the append buffer, visible to readers; it is appended soon.
+    Buffered,
+}
+
+impl Durability {
+    const fn visibility(self) -> Visibility {
+        match self {
+            Self::Sync => Visibility::WhenDurable,
+            Self::Written | Self::Buffered => Visibility::Immediate,
+        }
+    }
+}
+
+/// Longest value in bytes.
+const MAX_VALUE_BYTES: usize = 1 << 30;
+
+impl Engine {
+    /// Logs writes as one: all of them survive a crash, or none. The keys must be 1 to 65,535 bytes.
+    ///
+    /// Blocks as `durability` says, and while the collector makes room.
+    ///
+    /// # Errors
+    /// [`EngineError::InvalidArgument`], [`EngineError::NoSpace`] (deletes alone are let through),
+    /// [`EngineError::WritesRefused`], [`EngineError::ReadOnly`], [`EngineError::Closed`]; the device's.
+    pub fn write(&self, writes: &[LogWrite<'_>], durability: Durability) -> EngineResult<()> {
+        let log = self.inner.log()?;
+        check_sizes(writes)?;
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let (mut entries, latches) = (Vec::with_capacity(writes.len()), &self.inner.latches);
+        let appended = loop {
+            self.inner.admit(log, writes)?;
+            let mut held = match writes {
+                [one] => latches.hold_one(one.key),
+                many => latches.hold(many.iter().map(|write| write.key)),
+            };
+            if durability != Durability::Sync && held.last_pending() > log.commit().durable() {
+                let pending = held.last_pending();
+                drop(held);
+                log.commit_to(pending, Level::Durable)?;
+                continue;
+            }
+            if self.inner.is_vain(log, writes, &held) {
+                return Ok(());
+            }
+            match self.inner.append(log, writes, durability, &mut held, &mut entries) {
+                Ok(appended) => break appended,
+                Err(AppendFailure::Error(error)) => return Err(error),
+                Err(AppendFailure::NoZone) => {}
+            }
+            drop(held);
+            self.inner.wait_for_space()?;
+        };
+        self.inner.count(writes);
+        self.inner.acknowledge(log, appended, durability)
+    }
+
+    /// Replaces the value of a key if it is what the caller expects (`None`: absent). Otherwise gives the present value.
+    ///
+    /// Decided against all writes of the key, those in flight too.
+    ///
+    /// # Errors
+    /// As [`Engine::write`] and [`Engine::value`].
+    pub fn compare_and_swap(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+        durability: Durability,
+    ) -> EngineResult<Result<(), Option<Bytes>>> {
+        let log = self.inner.log()?;
+        let writes = [LogWrite { key, value: new }];
+        check_sizes(&writes)?;
+        let mut entries = Vec::with_capacity(1);
+        let appended = loop {
+            self.inner.admit(log, &writes)?;
+            self.inner.wait_for_pending(log, key)?;
+            let (entry, value) = self.inner.versioned_value(key)?;
+            if value.as_deref() != expected {
+                return Ok(Err(value));
+            }
+            let mut held = self.inner.latches.hold_one(key);
+            let unchanged = self.inner.catalog.index().lookup(key) == entry;
+            if !unchanged || held.last_pending() > log.commit().durable() {
+                continue;
+            }
+            if new.is_none() && entry.is_none() {
+                return Ok(Ok(()));
+            }
+            match self.inner.append(log, &writes, durability, &mut held, &mut entries) {
+                Ok(appended) => break appended,
+                Err(AppendFailure::Error(error)) => return Err(error),
+                Err(AppendFailure::NoZone) => {}
+            }
+            drop(held);
+            self.inner.wait_for_space()?;
+        };
+        self.inner.count(&writes);
+        self.inner.acknowledge(log, appended, durability)?;
+        Ok(Ok(()))
+    }
+}
+
+impl Inner {
+    /// Refuses what would not fit beside the live data, before anything is done.
+    fn admit(&self, log: &LogWriter, writes: &[LogWrite<'_>]) -> EngineResult<()> {
+        log.commit().check()?;
+        if purpose(writes) == Purpose::Delete {
+            return Ok(());
+        }
+        let wanted: u64 = writes.iter().map(|write| log.logged_bytes(write)).sum();
+        let (live_bytes, limit_bytes) = (self.zones.live_bytes(), self.live_limit_bytes());
+        if live_bytes + wanted > limit_bytes {
+            return Err(EngineError::NoSpace { live_bytes, limit_bytes });
+        }
+        Ok(())
+    }
+
+    /// How many live bytes the store takes: what leaves the collector enough garbage to work with.
+    pub(super) fn live_limit_bytes(&self) -> u64 {
+        const OPEN_STREAMS: usize = 2;
+        let held_back = RESERVED_FROM_PUTS + OPEN_STREAMS;
+        let data_zones = self.data_zone_count().saturating_sub(held_back as u64);
+        data_zones * self.device.geometry().zone_capacity_bytes / 10 * 9
+    }
+
+    fn data_zone_count(&self) -> u64 {
+        use crate::zones::Role;
+        let usable = self.zones.iter().filter(|(_, zone)| !matches!(zone.role(), Role::Manifest | Role::Lost));
+        usable.count() as u64
+    }
+
+    /// Whether a write changes nothing: the delete of a key that is nowhere.
+    fn is_vain(&self, log: &LogWriter, writes: &[LogWrite<'_>], held: &Held<'_>) -> bool {
+        let [LogWrite { key, value: None }] = writes else { return false };
+        held.last_pending() <= log.commit().durable() && self.catalog.index().lookup(key).is_none()
+    }
+
+    fn append(
+        &self,
+        log: &LogWriter,
+        writes: &[LogWrite<'_>],
+        durability: Durability,
+        held: &mut Held<'_>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Appended, AppendFailure> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(AppendFailure::Error(EngineError::Closed));
+        }
+        let visibility = durability.visibility();
+        let appended = log.append(writes, purpose(writes), visibility, entries)?;
+        match visibility {
+            Visibility::WhenDurable => held.set_pending(appended.last_seqno),
+            Visibility::Immediate => {
+                for (write, entry) in writes.iter().zip(entries.iter()) {
+                    self.catalog.publish(write.key, *entry);
+                }
+            }
+        }
+        Ok(appended)
+    }
+
+    fn acknowledge(&self, log: &LogWriter, appended: Appended, durability: Durability) -> EngineResult<()> {
+        log.submit(appended.submissions)?;
+        match durability {
+            Durability::Sync => log.commit_to(appended.last_seqno, Level::Durable),
+            Durability::Written => log.commit_to(appended.last_seqno, Level::Written),
+            Durability::Buffered => Ok(()),
+        }
+    }
+
+    /// Waits for the writes of a key that are in flight and not yet visible.
+    fn wait_for_pending(&self, log: &LogWriter, key: &[u8]) -> EngineResult<()> {
+        let pending: SeqNo = self.latches.hold_one(key).last_pending();
+        log.commit_to(pending, Level::Durable)
+    }
+
+    /// Blocks until a zone has been freed.
+    fn wait_for_space(&self) -> EngineResult<()> {
+        let seen = self.allocator.events();
+        self.exhausted.store(false, Ordering::Release);
+        self.housekeeping.raise();
+        self.allocator.wait_for_event_after(seen);
+        let log = self.log()?;
+        log.commit().check()?;
+        if self.exhausted.load(Ordering::Acquire) {
+            let (live_bytes, limit_bytes) = (self.zones.live_bytes(), self.live_limit_bytes());
+            return Err(EngineError::NoSpace { live_bytes, limit_bytes });
+        }
+        Ok(())
+    }
+
+    fn count(&self, writes: &[LogWrite<'_>]) {
+        let deletes = writes.iter().filter(|write| write.value.is_none()).count() as u64;
+        let bytes = writes.iter().map(|write| write.key.len() + write.value.map_or(0, <[u8]>::len)).sum::<usize>();
+        self.counters.deletes.fetch_add(deletes, Ordering::Relaxed);
+        self.counters.puts.fetch_add(writes.len() as u64 - deletes, Ordering::Relaxed);
+        self.counters.user_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+fn purpose(writes: &[LogWrite<'_>]) -> Purpose {
+    if writes.iter().all(|write| write.value.is_none()) { Purpose::Delete } else { Purpose::Put }
+}
+
+fn check_sizes(writes: &[LogWrite<'_>]) -> EngineResult<()> {
+    use crate::format::record::MAX_KEY_BYTES;
+    let refuse = |what: String| Err(EngineError::InvalidArgument(what));
+    for write in writes {
+        let (key_bytes, value_bytes) = (write.key.len(), write.value.map_or(0, <[u8]>::len));
+        if !(1..=MAX_KEY_BYTES).contains(&key_bytes) {
+            return refuse(format!("a key of {key_bytes} bytes; keys are 1 to {MAX_KEY_BYTES} bytes long"));
+        }
+        if value_bytes > MAX_VALUE_BYTES {
+            return refuse(format!("a value of {value_bytes} bytes; values are at most {MAX_VALUE_BYTES} bytes long"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Empties zones: relocates what is live, makes the copies durable, resets.
+//!
+//! Order, on which everything hangs:
+//! 1. Only a zone whose writes are all durable and visible is chosen.
+//! 2. Live records are copied byte for byte (they keep their seqnos) and the index is pointed at the copies.
+//! 3. The copies, and every write that superseded a record left behind, are put on stable media.
+//! 4. The manifest takes down watermark and tail, durably: what is about to vanish may have been their only witness.
+//! 5. Readers that may still hold an old location are waited for (an epoch passes).
+//! 6. The zone is reset.
+//!
+//! A deleted key never comes back: a tombstone is copied like a value until no zone is left that was opened before the
+//! delete was seen by the collector for the first time (its *barrier*); no older version can lie in a later zone, for
+//! versions that are not live are never copied.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::epoch;
+
+use super::policy::{Candidate, Policy};
+use crate::device::ZonedDevice;
+use crate::error::{EngineError, EngineResult};
+use crate::format::record::{Record, RecordKind};
+use crate::format::unit::{StoreId, UNIT_HEADER_BYTES, UnitHeader};
+use crate::index::{Catalog, Entry, LargeId, Location};
+use crate::log::commit::Level;
+use crate::log::memory::UnitMemory;
+use crate::log::scanner::{Found, Scanner};
+use crate::log::writer::{AppendFailure, LogWriter};
+use crate::units::{Generation, ZoneId};
+use crate::zones::{Allocator, Role, ZoneTable};
+
+/// Takes down watermark and tails before a zone is reset.
+pub trait Witness {
+    /// Appends a manifest; it is on stable media on return.
+    ///
+    /// # Errors
+    /// The device's.
+    fn testify(&self) -> EngineResult<()>;
+}
+
+/// Empties zones, one at a time.
+#[derive(Debug)]
+pub struct Collector {
+    /// The device.
+    pub device: Arc<dyn ZonedDevice>,
+    /// The store.
+    pub store: StoreId,
+    /// The ledger.
+    pub zones: Arc<ZoneTable>,
+    /// Free zones.
+    pub allocator: Arc<Allocator>,
+    /// Index and large values.
+    pub catalog: Arc<Catalog>,
+    /// Units in memory.
+    pub memory: Arc<UnitMemory>,
+    /// The log, for copies.
+    pub log: Arc<LogWriter>,
+    /// Who decides.
+    pub policy: Box<dyn Policy>,
+    /// Bytes of records copied so far.
+    pub relocated_bytes: AtomicU64,
+}
+
+/// What became of an attempt to collect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Collected {
+    /// A zone was emptied and is free.
+    Zone(ZoneId),
+    /// No zone is worth emptying.
+    Nothing,
+}
+
+impl Collector {
+    /// Empties the zone that the policy chooses. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// The device's, or the failure that has latched the store. The zone is as it was, copies apart.
+    pub fn collect(&self, witness: &dyn Witness) -> EngineResult<Collected> {
+        let Some(victim) = self.choose()? else { return Ok(Collected::Nothing) };
+        self.empty(victim)?;
+        self.log.make_relocations_durable()?;
+        self.check_empty(victim)?;
+        witness.testify()?;
+        wait_for_readers();
+        self.memory.forget_zone(victim, self.zones.zone(victim).generation());
+        self.device.reset(victim)?;
+        self.allocator.give_back(victim);
+        Ok(Collected::Zone(victim))
+    }
+
+    fn choose(&self) -> EngineResult<Option<ZoneId>> {
+        if let Some(victim) = self.policy.choose(&self.candidates()) {
+            return Ok(Some(victim));
+        }
+        // What is sealed but not durable may be chosen once it is.
+        self.log.commit_to(self.log.last_seqno(), Level::Durable)?;
+        self.log.settle()?;
+        Ok(self.policy.choose(&self.candidates()))
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let (durable, clock_bytes) = (self.log.commit().durable(), self.log.clock_bytes());
+        let sealed = self.zones.iter().filter(|(_, zone)| matches!(zone.role(), Role::Sealed(_)));
+        let ripe = sealed.filter(|(id, zone)| zone.newest_seqno() <= durable && self.log.is_quiet(*id));
+        ripe.map(|(id, zone)| Candidate {
+            zone: id,
+            capacity_bytes: self.device.geometry().zone_capacity_bytes,
+            live_bytes: zone.live_bytes(),
+            age_bytes: clock_bytes.saturating_sub(zone.sealed_at_bytes()),
+        })
+        .collect()
+    }
+
+    fn empty(&self, victim: ZoneId) -> EngineResult<()> {
+        if self.zones.zone(victim).live_bytes() == 0 {
+            return Ok(());
+        }
+        let descriptor = self.device.report(victim)?;
+        let generation = self.zones.zone(victim).generation();
+        let mut scanner = Scanner::new(&*self.device, self.store, &descriptor);
+        while let Some(found) = scanner.advance()? {
+            if let Found::Unit { header, body, .. } = found
+                && header.generation == generation
+            {
+                self.relocate_unit(victim, &header, body)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn relocate_unit(&self, victim: ZoneId, header: &UnitHeader, body: &[u8]) -> EngineResult<()> {
+        let mut position = 0;
+        for _ in 0..header.record_count {
+            // What cannot be decoded cannot be copied: then the zone stays live and is not reset.
+            let Ok(decoded) = Record::decode(&body[position..]) else { return Ok(()) };
+            let offset = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
+            let encoded = &body[position..position + decoded.encoded_bytes];
+            self.relocate_record(&decoded.record, Location::new(victim, header.unit, offset), encoded)?;
+            position += decoded.encoded_bytes;
+        }
+        Ok(())
+    }
+
+    fn relocate_record(&self, record: &Record<'_>, from: Location, encoded: &[u8]) -> EngineResult<()> {
+        match record.kind {
+            RecordKind::Part => self.relocate_part(record, from, encoded),
+            RecordKind::Put | RecordKind::Delete => match self.catalog.index().lookup(record.key) {
+                Some(entry @ Entry::Value { location, value_len }) if location == from => {
+                    let location = self.copy(encoded)?;
+                    self.catalog.relocate(record.key, entry, Entry::Value { location, value_len });
+                    Ok(())
+                }
+                Some(entry @ Entry::Tombstone { location }) if location == from => {
+                    self.relocate_tombstone(record, entry)
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn relocate_part(&self, record: &Record<'_>, from: Location, encoded: &[u8]) -> EngineResult<()> {
+        let id = LargeId::new(record.first_part_seqno().get());
+        let part = record.group.map_or(0, |group| group.part_index);
+        if self.catalog.large().lies_at(id, part, from) {
+            let to = self.copy(encoded)?;
+            self.catalog.relocate_part(id, part, from, to);
+        }
+        Ok(())
+    }
+
+    fn relocate_tombstone(&self, record: &Record<'_>, entry: Entry) -> EngineResult<()> {
+        let Entry::Tombstone { location: from } = entry else { return Ok(()) };
+        if record.barrier().is_some_and(|barrier| self.oldest_generation_but(from.zone) > barrier) {
+            self.catalog.forget_tombstone(record.key, entry);
+            return Ok(());
+        }
+        let barrier = record.barrier().unwrap_or(self.allocator.generation()).get().to_le_bytes();
+        let copy = Record { value: &barrier, ..*record };
+        let mut encoded = vec![0; copy.encoded_bytes()];
+        copy.encode(&mut encoded);
+        let location = self.copy(&encoded)?;
+        self.catalog.relocate(record.key, entry, Entry::Tombstone { location });
+        Ok(())
+    }
+
+    /// The oldest filling of any zone but the victim's: what was written before it is nowhere else.
+    fn oldest_generation_but(&self, victim: ZoneId) -> Generation {
+        let filled = self.zones.iter().filter(|(id, zone)| {
+            *id != victim && matches!(zone.role(), Role::Open(_) | Role::Sealed(_) | Role::Lost)
+        });
+        let generations = filled.map(|(_, zone)| zone.generation()).filter(|generation| generation.get() > 0);
+        generations.min().unwrap_or(Generation::new(u64::MAX))
+    }
+
+    fn copy(&self, encoded: &[u8]) -> EngineResult<Location> {
+        let location = self.log.relocate(encoded).map_err(|failure| match failure {
+            AppendFailure::Error(error) => error,
+            // The reserve is sized so that a victim's copies always fit; nothing is lost if they do not.
+            AppendFailure::NoZone => EngineError::NoSpace {
+                live_bytes: self.zones.live_bytes(),
+                limit_bytes: self.device.geometry().capacity_bytes(),
+            },
+        })?;
+        self.relocated_bytes.fetch_add(encoded.len() as u64, Ordering::Relaxed);
+        Ok(location)
+    }
+
+    /// A zone with live records left, because some could not be read, is never reset.
+    fn check_empty(&self, victim: ZoneId) -> EngineResult<()> {
+        let zone = self.zones.zone(victim);
+        let left_bytes = zone.live_bytes_signed();
+        if left_bytes == 0 {
+            return Ok(());
+        }
+        zone.set_role(Role::Lost);
+        Err(EngineError::Corruption {
+            zone: victim,
+            offset: crate::units::ZoneOffset::START,
+            what: format!("{left_bytes} live bytes could not be relocated; the zone is kept as it is"),
+        })
+    }
+}
+
+/// Blocks until every reader that was looking something up when this was called has finished.
+fn wait_for_readers() {
+    let (sender, passed) = crossbeam::channel::bounded::<()>(1);
+    epoch::pin().defer(move || drop(sender));
+    loop {
+        // Each flush lets the epoch go on by one, as far as pinned readers allow.
+        epoch::pin().flush();
+        let wait = std::time::Duration::from_micros(50);
+        if passed.recv_timeout(wait) == Err(crossbeam::channel::RecvTimeoutError::Disconnected) {
+            return;
+        }
+    }
+}

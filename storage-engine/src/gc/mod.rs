@@ -1,0 +1,7 @@
+//! Garbage collection: which zone to empty, and how.
+//!
+//! - [`policy`] decides, and is pure.
+//! - [`collector`] executes: it relocates what is live, makes the copies durable and resets the zone.
+
+pub mod collector;
+pub mod policy;
