@@ -8,7 +8,12 @@
 //! comes back with the completion. Dropping a queue waits for what is in flight.
 
 mod buffer;
+mod in_flight;
+mod operation;
 mod uring;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 
