@@ -7,7 +7,12 @@
 //! Ownership rule: a buffer that the kernel may touch is moved into the queue's in-flight table when it is submitted and
 //! comes back with the completion. Dropping a queue waits for what is in flight.
 
+mod in_flight;
+mod operation;
 mod uring;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 

@@ -1,5 +1,357 @@
 //! The queue over Linux io_uring.
+//!
+//! Invariants:
+//! - The submission queue is empty whenever `submission` is free: who pushes a command also hands it to the kernel
+//!   before letting go. A command that the kernel would not take stays behind; the queue then never submits again.
+//! - Completion entries are taken only under `in_flight`, and while a thread sleeps in the kernel only by that thread.
+//! - Memory named by a command is owned by the in-flight table from before the kernel sees the command until its last
+//!   completion entry has been taken. Dropping the queue waits for that.
+//!
+//! Threading: any number of threads submit and reap. `submission` may be held while taking `in_flight`, never the other
+//! way round. No lock is held while sleeping in the kernel, nor while the device begins or ends an operation.
+//!
+//! Why no wakeup is lost. At most one thread sleeps in the kernel, the *kernel sleeper*; all others sleep on `progress`.
+//! - The sleeper goes only when the table, under its lock, proves that a completion entry is there or still to come
+//!   (`InFlight::expects_completion`), and nobody else takes entries until it is back. So the entry that it was promised
+//!   ends its sleep, also when it arrives between the check and the system call. It then notifies all others.
+//! - The others sleep because there is a kernel sleeper, or a submitter that has not come round to counting its command,
+//!   or a reaper that is ending operations. Each of the three takes the lock and notifies when it is done.
+//! - A reaper that finds somebody ending operations does not go to the kernel, where handing them out could not wake it:
+//!   an operation that was in flight when `reap` was called ends its wait, whoever reaps it.
+#![expect(
+    unsafe_code,
+    reason = "io_uring's rings are shared with the kernel; each use is proved at its place"
+)]
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+
+use io_uring::{EnterFlags, IoUring};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::io::Errno;
+
+use super::in_flight::{Command, InFlight, Key};
+use super::operation::Operation;
+use super::{Completion, IoQueue, Refused, Request, Wait};
+use crate::device::{DeviceError, ZonedDevice};
 
 /// A queue over one io_uring instance.
-#[derive(Debug)]
-pub struct UringQueue;
+///
+/// A thread that waits for a particular operation loops around [`IoQueue::reap`] until its own condition holds: with
+/// [`Wait::ForOne`] a reap ends as soon as *any* thread has been handed a completion, possibly with none of its own.
+/// What the other thread does with that completion is between the two: the condition must be checked and set under a
+/// lock of theirs, or one thread must reap for all.
+///
+/// Submitting more than the queue has entries for, without reaping, takes completions off the kernel and keeps them for
+/// the next reap.
+pub struct UringQueue {
+    device: Arc<dyn ZonedDevice>,
+    ring: IoUring,
+    /// The right to push commands and to hand them to the kernel.
+    submission: Mutex<()>,
+    /// The table, and the right to take completion entries.
+    in_flight: Mutex<InFlight>,
+    progress: Condvar,
+    /// Why the kernel takes no more commands; 0 while it does. Set under `submission`.
+    broken_errno: AtomicI32,
+}
+
+/// What a thread sleeps for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Completion,
+    Room,
+}
+
+impl UringQueue {
+    /// A queue on `device` that keeps at most `entries` operations in the kernel at once.
+    ///
+    /// # Errors
+    /// Of kind [`io::ErrorKind::Unsupported`] where io_uring is switched off, with what to do about it; otherwise the
+    /// kernel's, among them `EINVAL` for no entries or too many (the limit is 32,768).
+    pub fn new(device: Arc<dyn ZonedDevice>, entries: u32) -> io::Result<Self> {
+        let ring = IoUring::new(entries).map_err(explain_setup)?;
+        // The kernel makes the completion queue longer than asked for; were it shorter, it would set the limit.
+        let slot_count = entries.min(ring.params().cq_entries());
+        Ok(Self {
+            device,
+            ring,
+            submission: Mutex::new(()),
+            in_flight: Mutex::new(InFlight::new(slot_count)),
+            progress: Condvar::new(),
+            broken_errno: AtomicI32::new(0),
+        })
+    }
+
+    /// Takes a slot, waiting for one where there is none.
+    fn reserve(&self) -> io::Result<Key> {
+        let mut in_flight = self.in_flight.lock();
+        loop {
+            if let Some(key) = in_flight.reserve() {
+                return Ok(key);
+            }
+            self.take_entries(&mut in_flight);
+            if !in_flight.has_room() {
+                self.sleep(&mut in_flight, Need::Room)?;
+            }
+        }
+    }
+
+    fn release(&self, key: Key) {
+        self.in_flight.lock().release(key);
+        self.progress.notify_all();
+    }
+
+    /// Hands a command to the kernel and books what came of it.
+    fn enter(&self, command: &Command) {
+        let entered = self.push_and_submit(command);
+        let mut in_flight = self.in_flight.lock();
+        match entered {
+            Ok(()) => in_flight.entered(),
+            Err(errno) => in_flight.not_entered(command.key, errno),
+        }
+        // A kernel sleeper notifies everybody when it is back.
+        if entered.is_err() || !in_flight.kernel_sleeper {
+            self.progress.notify_all();
+        }
+    }
+
+    /// Gives the errno when the kernel did not take the command, and never will.
+    fn push_and_submit(&self, command: &Command) -> Result<(), i32> {
+        let _submitting = self.submission.lock();
+        self.working()?;
+        // SAFETY: the submission queue is used by one thread at a time: every use of it lies in this function, under the
+        // `submission` lock. The command's memory stays valid and in place until its completion: the caller has moved
+        // its owner into the in-flight table (buffers are heap memory, which does not move with its owner), the table
+        // lets it go only when the completion entry is taken or the kernel did not take the command, and `drop` waits
+        // for both. Only the kernel writes to that memory meanwhile: the table's owner is not lent out.
+        let pushed = unsafe { self.ring.submission_shared().push(&command.entry) };
+        assert!(pushed.is_ok(), "the submission queue was not empty");
+        loop {
+            match self.ring.submit() {
+                Ok(1..) => return Ok(()),
+                Ok(0) => thread::yield_now(),
+                Err(error) => self.retry_or_break(&error)?,
+            }
+        }
+    }
+
+    /// Whether a failed submission is worth repeating. If not, the command stays in the submission queue, from where a
+    /// later submission would take it: there must not be one.
+    fn retry_or_break(&self, error: &io::Error) -> Result<(), i32> {
+        let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+        if [Errno::AGAIN, Errno::BUSY, Errno::INTR].contains(&errno) {
+            thread::yield_now();
+            return Ok(());
+        }
+        self.broken_errno.store(errno.raw_os_error(), Ordering::Relaxed);
+        Err(errno.raw_os_error())
+    }
+
+    fn working(&self) -> Result<(), i32> {
+        match self.broken_errno.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            errno => Err(errno),
+        }
+    }
+
+    /// Takes what the kernel has completed into the backlog, and submits again what it put off.
+    fn take_entries(&self, in_flight: &mut MutexGuard<'_, InFlight>) {
+        if in_flight.kernel_sleeper {
+            return;
+        }
+        let mut put_off = Vec::new();
+        let mut taken_count = 0;
+        // SAFETY: the completion queue is used by one thread at a time: every use of it lies in this function, under the
+        // `in_flight` lock, and the view ends with the loop.
+        for entry in unsafe { self.ring.completion_shared() } {
+            put_off.extend(in_flight.take(entry.user_data(), entry.result()));
+            taken_count += 1;
+        }
+        if taken_count > 0 {
+            self.progress.notify_all();
+        }
+        if !put_off.is_empty() {
+            MutexGuard::unlocked(in_flight, || put_off.iter().for_each(|command| self.enter(command)));
+        }
+    }
+
+    /// Sleeps until something has changed, in the kernel if this thread may; then takes what there is.
+    fn sleep(&self, in_flight: &mut MutexGuard<'_, InFlight>, need: Need) -> io::Result<()> {
+        let may_enter_kernel = !in_flight.kernel_sleeper
+            && in_flight.expects_completion()
+            && (need == Need::Room || !in_flight.is_ending());
+        if !may_enter_kernel {
+            self.progress.wait(in_flight);
+            self.take_entries(in_flight);
+            return Ok(());
+        }
+        in_flight.kernel_sleeper = true;
+        let slept = MutexGuard::unlocked(in_flight, || self.sleep_in_kernel());
+        in_flight.kernel_sleeper = false;
+        self.take_entries(in_flight);
+        self.progress.notify_all();
+        slept
+    }
+
+    /// Sleeps until the completion queue is not empty. Call it as the kernel sleeper only.
+    fn sleep_in_kernel(&self) -> io::Result<()> {
+        // SAFETY: `enter` is unsafe for what its arguments may make the kernel do. These submit nothing (0), so no
+        // command is touched that another thread is pushing, and pass no signal mask or other memory (`None`).
+        let slept = unsafe { self.ring.submitter().enter::<()>(0, 1, EnterFlags::GETEVENTS.bits(), None) };
+        match slept {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            // A signal: the caller looks again and comes back.
+            _ => Ok(()),
+        }
+    }
+}
+
+impl IoQueue for UringQueue {
+    fn kind(&self) -> &'static str {
+        "io_uring"
+    }
+
+    fn submit(&self, request: Request) -> Result<(), Refused> {
+        let reserved = self.working().map_err(io::Error::from_raw_os_error).and_then(|()| self.reserve());
+        let key = match reserved {
+            Ok(key) => key,
+            Err(source) => return Err(not_taken(source, request)),
+        };
+        let operation = Operation::admit(&*self.device, request).inspect_err(|_| self.release(key))?;
+        let command = self.in_flight.lock().start(key, operation);
+        self.enter(&command);
+        Ok(())
+    }
+
+    fn reap(&self, wait: Wait, into: &mut Vec<Completion>) -> io::Result<usize> {
+        let mut in_flight = self.in_flight.lock();
+        let handed_out_count = in_flight.handed_out_count();
+        self.take_entries(&mut in_flight);
+        while wait == Wait::ForOne
+            && !in_flight.has_backlog()
+            && in_flight.in_flight_count() > 0
+            && in_flight.handed_out_count() == handed_out_count
+        {
+            self.sleep(&mut in_flight, Need::Completion)?;
+        }
+        let finished = in_flight.take_backlog();
+        drop(in_flight);
+        let handing_out = HandingOut { queue: self, count: finished.len() };
+        into.extend(finished.into_iter().map(|end| end.operation.finish(&*self.device, end.result)));
+        Ok(handing_out.count)
+    }
+
+    fn in_flight_count(&self) -> usize {
+        usize::try_from(self.in_flight.lock().in_flight_count()).expect("each one in flight takes memory")
+    }
+}
+
+/// Counts operations as handed out when it goes, also when the device panics: others wait for that.
+struct HandingOut<'queue> {
+    queue: &'queue UringQueue,
+    count: usize,
+}
+
+impl Drop for HandingOut<'_> {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            self.queue.in_flight.lock().handed_out(self.count);
+            self.queue.progress.notify_all();
+        }
+    }
+}
+
+impl Drop for UringQueue {
+    /// Waits for everything in flight, however long that takes: the kernel owns the memory, the device waits for its
+    /// tickets.
+    fn drop(&mut self) {
+        let mut completions = Vec::new();
+        while self.in_flight.lock().owns_operations() {
+            if self.reap(Wait::ForOne, &mut completions).is_err() {
+                // Sleeping is impossible, but the completion queue is memory: entries still arrive there.
+                thread::yield_now();
+            }
+            completions.clear();
+        }
+    }
+}
+
+impl fmt::Debug for UringQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UringQueue")
+            .field("device", &self.device)
+            .field("in_flight_count", &self.in_flight_count())
+            .finish_non_exhaustive()
+    }
+}
+
+fn not_taken(source: io::Error, request: Request) -> Refused {
+    let action = "handing a command to io_uring".to_owned();
+    Refused { error: DeviceError::Io { action, source }, request: Box::new(request) }
+}
+
+/// Says what to do where the machine does not let us have a ring.
+fn explain_setup(error: io::Error) -> io::Error {
+    if !matches!(Errno::from_io_error(&error), Some(Errno::NOSYS | Errno::PERM)) {
+        return error;
+    }
+    let text = format!(
+        "io_uring is switched off here ({error}), by a container's seccomp profile or by the sysctl \
+         kernel.io_uring_disabled; run the container with a profile that allows io_uring_setup, io_uring_enter and \
+         io_uring_register (with Docker: --security-opt seccomp=FILE), or set kernel.io_uring_disabled to 0"
+    );
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io;
+    use std::mem::ManuallyDrop;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+    use super::{UringQueue, explain_setup};
+
+    impl UringQueue {
+        /// Puts another file in the place of the ring's, so that every system call on the ring fails.
+        pub(in crate::queue) fn replace_ring_file(&self, by: &File) {
+            // SAFETY: the descriptor is open for as long as the ring, which is borrowed, and is not closed here.
+            let mut ring = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(self.ring.as_raw_fd()) });
+            rustix::io::dup2(by, &mut ring).expect("replace the ring's descriptor");
+        }
+
+        /// Whether a thread has said that it goes to sleep in the kernel.
+        pub(in crate::queue) fn has_kernel_sleeper(&self) -> bool {
+            self.in_flight.lock().kernel_sleeper
+        }
+
+        /// Completions that the kernel found no room for.
+        pub(in crate::queue) fn overflow_count(&self) -> u32 {
+            let _table = self.in_flight.lock();
+            // SAFETY: under the `in_flight` lock, as in `take_entries`.
+            unsafe { self.ring.completion_shared() }.overflow()
+        }
+    }
+
+    #[test]
+    fn where_io_uring_is_switched_off_the_error_says_so_and_what_to_do() {
+        for errno in [rustix::io::Errno::NOSYS, rustix::io::Errno::PERM] {
+            let error = explain_setup(errno.into());
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+            let text = error.to_string();
+            for part in ["switched off", "seccomp", "--security-opt", "kernel.io_uring_disabled to 0"] {
+                assert!(text.contains(part), "{part} is missing from: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_error_at_setup_stays_as_the_kernel_gave_it() {
+        let error = explain_setup(rustix::io::Errno::NOMEM.into());
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOMEM.raw_os_error()));
+    }
+}

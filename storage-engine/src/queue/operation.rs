@@ -1,0 +1,171 @@
+//! One operation on its way through a queue: admitted by the device, turned into a kernel command, ended.
+//!
+//! Invariants:
+//! - An operation owns the memory that its command names, from admission to completion.
+//! - The ticket of an admitted append goes to [`ZonedDevice::end_append`] exactly once: [`Operation::finish`] consumes
+//!   the operation, and nothing else takes a ticket out of it.
+//!
+//! An operation belongs to one thread at a time; whoever holds it may finish it, and finishing may block.
+
+use std::io;
+use std::sync::Arc;
+
+use io_uring::squeue::Entry;
+use io_uring::{opcode, types};
+use rustix::io::ReadWriteFlags;
+
+use super::{AlignedBuffer, Completion, Outcome, Refused, Request};
+use crate::device::{
+    AppendCommand, AppendTicket, DeviceError, DeviceResult, Persistence, ReadCommand, ZonedDevice,
+};
+use crate::units::{ZoneId, ZoneOffset};
+
+/// The most that Linux moves in one command (`MAX_RW_COUNT`); it cuts anything longer, and we split nothing.
+const COMMAND_LIMIT_BYTES: u32 = 0x7fff_f000;
+
+/// An operation that the device has admitted.
+#[derive(Debug)]
+pub(super) enum Operation {
+    /// An append and the payload that the kernel reads.
+    Append { ticket: AppendTicket, payload: Arc<AlignedBuffer>, user_data: u64 },
+    /// A read and the buffer that the kernel fills.
+    Read { command: ReadCommand, zone: ZoneId, offset: ZoneOffset, into: AlignedBuffer, user_data: u64 },
+}
+
+impl Operation {
+    /// Asks the device; a refusal gives the request back whole.
+    pub(super) fn admit(device: &dyn ZonedDevice, request: Request) -> Result<Self, Refused> {
+        match request {
+            Request::Append { zone_start, payload, persistence, user_data } => {
+                let admitted = checked_length(device, payload.len())
+                    .and_then(|len_bytes| device.begin_append(zone_start, u64::from(len_bytes), persistence));
+                match admitted {
+                    Ok(ticket) => Ok(Self::Append { ticket, payload, user_data }),
+                    Err(error) => {
+                        Err(refused(error, Request::Append { zone_start, payload, persistence, user_data }))
+                    }
+                }
+            }
+            Request::Read { zone, offset, into, user_data } => {
+                let admitted = checked_length(device, into.len())
+                    .and_then(|len_bytes| device.read_command(zone, offset, u64::from(len_bytes)));
+                match admitted {
+                    Ok(command) => Ok(Self::Read { command, zone, offset, into, user_data }),
+                    Err(error) => Err(refused(error, Request::Read { zone, offset, into, user_data })),
+                }
+            }
+        }
+    }
+
+    /// The command for the kernel. Its pointer is good for as long as the operation lives, wherever it is moved to.
+    pub(super) fn entry(&mut self) -> Entry {
+        match self {
+            Self::Append { ticket, payload, .. } => append_entry(ticket, payload),
+            Self::Read { command, into, .. } => {
+                let len_bytes = entry_length(into.len());
+                opcode::Read::new(types::Fd(command.fd), into.as_mut_ptr(), len_bytes)
+                    .offset(command.file_offset_bytes)
+                    .build()
+            }
+        }
+    }
+
+    /// Ends the operation with the kernel's raw result. May block for as long as a flush takes.
+    pub(super) fn finish(self, device: &dyn ZonedDevice, result: i32) -> Completion {
+        match self {
+            Self::Append { ticket, payload, user_data } => {
+                assert_within(result, payload.len());
+                Completion { user_data, outcome: Outcome::Append(device.end_append(ticket, result)) }
+            }
+            Self::Read { zone, offset, into, user_data, .. } => {
+                assert_within(result, into.len());
+                let result = read_result(zone, offset, into.len(), result);
+                Completion { user_data, outcome: Outcome::Read { result, into } }
+            }
+        }
+    }
+}
+
+fn refused(error: DeviceError, request: Request) -> Refused {
+    Refused { error, request: Box::new(request) }
+}
+
+fn append_entry(ticket: &AppendTicket, payload: &AlignedBuffer) -> Entry {
+    assert_eq!(
+        ticket.len_bytes,
+        payload.len() as u64,
+        "the device admitted another length than the payload's"
+    );
+    match ticket.command {
+        AppendCommand::PositionedWrite { fd, file_offset_bytes, persistence } => {
+            opcode::Write::new(types::Fd(fd), payload.as_ptr(), entry_length(payload.len()))
+                .offset(file_offset_bytes)
+                .rw_flags(write_flags(persistence))
+                .build()
+        }
+    }
+}
+
+fn write_flags(persistence: Persistence) -> i32 {
+    let flags = match persistence {
+        Persistence::Volatile => ReadWriteFlags::empty(),
+        Persistence::Durable => ReadWriteFlags::DSYNC,
+    };
+    flags.bits().cast_signed()
+}
+
+fn entry_length(len_bytes: usize) -> u32 {
+    u32::try_from(len_bytes).expect("admission refuses what exceeds COMMAND_LIMIT_BYTES")
+}
+
+/// The length as the kernel takes it, or why it cannot.
+fn checked_length(device: &dyn ZonedDevice, len_bytes: usize) -> DeviceResult<u32> {
+    u32::try_from(len_bytes).ok().filter(|&len_bytes| len_bytes <= COMMAND_LIMIT_BYTES).ok_or(
+        DeviceError::Unsupported {
+            operation: "one command of 2 GiB or more",
+            device: device.kind(),
+            remedy: "Linux cuts it short; ask for less at a time",
+        },
+    )
+}
+
+/// More bytes than the buffer has room for would mean that the kernel wrote, or read, beyond it.
+fn assert_within(result: i32, len_bytes: usize) {
+    let moved_bytes = usize::try_from(result).unwrap_or(0);
+    assert!(moved_bytes <= len_bytes, "the kernel moved {moved_bytes} bytes of a command for {len_bytes}");
+}
+
+fn read_result(zone: ZoneId, offset: ZoneOffset, len_bytes: usize, result: i32) -> DeviceResult<()> {
+    let len_bytes = len_bytes as u64;
+    match u64::try_from(result) {
+        Ok(read_bytes) if read_bytes == len_bytes => Ok(()),
+        Ok(read_bytes) => Err(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes }),
+        Err(_) => Err(DeviceError::Io {
+            action: format!("reading {len_bytes} bytes at {offset} of {zone}"),
+            source: io::Error::from_raw_os_error(-result),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COMMAND_LIMIT_BYTES, checked_length, write_flags};
+    use crate::device::{DeviceError, Persistence};
+    use crate::queue::tests::device::TestDevice;
+
+    #[test]
+    fn only_a_durable_append_asks_the_kernel_for_stable_media() {
+        const RWF_DSYNC: i32 = 2;
+        assert_eq!(write_flags(Persistence::Durable), RWF_DSYNC);
+        assert_eq!(write_flags(Persistence::Volatile), 0);
+    }
+
+    #[test]
+    fn a_length_that_linux_would_cut_short_is_refused_before_anything_is_written() {
+        let device = TestDevice::new();
+        let limit = COMMAND_LIMIT_BYTES as usize;
+        assert_eq!(checked_length(&device, limit).expect("the limit itself is allowed"), COMMAND_LIMIT_BYTES);
+        assert!(matches!(checked_length(&device, limit + 1), Err(DeviceError::Unsupported { .. })));
+        assert!(matches!(checked_length(&device, 1 << 40), Err(DeviceError::Unsupported { .. })));
+    }
+}
