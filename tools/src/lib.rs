@@ -1,1 +1,5 @@
-//! Tools.
+//! What the binaries `kvctl` and `ycsb` are made of.
+
+pub mod exit;
+pub mod size;
+pub mod ycsb;

@@ -1,0 +1,241 @@
+//! The command line as typed. Nothing here is checked against anything else; that is `resolve`'s part.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::report::ReportFormat;
+use super::settings::{Index, WriteDurability};
+use super::workload::Distribution;
+use crate::size::parse_bytes;
+
+const EXAMPLES: &str = "\
+Examples:
+  Load 100,000 records into a new store, run workload A on it, and show both:
+    ycsb run --load --path /tmp/bench.zonal --records 100000 --durability buffered
+
+  All six core workloads for ten seconds each, four threads, as JSON:
+    ycsb load --path /tmp/bench.zonal --records 1000000 --durability buffered
+    ycsb run --path /tmp/bench.zonal --workload a,b,c,f,d,e --seconds 10 \\
+      --threads 4 --format json
+
+  As YCSB itself is called:
+    ycsb load --path /tmp/bench.zonal -P workloads/workloada \\
+      -p recordcount=1000000 -threads 4
+    ycsb run --path /tmp/bench.zonal -P workloads/workloada \\
+      -p operationcount=1000000 -threads 4 --format ycsb
+
+  A mix of your own:
+    ycsb run --path /tmp/bench.zonal --read-proportion 0.8 --rmw-proportion 0.2 \\
+      --distribution zipfian
+
+Every value read is compared with what was written for its key.
+Exit code 0: done; 2: wrong usage; 3: a value was missing or wrong, or the store failed.";
+
+/// Paragraphs without line breaks of their own, for clap to wrap.
+const DETAILS: &str = "\
+Settings come from the core workload, then from -P files in order, then -p, then options; later ones win.
+
+Properties understood: recordcount, operationcount, maxexecutiontime, threadcount, fieldcount, fieldlength, \
+readproportion, updateproportion, insertproportion, scanproportion, readmodifywriteproportion, requestdistribution, \
+minscanlength, maxscanlength, scanlengthdistribution, insertorder, zipfianconstant. A value is one blob of fieldcount \
+times fieldlength bytes, always read and written whole.
+
+JSON output: an object with 'phases', a list of objects with 'workload', 'threads', 'operations', 'seconds', \
+'ops_per_second', 'warmup_operations', 'flush_seconds', 'durability', 'value_bytes', 'records', 'distribution', \
+'proportions', 'latency_us' (an object for each of read, update, insert, scan, rmw that occurred, with 'count', \
+'mean', 'min', 'p50', 'p95', 'p99', 'p999', 'max' in microseconds) and 'store' (the store's own counters over the \
+phase, among them 'write_amplification'). Beside 'phases': 'version', 'command', 'path', 'seed', 'index', \
+'cache_bytes', and 'failure', which is null or says why the run failed.";
+
+/// Measures a zonal store with the workloads of the Yahoo! Cloud Serving Benchmark.
+///
+/// `ycsb load` fills a store with records; `ycsb run` issues a mix of operations on them and reports how many a second
+/// it got done, how long each took, and what the store wrote and read for it.
+#[derive(Debug, Parser)]
+#[command(name = "ycsb", version, after_help = EXAMPLES)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Insert records into a store, creating it if need be
+    #[command(after_help = EXAMPLES, after_long_help = format!("{DETAILS}\n\n{EXAMPLES}"))]
+    Load(Box<Arguments>),
+    /// Run workloads on the records that a store holds
+    #[command(after_help = EXAMPLES, after_long_help = format!("{DETAILS}\n\n{EXAMPLES}"))]
+    Run(Box<RunArguments>),
+}
+
+/// The options of `ycsb run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Load the records first, creating the store if need be, and report that phase as well
+    #[arg(long)]
+    pub load: bool,
+
+    /// The options it shares with `ycsb load`.
+    #[command(flatten)]
+    pub shared: Arguments,
+}
+
+/// The options of both commands, so that one command line serves for both by changing a word.
+#[derive(Debug, Default, Args)]
+pub struct Arguments {
+    /// The store: a file, or a zoned device
+    #[arg(long, value_name = "STORE")]
+    pub path: PathBuf,
+
+    /// Core workloads, one phase each, in this order; `load` takes the first one's settings [default: a]
+    #[arg(long, value_name = "A,B,..", value_delimiter = ',', ignore_case = true, help_heading = "Workload")]
+    pub workload: Vec<CoreWorkload>,
+
+    /// Property file in YCSB's format; may be given again
+    #[arg(short = 'P', value_name = "FILE", help_heading = "Workload")]
+    pub property_files: Vec<PathBuf>,
+
+    /// One property; may be given again
+    #[arg(short = 'p', value_name = "NAME=VALUE", help_heading = "Workload")]
+    pub properties: Vec<String>,
+
+    /// Records to load, or that were loaded [default: load 100000, run all that the store holds]
+    #[arg(long, value_name = "COUNT", help_heading = "Workload")]
+    pub records: Option<u64>,
+
+    /// Operations in each phase of a run [default: as many as there are records, or without end with --seconds]
+    #[arg(long, value_name = "COUNT", help_heading = "Workload")]
+    pub operations: Option<u64>,
+
+    /// End each phase after this time (with `run --load`, the loading is not cut short)
+    #[arg(long, value_name = "SECONDS", help_heading = "Workload")]
+    pub seconds: Option<f64>,
+
+    /// Operations before each phase of a run that are not measured [default: 0]
+    #[arg(long, value_name = "COUNT", help_heading = "Workload")]
+    pub warmup_operations: Option<u64>,
+
+    /// Bytes in each value, for example 1000 or 16KiB [default: 1000]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Workload")]
+    pub value_bytes: Option<u64>,
+
+    /// Which records requests go to [default: the workload's own, else uniform]
+    #[arg(long, help_heading = "Workload")]
+    pub distribution: Option<Distribution>,
+
+    /// Share of operations that look a record up, 0 to 1
+    #[arg(long, value_name = "SHARE", help_heading = "Workload")]
+    pub read_proportion: Option<f64>,
+
+    /// Share of operations that replace a record
+    #[arg(long, value_name = "SHARE", help_heading = "Workload")]
+    pub update_proportion: Option<f64>,
+
+    /// Share of operations that add a record
+    #[arg(long, value_name = "SHARE", help_heading = "Workload")]
+    pub insert_proportion: Option<f64>,
+
+    /// Share of operations that read neighbouring records
+    #[arg(long, value_name = "SHARE", help_heading = "Workload")]
+    pub scan_proportion: Option<f64>,
+
+    /// Share of operations that read a record, change it and write it back
+    #[arg(long, value_name = "SHARE", help_heading = "Workload")]
+    pub rmw_proportion: Option<f64>,
+
+    /// Threads that issue operations; YCSB's -threads works too [default: 1]
+    #[arg(long, value_name = "COUNT", help_heading = "Workload")]
+    pub threads: Option<usize>,
+
+    /// Number that all random choices follow from
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, help_heading = "Workload")]
+    pub seed: u64,
+
+    /// When a write counts as done
+    #[arg(long, default_value = "sync", help_heading = "Store")]
+    pub durability: WriteDurability,
+
+    /// Kind of index
+    #[arg(long, default_value = "ordered", help_heading = "Store")]
+    pub index: Index,
+
+    /// Memory for cached values, for example 256MiB [default: the store's own]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Store")]
+    pub cache: Option<u64>,
+
+    /// Capacity of a store that is created, for example 4GiB [default: the store's own]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Store")]
+    pub capacity: Option<u64>,
+
+    /// Zone size of a store that is created, for example 16MiB [default: the store's own]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Store")]
+    pub zone_size: Option<u64>,
+
+    /// How results are written to stdout
+    #[arg(long, default_value = "table", help_heading = "Output")]
+    pub format: ReportFormat,
+
+    /// Show progress on stderr every second even when it is no terminal
+    #[arg(short = 's', long, help_heading = "Output")]
+    pub progress: bool,
+}
+
+/// The core workloads of YCSB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum CoreWorkload {
+    /// Half reads, half updates
+    #[value(alias = "workloada")]
+    A,
+    /// 95 % reads, 5 % updates
+    #[value(alias = "workloadb")]
+    B,
+    /// Reads only
+    #[value(alias = "workloadc")]
+    C,
+    /// 95 % reads of the latest records, 5 % inserts
+    #[value(alias = "workloadd")]
+    D,
+    /// 95 % scans of 1 to 100 records, 5 % inserts
+    #[value(alias = "workloade")]
+    E,
+    /// Half reads, half read-modify-writes
+    #[value(alias = "workloadf")]
+    F,
+}
+
+/// Spells YCSB's own `-threads N` the way that clap reads long options.
+pub fn with_ycsb_spellings(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    arguments.map(|argument| if argument == "-threads" { "--threads".into() } else { argument })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Command, CommandLine, CoreWorkload, with_ycsb_spellings};
+
+    #[test]
+    fn the_options_do_not_contradict_each_other() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn threads_may_be_written_as_ycsb_does() {
+        let words = ["ycsb", "run", "--path", "x", "-threads", "4", "--workload", "a,workloadF"];
+        let words = with_ycsb_spellings(words.into_iter().map(Into::into));
+        let Command::Run(run) = CommandLine::try_parse_from(words).unwrap().command else {
+            panic!("not run")
+        };
+        assert_eq!(run.shared.threads, Some(4));
+        assert_eq!(run.shared.workload, [CoreWorkload::A, CoreWorkload::F]);
+    }
+
+    #[test]
+    fn the_store_must_be_named() {
+        assert!(CommandLine::try_parse_from(["ycsb", "load"]).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! The benchmark: the core workloads of the Yahoo! Cloud Serving Benchmark (Cooper, Silberstein, Tam, Ramakrishnan and
+//! Sears, "Benchmarking cloud serving systems with YCSB", SoCC 2010) on a zonal store.
+//!
+//! Three layers: `command_line` and `properties` hold what was typed, `resolve` makes a checked [`resolve::Plan`] of
+//! it, and `session` runs that, phase by phase. Under a phase, `worker` is one thread; it asks `chooser` for records,
+//! `keys` and `values` for bytes, `inserts` for what may be read, and talks to a store through the trait in `store`.
+
+pub mod chooser;
+pub mod command_line;
+pub mod failure;
+pub mod inserts;
+pub mod keys;
+pub mod latency;
+pub mod phase;
+pub mod progress;
+pub mod properties;
+pub mod report;
+pub mod resolve;
+pub mod session;
+pub mod settings;
+pub mod store;
+pub mod usage;
+pub mod values;
+pub mod worker;
+pub mod workload;
+pub mod zipfian;
+pub mod zonal_store;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::exit;
+use command_line::{Arguments, Command, CommandLine, with_ycsb_spellings};
+use progress::Progress;
+use properties::Properties;
+use resolve::{Plan, Task, resolve};
+use usage::UsageError;
+
+/// The whole program, from its arguments to its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let command_line = CommandLine::parse_from(with_ycsb_spellings(std::env::args_os()));
+    let code = match plan(&command_line.command).and_then(|plan| execute(&plan)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ycsb: {error}");
+            exit::WRONG_USAGE
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn plan(command: &Command) -> Result<Plan, UsageError> {
+    let (task, arguments): (_, &Arguments) = match command {
+        Command::Load(arguments) => (Task::Load, arguments),
+        Command::Run(run) if run.load => (Task::LoadAndRun, &run.shared),
+        Command::Run(run) => (Task::Run, &run.shared),
+    };
+    resolve(task, arguments, &given_properties(arguments)?)
+}
+
+/// The properties of all files in order, then those of `-p`.
+fn given_properties(arguments: &Arguments) -> Result<Properties, UsageError> {
+    let mut given = Properties::default();
+    for file in &arguments.property_files {
+        given.overlay(&Properties::read_file(file)?);
+    }
+    for assignment in &arguments.properties {
+        given.define(assignment)?;
+    }
+    Ok(given)
+}
+
+fn execute(plan: &Plan) -> Result<u8, UsageError> {
+    for warning in &plan.warnings {
+        eprintln!("ycsb: {warning}");
+    }
+    let mut out = io::stdout().lock();
+    let mut written = Ok(());
+    let report = session::run(plan, &mut Progress::on_stderr(plan.show_progress), |phase| {
+        written = std::mem::replace(&mut written, Ok(())).and_then(|()| phase.write(plan.format, &mut out));
+    })?;
+    let written = written.and_then(|()| report.write(plan.format, &mut out)).and_then(|()| out.flush());
+    if let Some(failure) = &report.failure {
+        eprintln!("ycsb: {failure}");
+    }
+    if let Err(error) = &written {
+        eprintln!("ycsb: cannot write the results: {error}");
+    }
+    Ok(if report.failure.is_some() || written.is_err() { exit::FAILED } else { exit::DONE })
+}

@@ -1,0 +1,169 @@
+//! Runs one phase: warms up, then measures, with all threads at once.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Barrier, mpsc::Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::chooser::RecordChooser;
+use super::failure::Failure;
+use super::inserts::InsertSequence;
+use super::latency::LatencyRecorder;
+use super::progress::Progress;
+use super::store::Store;
+use super::values::{ValuePool, mix};
+use super::worker::{PassLimit, PassTally, PhaseContext, Worker};
+use super::workload::Workload;
+
+/// What a phase came to.
+pub struct PhaseOutcome {
+    /// Operations measured.
+    pub operations: u64,
+    /// From the first operation's beginning to the last one's end.
+    pub elapsed: Duration,
+    /// What the flush at the end took: it makes what the phase wrote durable, and the store's counters complete.
+    pub flush: Duration,
+    /// Latencies of all threads.
+    pub latency: LatencyRecorder,
+    /// What the store counted meanwhile, flush included.
+    pub store: serde_json::Value,
+}
+
+/// How a phase is to run.
+pub struct PhaseSettings<'a> {
+    /// What to do.
+    pub workload: &'a Workload,
+    /// Operations in all; `None` leaves it to the time limit.
+    pub operations: Option<u64>,
+    /// The longest that measuring may take.
+    pub time_limit: Option<Duration>,
+    /// What random choices follow from.
+    pub seed: u64,
+    /// Whether writes were acknowledged before they were durable, so that a flush has something to do.
+    pub flush_at_end: bool,
+}
+
+/// Runs a phase on a store that holds the records of `inserts`.
+///
+/// # Errors
+///
+/// The first failed operation or wrong value.
+pub fn run_phase<S: Store>(
+    store: &S,
+    settings: &PhaseSettings<'_>,
+    inserts: &InsertSequence,
+    pool: &ValuePool,
+    progress: &mut Progress,
+) -> Result<PhaseOutcome, Failure> {
+    let workload = settings.workload;
+    let context = PhaseContext { store, workload, inserts, pool, stop: AtomicBool::new(false) };
+    let records = RecordChooser::for_phase(workload, inserts.acknowledged(), settings.operations);
+    let mut workers: Vec<_> = (0..workload.threads as u64)
+        .map(|thread| Worker::new(&context, records.clone(), mix(settings.seed ^ mix(thread))))
+        .collect();
+    if workload.warmup_operations > 0 {
+        progress.start(&format!("{} warm-up", workload.name), Some(workload.warmup_operations), None);
+        run_pass(&context, &mut workers, Some(workload.warmup_operations), None, progress)?;
+        workers.iter_mut().for_each(Worker::forget_latencies);
+    }
+    let before = store.counters();
+    progress.start(&workload.name, settings.operations, settings.time_limit);
+    let (operations, elapsed) =
+        run_pass(&context, &mut workers, settings.operations, settings.time_limit, progress)?;
+    let flush =
+        if settings.flush_at_end && workload.mix.writes() { timed_flush(store)? } else { Duration::ZERO };
+    let mut latency = LatencyRecorder::new(&workload.mix);
+    workers.iter().for_each(|worker| latency.merge(worker.latency()));
+    let difference = store.difference(&before, &store.counters());
+    Ok(PhaseOutcome { operations, elapsed, flush, latency, store: difference })
+}
+
+fn timed_flush(store: &impl Store) -> Result<Duration, Failure> {
+    let begun = Instant::now();
+    store.flush().map_err(|source| Failure::Whole { action: "flush", source })?;
+    Ok(begun.elapsed())
+}
+
+/// Lets every worker run its share, and says how many operations took how long together.
+fn run_pass<S: Store>(
+    context: &PhaseContext<'_, S>,
+    workers: &mut [Worker<'_, S>],
+    operations: Option<u64>,
+    time: Option<Duration>,
+    progress: &mut Progress,
+) -> Result<(u64, Duration), Failure> {
+    let done: Vec<DoneCount> = workers.iter().map(|_| DoneCount::default()).collect();
+    let shares = shares(operations, workers.len());
+    let all_ready = Barrier::new(workers.len());
+    let (report, reports) = mpsc::channel();
+    let tallies = thread::scope(|scope| {
+        for ((worker, done), operations) in workers.iter_mut().zip(&done).zip(shares) {
+            let (report, all_ready) = (report.clone(), &all_ready);
+            scope.spawn(move || {
+                let _guard = StopOnPanic(&context.stop);
+                all_ready.wait();
+                // The receiver lives until every sender is gone, so this cannot fail.
+                let _ = report.send(worker.run(PassLimit { operations, time }, &done.0));
+            });
+        }
+        drop(report);
+        collect(&reports, &done, progress)
+    });
+    progress.finish();
+    Ok(sum_up(&tallies?))
+}
+
+/// Waits for every worker, showing progress once a second. The first failure that comes in is the one to tell of.
+fn collect(
+    reports: &Receiver<Result<PassTally, Failure>>,
+    done: &[DoneCount],
+    progress: &mut Progress,
+) -> Result<Vec<PassTally>, Failure> {
+    let mut tallies = Vec::with_capacity(done.len());
+    let mut failure = None;
+    loop {
+        match reports.recv_timeout(Progress::INTERVAL) {
+            Ok(Ok(tally)) => tallies.push(tally),
+            Ok(Err(error)) => failure = failure.or(Some(error)),
+            Err(RecvTimeoutError::Timeout) => {
+                progress.tick(done.iter().map(|count| count.0.load(Ordering::Relaxed)).sum());
+            }
+            Err(RecvTimeoutError::Disconnected) => return failure.map_or(Ok(tallies), Err),
+        }
+    }
+}
+
+fn sum_up(tallies: &[PassTally]) -> (u64, Duration) {
+    let operations = tallies.iter().map(|tally| tally.operations).sum();
+    let started = tallies.iter().map(|tally| tally.started).min();
+    let ended = tallies.iter().map(|tally| tally.ended).max();
+    (operations, ended.zip(started).map_or(Duration::ZERO, |(ended, started)| ended - started))
+}
+
+/// Splits operations evenly; the first threads take what is left over. Fixed shares keep a seed's choices the same.
+fn shares(operations: Option<u64>, threads: usize) -> Vec<u64> {
+    let threads = threads as u64;
+    (0..threads)
+        .map(|thread| operations.map_or(u64::MAX, |all| all / threads + u64::from(thread < all % threads)))
+        .collect()
+}
+
+/// Operations that one worker has done: alone in its cache lines, for it is written after every operation.
+#[repr(align(128))]
+#[derive(Default)]
+struct DoneCount(AtomicU64);
+
+/// Ends the other workers when one panics, so that the panic is seen and not waited for.
+struct StopOnPanic<'a>(&'a AtomicBool);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

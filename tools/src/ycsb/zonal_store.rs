@@ -1,0 +1,104 @@
+//! zonal as a store under test.
+
+use zonal::{Db, Durability, IndexKind, Options, Stats, WriteOptions};
+
+use super::settings::{Index, StoreSettings, WriteDurability};
+use super::store::{Store, StoreError};
+
+/// An open zonal store, and the durability of the writes to it.
+pub struct ZonalStore {
+    db: Db,
+    durability: Durability,
+}
+
+impl ZonalStore {
+    /// Opens the store; creates it only when told to.
+    ///
+    /// # Errors
+    ///
+    /// What `Db::open` fails with.
+    pub fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
+        let durability = match settings.durability {
+            WriteDurability::Sync => Durability::Sync,
+            WriteDurability::Written => Durability::Written,
+            WriteDurability::Buffered => Durability::Buffered,
+        };
+        let index = index_kind(settings.index).ok_or("this version has no such index")?;
+        let mut options = Options::default()
+            .create_if_missing(settings.create_if_missing)
+            .durability(durability)
+            .index(index);
+        if let Some(bytes) = settings.cache_bytes {
+            options = options.cache_bytes(bytes);
+        }
+        if let Some(bytes) = settings.capacity_bytes {
+            options = options.capacity_bytes(bytes);
+        }
+        if let Some(bytes) = settings.zone_size_bytes {
+            options = options.zone_size_bytes(bytes);
+        }
+        Ok(Self { db: Db::open(&settings.path, options)?, durability })
+    }
+
+    /// How many keys the store holds.
+    #[must_use]
+    pub fn key_count(&self) -> u64 {
+        self.db.stats().keys
+    }
+
+    /// Closes the store.
+    ///
+    /// # Errors
+    ///
+    /// What `Db::close` fails with.
+    pub fn close(self) -> Result<(), StoreError> {
+        Ok(self.db.close()?)
+    }
+}
+
+/// zonal's index of this kind, if this version has it.
+#[must_use]
+pub fn index_kind(index: Index) -> Option<IndexKind> {
+    match index {
+        Index::Ordered => Some(IndexKind::Ordered),
+        Index::Hash => None,
+    }
+}
+
+impl Store for ZonalStore {
+    type Counters = Stats;
+
+    fn put(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        Ok(self.db.put_with(key, value, WriteOptions::default().durability(self.durability))?)
+    }
+
+    fn read(&self, key: &[u8], see: impl FnOnce(&[u8])) -> Result<bool, StoreError> {
+        let value = self.db.get(key)?;
+        let found = value.is_some();
+        if let Some(value) = value {
+            see(&value);
+        }
+        Ok(found)
+    }
+
+    fn scan(&self, start: &[u8], limit: u64, mut see: impl FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        for item in self.db.range(start..).take(limit) {
+            let (key, value) = item?;
+            see(&key, &value);
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        Ok(self.db.flush()?)
+    }
+
+    fn counters(&self) -> Stats {
+        self.db.stats()
+    }
+
+    fn difference(&self, earlier: &Stats, later: &Stats) -> serde_json::Value {
+        serde_json::to_value(later.since(earlier)).unwrap_or(serde_json::Value::Null)
+    }
+}

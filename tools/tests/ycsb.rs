@@ -1,0 +1,186 @@
+//! The benchmark as users run it: the real binary on a store in a directory of its own.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const RECORDS: &str = "3000";
+
+struct Bench {
+    directory: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.directory.path().join("bench.zonal")
+    }
+
+    fn ycsb(&self, command: &str, options: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ycsb"))
+            .arg(command)
+            .arg("--path")
+            .arg(self.store())
+            .args(["--capacity", "256MiB", "--zone-size", "4MiB"])
+            .args(options)
+            .output()
+            .unwrap()
+    }
+
+    /// Runs a command that must succeed with nothing on stderr, and gives what it printed as JSON.
+    fn json(&self, command: &str, options: &[&str]) -> Value {
+        let output = self.ycsb(command, &[&["--format", "json"], options].concat());
+        assert_eq!(output.status.code(), Some(0), "{options:?}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "", "{options:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn assert_sound(phase: &Value, operations: u64) {
+    assert_eq!(phase["operations"], operations, "{phase}");
+    assert!(phase["seconds"].as_f64().unwrap() > 0.0, "{phase}");
+    assert!(phase["ops_per_second"].as_f64().unwrap() > 0.0, "{phase}");
+    assert!(phase["store"]["write_amplification"].is_number(), "{phase}");
+    let latencies = phase["latency_us"].as_object().unwrap();
+    assert_eq!(latencies.values().map(|latency| latency["count"].as_u64().unwrap()).sum::<u64>(), operations);
+    for latency in latencies.values() {
+        let of = |name: &str| latency[name].as_f64().unwrap();
+        assert!(of("p50") <= of("p95") && of("p99") <= of("p999") && of("p999") <= of("max"), "{latency}");
+    }
+}
+
+#[test]
+fn a_loaded_store_serves_every_core_workload() {
+    let bench = Bench::new();
+    let loaded = bench.json("load", &["--records", RECORDS, "--threads", "2", "--durability", "written"]);
+    assert_sound(&loaded["phases"][0], 3000);
+    assert_eq!(loaded["phases"][0]["workload"], "load");
+    assert_eq!(loaded["phases"][0]["store"]["keys"], 3000);
+    assert_eq!(loaded["phases"][0]["store"]["puts"], 3000);
+
+    let options = ["--workload", "a,b,c,f,d,e", "--operations", "2000", "--threads", "4"];
+    let run = bench.json("run", &[&options[..], &["--durability", "buffered"]].concat());
+    let phases = run["phases"].as_array().unwrap();
+    assert_eq!(phases.len(), 6);
+    for (phase, (name, kinds)) in phases.iter().zip([
+        ("a", &["read", "update"][..]),
+        ("b", &["read", "update"]),
+        ("c", &["read"]),
+        ("f", &["read", "rmw"]),
+        ("d", &["insert", "read"]),
+        ("e", &["insert", "scan"]),
+    ]) {
+        assert_sound(phase, 2000);
+        assert_eq!(phase["workload"], name);
+        let found: Vec<_> = phase["latency_us"].as_object().unwrap().keys().collect();
+        assert_eq!(found, kinds, "{name}");
+    }
+    assert!(phases[5]["records"].as_u64().unwrap() > 3000, "E runs on what D has inserted");
+    assert_eq!(phases[2]["store"]["user_bytes_written"], 0, "C only reads");
+}
+
+#[test]
+fn every_durability_loads_and_runs_in_one_command() {
+    for durability in ["sync", "written", "buffered"] {
+        let bench = Bench::new();
+        let options = ["--load", "--records", "300", "--operations", "200", "--threads", "2"];
+        let report = bench.json("run", &[&options[..], &["--durability", durability]].concat());
+        let phases = report["phases"].as_array().unwrap();
+        assert_eq!(phases.len(), 2);
+        assert_sound(&phases[0], 300);
+        assert_sound(&phases[1], 200);
+        assert!(phases.iter().all(|phase| phase["durability"] == durability));
+    }
+}
+
+#[test]
+fn property_files_and_ycsbs_own_spellings_work() {
+    let bench = Bench::new();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/workloads/workloadb");
+    let options = ["-P", file, "-p", "recordcount=400", "-p", "operationcount=500", "-threads", "2"];
+    let options = [&options[..], &["--durability", "buffered", "--format", "ycsb"]].concat();
+    assert_eq!(bench.ycsb("load", &options).status.code(), Some(0));
+    let run = bench.ycsb("run", &options);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    let printed = text(&run.stdout);
+    assert!(printed.contains("# workload workloadb, 2 threads, buffered"), "{printed}");
+    assert!(printed.contains("[OVERALL], Throughput(ops/sec), "), "{printed}");
+    assert!(printed.contains("[READ], 99.9PercentileLatency(us), "), "{printed}");
+}
+
+#[test]
+fn a_time_limit_ends_a_run_without_a_number_of_operations() {
+    let bench = Bench::new();
+    let options = ["--load", "--records", "300", "--durability", "buffered", "--seconds", "0.05"];
+    let report = bench.json("run", &[&options[..], &["--workload", "c"]].concat());
+    let run = &report["phases"][1];
+    assert!(run["operations"].as_u64().unwrap() > 0);
+    assert!(run["seconds"].as_f64().unwrap() >= 0.05);
+}
+
+#[test]
+fn records_that_were_never_loaded_fail_the_run_with_code_3() {
+    let bench = Bench::new();
+    bench.json("load", &["--records", "100", "--durability", "buffered"]);
+    let output = bench.ycsb("run", &["--records", "1000", "--workload", "c", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("is missing, though record"), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["failure"].as_str().unwrap().contains("is missing"));
+    assert_eq!(report["phases"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_missing_store_fails_the_run_and_is_not_created() {
+    let bench = Bench::new();
+    let output = bench.ycsb("run", &[]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("cannot open the store"), "{}", text(&output.stderr));
+    assert!(!bench.store().exists());
+}
+
+#[test]
+fn wrong_usage_is_code_2_and_creates_nothing() {
+    let bench = Bench::new();
+    for options in [
+        &["--index", "hash"][..],
+        &["--read-proportion", "0.9"],
+        &["-P", "no/such/file"],
+        &["-p", "recordcount"],
+        &["--workload", "z"],
+        &["--threads", "0"],
+    ] {
+        let output = bench.ycsb("load", options);
+        assert_eq!(output.status.code(), Some(2), "{options:?}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{options:?}");
+        assert!(!bench.store().exists(), "{options:?}");
+    }
+}
+
+#[test]
+fn an_unknown_property_is_warned_about_on_stderr_only() {
+    let bench = Bench::new();
+    let options = ["--records", "10", "-p", "recordcont=1", "--durability", "buffered", "--format", "json"];
+    let output = bench.ycsb("load", &options);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("recordcont"), "{}", text(&output.stderr));
+    assert!(serde_json::from_slice::<Value>(&output.stdout).is_ok());
+}
+
+#[test]
+fn help_shows_a_newcomer_what_to_type() {
+    for arguments in [&["--help"][..], &["load", "--help"], &["run", "--help"], &["run", "-h"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ycsb")).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).contains("ycsb run --load --path"), "{arguments:?}");
+    }
+}
