@@ -346,7 +346,10 @@ impl Db {
 
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Db").field("path", &self.path).field("durability", &self.durability).finish_non_exhaustive()
+        f.debug_struct("Db")
+            .field("path", &self.path)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
     }
 }
 
@@ -381,8 +384,11 @@ fn geometry(path: &Path, options: &Options) -> Result<Geometry> {
     let Ok(zone_count) = u32::try_from(zone_count) else {
         return Err(Error::invalid(
             path,
-            format!("{capacity_bytes} bytes in zones of {} bytes make {zone_count} zones; at most {} are possible",
-                options.zone_size_bytes, u32::MAX),
+            format!(
+                "{capacity_bytes} bytes in zones of {} bytes make {zone_count} zones; at most {} are possible",
+                options.zone_size_bytes,
+                u32::MAX
+            ),
         ));
     };
     Ok(Geometry {

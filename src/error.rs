@@ -89,7 +89,9 @@ fn device_kind(error: &DeviceError) -> ErrorKind {
         DeviceError::Damaged { .. } | DeviceError::CutShort { .. } => ErrorKind::Corruption,
         DeviceError::Locked { .. } => ErrorKind::Locked,
         DeviceError::ReadOnly { .. } => ErrorKind::ReadOnly,
-        DeviceError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => ErrorKind::NoSpace,
+        DeviceError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            ErrorKind::NoSpace
+        }
         _ => ErrorKind::Io,
     }
 }

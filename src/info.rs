@@ -364,7 +364,9 @@ impl CheckReport {
             void_records: recovery.void_record_count,
             damages: damages.collect(),
             wrong_accounts: wrong
-                .map(|(zone, ledger, index)| format!("{zone}: {ledger} bytes in the ledger, {index} by the index"))
+                .map(|(zone, ledger, index)| {
+                    format!("{zone}: {ledger} bytes in the ledger, {index} by the index")
+                })
                 .collect(),
         }
     }

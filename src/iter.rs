@@ -56,7 +56,9 @@ impl Range {
         match (&self.low, &self.high) {
             (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
             (Bound::Included(low), Bound::Included(high)) => low > high,
-            (Bound::Included(low) | Bound::Excluded(low), Bound::Excluded(high) | Bound::Included(high)) => low >= high,
+            (Bound::Included(low) | Bound::Excluded(low), Bound::Excluded(high) | Bound::Included(high)) => {
+                low >= high
+            }
         }
     }
 
@@ -68,13 +70,10 @@ impl Range {
     /// Fetches the next items at one end; leaves none when the range is exhausted.
     fn fetch(&mut self, direction: Direction) -> Result<()> {
         while !self.is_drained() {
-            let end = match direction {
-                Direction::Forward => &mut self.front,
-                Direction::Backward => &mut self.back,
-            };
-            let limit = end.next_page();
+            let limit = self.ends(direction).0.next_page();
             let (low, high) = (self.low.as_ref().map(|key| &**key), self.high.as_ref().map(|key| &**key));
             let page = self.db.page(low, high, direction, limit)?;
+            let (end, _) = self.ends(direction);
             end.fetched.extend(page.items.into_iter().map(|(key, bytes)| (key, Value::new(bytes))));
             let found = !end.fetched.is_empty();
             match (page.last_key, direction) {
@@ -90,28 +89,26 @@ impl Range {
     }
 
     fn step(&mut self, direction: Direction) -> Option<Result<(Vec<u8>, Value)>> {
-        let (near, far) = match direction {
+        if self.ends(direction).0.fetched.is_empty()
+            && let Err(error) = self.fetch(direction)
+        {
+            self.drain();
+            self.front.fetched.clear();
+            self.back.fetched.clear();
+            return Some(Err(error));
+        }
+        let (near, far) = self.ends(direction);
+        // When nothing is left between the ends, what the other end has fetched comes next, its last item first.
+        let item = near.fetched.pop_front().or_else(|| far.fetched.pop_back());
+        item.map(|(key, value)| Ok((key.into_vec(), value)))
+    }
+
+    /// The end that is walked from, and the other one.
+    fn ends(&mut self, direction: Direction) -> (&mut End, &mut End) {
+        match direction {
             Direction::Forward => (&mut self.front, &mut self.back),
             Direction::Backward => (&mut self.back, &mut self.front),
-        };
-        let item = match near.fetched.pop_front() {
-            Some(item) => Some(item),
-            None if self.is_drained() => far.fetched.pop_back(),
-            None => {
-                if let Err(error) = self.fetch(direction) {
-                    self.drain();
-                    self.front.fetched.clear();
-                    self.back.fetched.clear();
-                    return Some(Err(error));
-                }
-                let (near, far) = match direction {
-                    Direction::Forward => (&mut self.front, &mut self.back),
-                    Direction::Backward => (&mut self.back, &mut self.front),
-                };
-                near.fetched.pop_front().or_else(|| far.fetched.pop_back())
-            }
-        };
-        item.map(|(key, value)| Ok((key.into_vec(), value)))
+        }
     }
 }
 

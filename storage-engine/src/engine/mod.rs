@@ -35,7 +35,7 @@ use crate::log::commit::Level;
 use crate::log::manifest_log::ManifestLog;
 use crate::log::memory::UnitMemory;
 use crate::log::writer::LogWriter;
-use crate::queue::{IoQueue, UringQueue};
+use crate::queue::UringQueue;
 use crate::recovery::RecoveryReport;
 use crate::signal::Signal;
 use crate::zones::{Allocator, ZoneTable};

@@ -96,8 +96,8 @@ impl Engine {
             space_use: options.space_use,
             counters: LifeCounters::default(),
         };
-        let appended =
-            append_queue(&device).and_then(|queue| ManifestLog::new(Arc::clone(&device), queue).append(&manifest));
+        let appended = append_queue(&device)
+            .and_then(|queue| ManifestLog::new(Arc::clone(&device), queue).append(&manifest));
         if appended.is_err() {
             // What cannot be used should not lie about; the error is the one to report.
             let _ = std::fs::remove_file(path);

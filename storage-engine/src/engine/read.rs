@@ -18,7 +18,7 @@ use crate::format::DecodeError;
 use crate::format::record::{DecodedRecord, Record, RecordKind, encoded_bytes};
 use crate::index::{Entry, LargeValue, Location};
 use crate::log::memory::UnitKey;
-use crate::queue::{Outcome, Request, Wait};
+use crate::queue::{IoQueue, Outcome, Request, Wait};
 use crate::units::{ZoneId, ZoneOffset};
 
 /// A value, shared.
@@ -119,7 +119,9 @@ impl Inner {
             match self.find(&wanted)? {
                 Source::Bytes(part) => whole.extend_from_slice(&part),
                 Source::Device(extent) => {
-                    self.read_extent(extent, |bytes| self.decode(&wanted, bytes).map(|part| whole.extend(part)))??;
+                    self.read_extent(extent, |bytes| {
+                        self.decode(&wanted, bytes).map(|part| whole.extend(part))
+                    })??;
                 }
             }
         }
@@ -132,7 +134,11 @@ impl Inner {
             Source::Device(extent) => {
                 let value: Bytes =
                     self.read_extent(extent, |bytes| self.decode(&wanted, bytes).map(Bytes::from))??;
-                self.values.insert(wanted.location, self.zones.zone(wanted.location.zone).generation(), &value);
+                self.values.insert(
+                    wanted.location,
+                    self.zones.zone(wanted.location.zone).generation(),
+                    &value,
+                );
                 Ok(value)
             }
         }
@@ -235,8 +241,12 @@ impl Inner {
                 None | Some(Entry::Tombstone { .. }) => {}
                 Some(Entry::Large { .. }) => values[place] = self.value(key)?,
                 Some(Entry::Value { location, value_len }) => {
-                    let wanted =
-                        Wanted { location: *location, key, value_len: *value_len as usize, kind: RecordKind::Put };
+                    let wanted = Wanted {
+                        location: *location,
+                        key,
+                        value_len: *value_len as usize,
+                        kind: RecordKind::Put,
+                    };
                     match self.find(&wanted) {
                         Ok(Source::Bytes(value)) => values[place] = Some(value),
                         Ok(Source::Device(extent)) => reads.push((place, wanted, extent)),
@@ -280,7 +290,11 @@ impl Inner {
                 && let Ok(value) = self.decode(wanted, &into[extent.skip_bytes..])
             {
                 let value = Bytes::from(value);
-                self.values.insert(wanted.location, self.zones.zone(wanted.location.zone).generation(), &value);
+                self.values.insert(
+                    wanted.location,
+                    self.zones.zone(wanted.location.zone).generation(),
+                    &value,
+                );
                 values[*slot] = Some(value);
             }
         }
@@ -317,7 +331,8 @@ impl Inner {
         let keys: Vec<&[u8]> = entries.iter().map(|(key, _)| &**key).collect();
         let found: Vec<Option<Entry>> = entries.iter().map(|(_, entry)| Some(*entry)).collect();
         let values = self.values_of(&keys, &found)?;
-        let items = entries.into_iter().zip(values).filter_map(|((key, _), value)| Some((key, value?))).collect();
+        let items =
+            entries.into_iter().zip(values).filter_map(|((key, _), value)| Some((key, value?))).collect();
         Ok(Page { items, last_key })
     }
 }

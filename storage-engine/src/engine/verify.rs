@@ -52,7 +52,8 @@ impl Engine {
     /// The device's; damage is reported, not an error.
     pub fn verify(&self, depth: Depth, progress: &dyn Fn(u64)) -> EngineResult<VerifyReport> {
         self.inner.check_open()?;
-        let mut report = VerifyReport { damages: self.inner.recovery.damages.clone(), ..VerifyReport::default() };
+        let mut report =
+            VerifyReport { damages: self.inner.recovery.damages.clone(), ..VerifyReport::default() };
         let mut recount: BTreeMap<ZoneId, i64> = BTreeMap::new();
         let mut after: Option<Box<[u8]>> = None;
         loop {
@@ -85,7 +86,9 @@ impl Engine {
             Entry::Tombstone { location } => count(location.zone, charge_bytes(key.len(), 0)),
             Entry::Large { id } => {
                 let value = self.inner.catalog.large().value(id);
-                for (index, (location, len)) in value.iter().flat_map(|value| value.parts().iter().enumerate()) {
+                for (index, (location, len)) in
+                    value.iter().flat_map(|value| value.parts().iter().enumerate())
+                {
                     let key_bytes = if index == 0 { key.len() } else { 0 };
                     count(location.zone, charge_bytes(key_bytes, *len as usize));
                 }

@@ -153,7 +153,8 @@ impl Inner {
 
     fn data_zone_count(&self) -> u64 {
         use crate::zones::Role;
-        let usable = self.zones.iter().filter(|(_, zone)| !matches!(zone.role(), Role::Manifest | Role::Lost));
+        let usable =
+            self.zones.iter().filter(|(_, zone)| !matches!(zone.role(), Role::Manifest | Role::Lost));
         usable.count() as u64
     }
 
@@ -219,7 +220,8 @@ impl Inner {
 
     fn count(&self, writes: &[LogWrite<'_>]) {
         let deletes = writes.iter().filter(|write| write.value.is_none()).count() as u64;
-        let bytes = writes.iter().map(|write| write.key.len() + write.value.map_or(0, <[u8]>::len)).sum::<usize>();
+        let bytes =
+            writes.iter().map(|write| write.key.len() + write.value.map_or(0, <[u8]>::len)).sum::<usize>();
         self.counters.deletes.fetch_add(deletes, Ordering::Relaxed);
         self.counters.puts.fetch_add(writes.len() as u64 - deletes, Ordering::Relaxed);
         self.counters.user_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -239,7 +241,9 @@ fn check_sizes(writes: &[LogWrite<'_>]) -> EngineResult<()> {
             return refuse(format!("a key of {key_bytes} bytes; keys are 1 to {MAX_KEY_BYTES} bytes long"));
         }
         if value_bytes > MAX_VALUE_BYTES {
-            return refuse(format!("a value of {value_bytes} bytes; values are at most {MAX_VALUE_BYTES} bytes long"));
+            return refuse(format!(
+                "a value of {value_bytes} bytes; values are at most {MAX_VALUE_BYTES} bytes long"
+            ));
         }
     }
     Ok(())

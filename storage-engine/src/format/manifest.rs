@@ -117,8 +117,11 @@ impl Manifest {
     /// # Errors
     /// [`DecodeError`], whatever the bytes are.
     pub fn decode(from: &[u8]) -> Result<(Self, usize), DecodeError> {
-        let cut_short =
-            |needed_bytes| DecodeError::CutShort { structure: STRUCTURE, needed_bytes, found_bytes: from.len() };
+        let cut_short = |needed_bytes| DecodeError::CutShort {
+            structure: STRUCTURE,
+            needed_bytes,
+            found_bytes: from.len(),
+        };
         let mut fields = Fields::new(from.get(..FRAME_BYTES).ok_or(cut_short(FRAME_BYTES))?);
         if fields.u32() != MAGIC {
             return Err(DecodeError::Magic { structure: STRUCTURE });

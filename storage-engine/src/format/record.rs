@@ -154,10 +154,15 @@ impl<'a> Record<'a> {
         let head_bytes = encoded_bytes(key_bytes, 0, grouped);
         let head = from.get(..head_bytes).ok_or(cut_short(head_bytes))?;
         check("record head", &head[4..], head_crc)?;
-        let value = from.get(head_bytes..head_bytes + value_bytes).ok_or(cut_short(head_bytes + value_bytes))?;
+        let value =
+            from.get(head_bytes..head_bytes + value_bytes).ok_or(cut_short(head_bytes + value_bytes))?;
         let group = grouped.then(|| decode_group(&head[RECORD_HEADER_BYTES..]));
         if keyspace != 0 {
-            return Err(DecodeError::Field { structure: STRUCTURE, field: "keyspace", found: u64::from(keyspace) });
+            return Err(DecodeError::Field {
+                structure: STRUCTURE,
+                field: "keyspace",
+                found: u64::from(keyspace),
+            });
         }
         let record =
             Self { seqno, kind: decode_kind(code)?, group, key: &head[head_bytes - key_bytes..], value };
@@ -271,7 +276,9 @@ mod tests {
                     0 => (RecordKind::Put, None),
                     1 => (RecordKind::Delete, None),
                     2 => (RecordKind::Put, Some(Group { index, len, part_index: 0, part_count: 0 })),
-                    _ => (RecordKind::Part, Some(Group { index, len, part_index: index / 2, part_count: len })),
+                    _ => {
+                        (RecordKind::Part, Some(Group { index, len, part_index: index / 2, part_count: len }))
+                    }
                 };
                 Owned { seqno, kind, group, key, value }
             },
@@ -316,7 +323,13 @@ mod tests {
     #[test]
     fn a_relocated_delete_carries_its_barrier() {
         let barrier = 77u64.to_le_bytes();
-        let owned = Owned { seqno: 9, kind: RecordKind::Delete, group: None, key: b"k".to_vec(), value: barrier.to_vec() };
+        let owned = Owned {
+            seqno: 9,
+            kind: RecordKind::Delete,
+            group: None,
+            key: b"k".to_vec(),
+            value: barrier.to_vec(),
+        };
         let bytes = owned.encoded();
         assert_eq!(Record::decode(&bytes).unwrap().record.barrier(), Some(Generation::new(77)));
         let fresh = Owned { value: Vec::new(), ..owned };

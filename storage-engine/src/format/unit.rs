@@ -266,9 +266,19 @@ mod tests {
     #[test]
     fn impossible_fields_are_refused_though_the_checksum_is_good() {
         let good = UnitHeader {
-            store: [7; 16], generation: Generation::new(5), first_seqno: SeqNo::new(10), watermark: SeqNo::new(9),
-            incarnation: 1, reset_count: 0, unit: 3, body_bytes: 10, record_count: 1, claim_first: 0, claim_end: 3,
-            previous: PreviousZone::default(), stream: StreamKind::User,
+            store: [7; 16],
+            generation: Generation::new(5),
+            first_seqno: SeqNo::new(10),
+            watermark: SeqNo::new(9),
+            incarnation: 1,
+            reset_count: 0,
+            unit: 3,
+            body_bytes: 10,
+            record_count: 1,
+            claim_first: 0,
+            claim_end: 3,
+            previous: PreviousZone::default(),
+            stream: StreamKind::User,
         };
         let refused = |change: fn(&mut UnitHeader)| {
             let (mut header, mut bytes) = (good, [0; UNIT_HEADER_BYTES]);

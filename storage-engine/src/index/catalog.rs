@@ -24,12 +24,7 @@ impl Catalog {
     /// A catalog of what recovery found; the ledger is counted up here.
     #[must_use]
     pub fn new(entries: Vec<(Box<[u8]>, Entry)>, large: LargeValues, zones: Arc<ZoneTable>) -> Self {
-        let catalog = Self {
-            index: OrderedIndex::new(),
-            large,
-            zones,
-            tombstone_count: AtomicU64::new(0),
-        };
+        let catalog = Self { index: OrderedIndex::new(), large, zones, tombstone_count: AtomicU64::new(0) };
         for (key, entry) in &entries {
             catalog.charge(key, *entry);
         }

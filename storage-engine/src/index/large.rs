@@ -77,7 +77,10 @@ impl LargeValues {
     #[must_use]
     pub fn lies_at(&self, id: LargeId, part: u32, location: Location) -> bool {
         let values = self.values.read();
-        values.get(&id).and_then(|value| value.parts.get(part as usize)).is_some_and(|part| part.0 == location)
+        values
+            .get(&id)
+            .and_then(|value| value.parts.get(part as usize))
+            .is_some_and(|part| part.0 == location)
     }
 
     /// Enters a value.

@@ -169,7 +169,9 @@ impl Commit {
         let token = state.next_token;
         state.next_token += 1;
         state.in_flight.insert(token, InFlight { key, stream });
-        let alone = state.pending.is_empty() && state.written == state.durable && state.written_claim == state.user_claim;
+        let alone = state.pending.is_empty()
+            && state.written == state.durable
+            && state.written_claim == state.user_claim;
         if stream == StreamKind::User {
             let claim = Claim { generation: key.generation, unit_end: key.unit + 1 };
             state.pending.push_back(PendingUnit { token, last_seqno, claim, completed: false });
@@ -272,7 +274,12 @@ impl Commit {
     }
 
     /// Publishes the deferred entries up to `durable` in order and moves the durable mark there.
-    pub(super) fn advance_durable(&self, durable: SeqNo, claim: Claim, mut publish: impl FnMut(SeqNo, Deferred)) {
+    pub(super) fn advance_durable(
+        &self,
+        durable: SeqNo,
+        claim: Claim,
+        mut publish: impl FnMut(SeqNo, Deferred),
+    ) {
         loop {
             let mut state = self.state.lock();
             match state.deferred.front() {

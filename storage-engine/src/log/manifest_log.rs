@@ -43,7 +43,9 @@ impl ManifestLog {
             let end = device.report(zone)?.write_pointer.get();
             written |= end > 0;
             let found = newest_in_zone(device, zone, end)?;
-            if found.as_ref().map(|manifest| manifest.version) > newest.as_ref().map(|manifest| manifest.version) {
+            if found.as_ref().map(|manifest| manifest.version)
+                > newest.as_ref().map(|manifest| manifest.version)
+            {
                 newest = found;
             }
         }
@@ -68,7 +70,8 @@ impl ManifestLog {
 
     fn append_to(&self, zone: ZoneId, encoded: &[u8]) -> EngineResult<()> {
         let geometry = *self.device.geometry();
-        if self.device.report(zone)?.write_pointer.get() + encoded.len() as u64 > geometry.zone_capacity_bytes {
+        if self.device.report(zone)?.write_pointer.get() + encoded.len() as u64 > geometry.zone_capacity_bytes
+        {
             self.device.flush()?;
             self.device.reset(zone)?;
         }

@@ -111,7 +111,9 @@ impl UnitMemory {
 
     /// The unit's place is known: from now on it is kept only as far as the budget goes.
     pub fn placed(&self, key: UnitKey) {
-        let Some(len_bytes) = self.shard(key).read().get(&key).map(|unit| unit.capacity_bytes()) else { return };
+        let Some(len_bytes) = self.shard(key).read().get(&key).map(|unit| unit.capacity_bytes()) else {
+            return;
+        };
         let mut evicted = Vec::new();
         {
             let mut kept = self.kept.lock();

@@ -11,8 +11,8 @@
 //! Lock order: a stream, then the commit state. No lock is held over device I/O.
 
 pub mod commit;
-pub mod memory;
 pub mod manifest_log;
+pub mod memory;
 pub mod scanner;
 pub mod stream;
 pub mod unit_builder;

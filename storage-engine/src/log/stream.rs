@@ -129,7 +129,9 @@ impl Stream {
     /// Bytes filled so far of the unit being filled, when it is this one.
     #[must_use]
     pub fn open_bytes(&self, key: UnitKey) -> Option<&[u8]> {
-        (self.open_unit() == Some(key)).then(|| self.unit.as_ref().map(|unit| unit.builder.filled())).flatten()
+        (self.open_unit() == Some(key))
+            .then(|| self.unit.as_ref().map(|unit| unit.builder.filled()))
+            .flatten()
     }
 
     /// How many zones are ready to be filled next.
@@ -388,8 +390,15 @@ mod tests {
         }
     }
 
-    fn push(stream: &mut Stream, memory: &UnitMemory, seqno: u64, value: &[u8], sealed: &mut Vec<SealedUnit>) {
-        let record = Record { seqno: SeqNo::new(seqno), kind: RecordKind::Put, group: None, key: b"k", value };
+    fn push(
+        stream: &mut Stream,
+        memory: &UnitMemory,
+        seqno: u64,
+        value: &[u8],
+        sealed: &mut Vec<SealedUnit>,
+    ) {
+        let record =
+            Record { seqno: SeqNo::new(seqno), kind: RecordKind::Put, group: None, key: b"k", value };
         let bytes = record.encoded_bytes();
         if !stream.fits(bytes) {
             sealed.extend(stream.seal(&FACTS, memory));

@@ -73,7 +73,8 @@ impl UnitBuilder {
     #[must_use]
     pub fn seal(mut self, header: UnitHeader, block_bytes: usize) -> AlignedBuffer {
         assert!(self.record_count > 0, "an empty unit is never appended");
-        let body_bytes = u32::try_from(self.filled_bytes - UNIT_HEADER_BYTES).expect("a unit is at most 1 MiB");
+        let body_bytes =
+            u32::try_from(self.filled_bytes - UNIT_HEADER_BYTES).expect("a unit is at most 1 MiB");
         UnitHeader { body_bytes, record_count: self.record_count, ..header }.encode(&mut self.buffer);
         let len_bytes = self.filled_bytes.next_multiple_of(block_bytes);
         self.buffer[self.filled_bytes..len_bytes].fill(0);

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 
 use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
-use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes};
 use crate::format::manifest::Tail;
+use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes};
 use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES};
 use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES};
 use crate::log::commit::{Commit, Deferred, Level, State, Turn};
@@ -228,7 +228,10 @@ impl LogWriter {
         visibility: Visibility,
         entries: &mut Vec<Entry>,
     ) -> Result<Appended, AppendFailure> {
-        assert!(writes.iter().all(|write| write.key.len() <= MAX_KEY_BYTES), "keys are checked by the caller");
+        assert!(
+            writes.iter().all(|write| write.key.len() <= MAX_KEY_BYTES),
+            "keys are checked by the caller"
+        );
         self.commit.check().map_err(AppendFailure::Error)?;
         let mut log = self.user.lock();
         let was_open = log.stream.has_open_unit();
@@ -241,7 +244,8 @@ impl LogWriter {
         }
         if visibility == Visibility::WhenDurable {
             let deferred = writes.iter().zip(entries.iter());
-            log.deferred.extend(deferred.map(|(write, entry)| Deferred { key: write.key.into(), entry: *entry }));
+            log.deferred
+                .extend(deferred.map(|(write, entry)| Deferred { key: write.key.into(), entry: *entry }));
         }
         let last_seqno = log.next_seqno.back(1);
         let begun = log.stream.has_open_unit() && (!was_open || !submissions.is_empty());
@@ -289,7 +293,8 @@ impl LogWriter {
         let Some(zone) = self.parts.allocator.take(kind, purpose) else { return Ok(None) };
         let durable = kind == StreamKind::User && self.expects_durable.load(Ordering::Relaxed);
         let preparation = if durable { Preparation::DurableAppends } else { Preparation::Streaming };
-        let ready = self.parts.device.prepare(zone, preparation).and_then(|()| self.parts.device.report(zone));
+        let ready =
+            self.parts.device.prepare(zone, preparation).and_then(|()| self.parts.device.report(zone));
         match ready {
             Ok(descriptor) => Ok(Some((zone, descriptor.reset_count))),
             Err(error) => {
@@ -344,7 +349,13 @@ impl LogWriter {
     }
 
     /// Makes room in a stream for a record: seals the unit, goes over to the next zone, as needed.
-    fn advance(&self, kind: StreamKind, stream: &mut Stream, record_bytes: usize, seqno: SeqNo) -> Vec<Submission> {
+    fn advance(
+        &self,
+        kind: StreamKind,
+        stream: &mut Stream,
+        record_bytes: usize,
+        seqno: SeqNo,
+    ) -> Vec<Submission> {
         let mut submissions = Vec::new();
         if !stream.zone_fits(record_bytes) {
             if let Some((zone, fillers)) = stream.leave_zone(seqno, &self.facts(kind), &self.parts.memory) {
@@ -533,10 +544,11 @@ impl LogWriter {
         let sealed = self.seal_relocation(&mut self.relocation.lock());
         self.submit(sealed.into_iter().collect())?;
         self.wait_until(|state| !state.relocations_in_flight())?;
-        let claim = self.relocation.lock().zone().map_or(Claim::default(), |zone| Claim {
-            generation: zone.generation,
-            unit_end: zone.next_unit,
-        });
+        let claim = self
+            .relocation
+            .lock()
+            .zone()
+            .map_or(Claim::default(), |zone| Claim { generation: zone.generation, unit_end: zone.next_unit });
         // What supersedes the records left behind must be durable as well, or a crash would leave neither.
         self.commit_to(self.last_seqno(), Level::Durable)?;
         self.flush_device()?;
@@ -587,7 +599,13 @@ impl LogWriter {
         let PreviousZone { generation, claim_first, unit_count } = stream.previous();
         let (zone, _) = self.parts.zones.iter().find(|(_, zone)| zone.generation() == generation)?;
         let nothing = (Generation::default(), 0, 0);
-        (unit_count > claim_first).then_some(Tail { zone, generation, claim_first, unit_count, previous: nothing })
+        (unit_count > claim_first).then_some(Tail {
+            zone,
+            generation,
+            claim_first,
+            unit_count,
+            previous: nothing,
+        })
     }
 }
 
@@ -651,7 +669,13 @@ impl<'a> Packer<'a> {
         Entry::Large { id }
     }
 
-    fn push(&mut self, kind: RecordKind, key: &[u8], value: &[u8], (part_index, part_count): (u32, u32)) -> Location {
+    fn push(
+        &mut self,
+        kind: RecordKind,
+        key: &[u8],
+        value: &[u8],
+        (part_index, part_count): (u32, u32),
+    ) -> Location {
         let group = (self.group_len > 1).then_some(Group {
             index: self.group_index,
             len: self.group_len,

@@ -51,7 +51,12 @@ fn collect(manifest: &Manifest, scans: &[ZoneScan]) -> Claims {
     claims
 }
 
-fn flaw(scan: &ZoneScan, unit: &ScannedUnit, claimed: &BTreeSet<(u32, u32)>, prefix: &Prefix) -> Option<Damage> {
+fn flaw(
+    scan: &ZoneScan,
+    unit: &ScannedUnit,
+    claimed: &BTreeSet<(u32, u32)>,
+    prefix: &Prefix,
+) -> Option<Damage> {
     let (at, error) = unit.flaw?;
     let number = unit.header.unit;
     let is_claimed = claimed.iter().any(|&(first, end)| (first..end).contains(&number));
@@ -71,11 +76,11 @@ fn missing(scan: &ZoneScan, claimed: &BTreeSet<(u32, u32)>) -> Option<Damage> {
     let first_missing =
         claimed.iter().flat_map(|&(first, end)| first..end).find(|number| !present.contains(number))?;
     // Units lie in the order in which the device took them, which is nearly that of their numbers.
-    let before = scan.units.iter().filter(|unit| unit.header.unit < first_missing).map(|unit| unit.offset).max();
+    let before =
+        scan.units.iter().filter(|unit| unit.header.unit < first_missing).map(|unit| unit.offset).max();
     let gap = scan.gaps.iter().find(|(offset, ..)| Some(*offset) > before).or(scan.gaps.last());
-    let (offset, error) = gap.map_or((ZoneOffset::START, String::new()), |(offset, _, error)| {
-        (*offset, format!(": {error}"))
-    });
+    let (offset, error) =
+        gap.map_or((ZoneOffset::START, String::new()), |(offset, _, error)| (*offset, format!(": {error}")));
     Some(Damage {
         zone: scan.descriptor.zone,
         offset,

@@ -99,7 +99,11 @@ pub struct Recovered {
 ///
 /// # Errors
 /// The device's only.
-pub fn recover(device: &dyn ZonedDevice, manifest: &Manifest, thread_count: usize) -> EngineResult<Recovered> {
+pub fn recover(
+    device: &dyn ZonedDevice,
+    manifest: &Manifest,
+    thread_count: usize,
+) -> EngineResult<Recovered> {
     let descriptors: Vec<ZoneDescriptor> = device
         .geometry()
         .zones()
@@ -160,7 +164,8 @@ fn stream_end(device: &dyn ZonedDevice, scans: &[scan::ZoneScan], kind: StreamKi
         claim_first,
         previous: newest.previous,
     };
-    let goes_on = last.descriptor.state.is_active() && zone.used_bytes < device.geometry().zone_capacity_bytes;
+    let goes_on =
+        last.descriptor.state.is_active() && zone.used_bytes < device.geometry().zone_capacity_bytes;
     let previous = PreviousZone { generation: zone.generation, claim_first, unit_count };
     StreamEnd { zone: goes_on.then_some(zone), previous }
 }

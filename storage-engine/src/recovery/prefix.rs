@@ -69,9 +69,12 @@ pub(super) fn find(manifest: &Manifest, scans: &[ZoneScan]) -> Prefix {
         .filter(|(first, last)| first <= last)
         .collect();
     whole.sort_unstable();
-    let last = whole.into_iter().fold(watermark, |end, (first, last)| {
-        if first <= end.next() { end.max(last) } else { end }
-    });
+    let last = whole.into_iter().fold(
+        watermark,
+        |end, (first, last)| {
+            if first <= end.next() { end.max(last) } else { end }
+        },
+    );
     let prefix = Prefix { cuts, watermark, last_seqno: last };
     Prefix { last_seqno: before_torn_group(&prefix, scans), ..prefix }
 }

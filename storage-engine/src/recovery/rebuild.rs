@@ -107,8 +107,11 @@ impl<'a> Winners<'a> {
         };
         believed.sort_unstable_by(by_key);
         believed.dedup_by(|later, first| self.key(*later) == self.key(*first));
-        let mut chosen =
-            Chosen { entries: Vec::with_capacity(believed.len()), large: LargeValues::default(), damages: Vec::new() };
+        let mut chosen = Chosen {
+            entries: Vec::with_capacity(believed.len()),
+            large: LargeValues::default(),
+            damages: Vec::new(),
+        };
         for handle in believed {
             if let Some(entry) = self.entry(handle, &mut chosen) {
                 chosen.entries.push((self.key(handle).into(), entry));
@@ -156,7 +159,8 @@ impl<'a> Winners<'a> {
             });
             return None;
         };
-        let parts = handles.iter().map(|&part| (self.location(part), self.record(part).1.value_len)).collect();
+        let parts =
+            handles.iter().map(|&part| (self.location(part), self.record(part).1.value_len)).collect();
         chosen.large.insert(id, LargeValue::new(usize::from(record.key_len), parts));
         Some(Entry::Large { id })
     }

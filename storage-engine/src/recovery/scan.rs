@@ -99,7 +99,11 @@ pub(super) fn scan_zones(
     Ok(scans)
 }
 
-fn scan_zone(device: &dyn ZonedDevice, store: StoreId, descriptor: &ZoneDescriptor) -> EngineResult<ZoneScan> {
+fn scan_zone(
+    device: &dyn ZonedDevice,
+    store: StoreId,
+    descriptor: &ZoneDescriptor,
+) -> EngineResult<ZoneScan> {
     let mut scan = ZoneScan {
         descriptor: *descriptor,
         generation: Generation::default(),
@@ -156,7 +160,13 @@ impl ZoneScan {
         self.units.push(unit);
     }
 
-    fn add_record(&mut self, record: &Record<'_>, unit_index: u32, offset: u32, value_flaw: Option<DecodeError>) {
+    fn add_record(
+        &mut self,
+        record: &Record<'_>,
+        unit_index: u32,
+        offset: u32,
+        value_flaw: Option<DecodeError>,
+    ) {
         let group_first = record.group_first_seqno();
         let group_len = record.group.map_or(1, |group| group.len);
         let key_start = self.keys.len();

@@ -155,11 +155,6 @@ impl Zone {
         }
         places[index] = sector.get() + 1;
     }
-
-    /// How many unit numbers have been given out, as far as completions tell.
-    pub(crate) fn placed_unit_count(&self) -> u32 {
-        u32::try_from(self.places.read().len()).expect("unit numbers are 20 bits")
-    }
 }
 
 /// All zones of a device.
