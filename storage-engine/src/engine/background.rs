@@ -40,6 +40,7 @@ fn append_buffered(inner: &Inner) {
 fn keep_house(inner: &Inner) {
     while inner.housekeeping.sleep() == Woken::Raised {
         while inner.clean_step() == Step::Again && !inner.housekeeping.is_stopped() {}
+        inner.count_live_limit();
         if let Some(log) = &inner.log {
             // A zone that cannot be made ready is tried again by the write that needs it, which reports the error.
             let _ = log.ready_next_zone();

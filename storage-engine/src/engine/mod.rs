@@ -74,6 +74,8 @@ struct Inner {
     housekeeping: Arc<Signal>,
     buffered: Arc<Signal>,
     buffered_delay: Duration,
+    /// How many live bytes the store takes.
+    live_limit_bytes: AtomicU64,
     /// The collector found nothing to gain while writers waited for space.
     exhausted: AtomicBool,
     closed: AtomicBool,
