@@ -136,7 +136,8 @@ impl Inner {
             return Ok(());
         }
         let wanted: u64 = writes.iter().map(|write| log.logged_bytes(write)).sum();
-        let (live_bytes, limit_bytes) = (self.zones.live_bytes(), self.live_limit_bytes.load(Ordering::Relaxed));
+        let (live_bytes, limit_bytes) =
+            (self.zones.live_bytes(), self.live_limit_bytes.load(Ordering::Relaxed));
         if live_bytes + wanted > limit_bytes {
             return Err(EngineError::NoSpace { live_bytes, limit_bytes });
         }
@@ -216,7 +217,8 @@ impl Inner {
         let log = self.log()?;
         log.commit().check()?;
         if self.exhausted.load(Ordering::Acquire) {
-            let (live_bytes, limit_bytes) = (self.zones.live_bytes(), self.live_limit_bytes.load(Ordering::Relaxed));
+            let (live_bytes, limit_bytes) =
+                (self.zones.live_bytes(), self.live_limit_bytes.load(Ordering::Relaxed));
             return Err(EngineError::NoSpace { live_bytes, limit_bytes });
         }
         Ok(())
