@@ -57,7 +57,9 @@ enum Step {
 impl Inner {
     /// Empties one zone if that is called for.
     fn clean_step(&self) -> Step {
-        let scarce = self.allocator.available_count(Purpose::Put) < LOW_FREE_ZONES;
+        // A batch may wait for more zones than would otherwise be called few.
+        let scarce = self.allocator.available_count(Purpose::Put) < LOW_FREE_ZONES
+            || self.waiting_count.load(Ordering::Acquire) > 0;
         if !scarce && !self.has_excess_garbage() {
             return Step::Rest;
         }

@@ -199,6 +199,7 @@ fn assemble(
         buffered: Arc::<Signal>::default(),
         buffered_delay: options.buffered_delay,
         live_limit_bytes: 0.into(),
+        waiting_count: 0.into(),
         exhausted: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         recovery: recovered.report.clone(),

@@ -212,8 +212,10 @@ impl Inner {
     fn wait_for_space(&self) -> EngineResult<()> {
         let seen = self.allocator.events();
         self.exhausted.store(false, Ordering::Release);
+        self.waiting_count.fetch_add(1, Ordering::AcqRel);
         self.housekeeping.raise();
         self.allocator.wait_for_event_after(seen);
+        self.waiting_count.fetch_sub(1, Ordering::AcqRel);
         let log = self.log()?;
         log.commit().check()?;
         if self.exhausted.load(Ordering::Acquire) {
