@@ -48,7 +48,7 @@ impl OrderedIndex {
         goal: usize,
         into: &mut Vec<(Box<[u8]>, Entry)>,
     ) -> Option<Vec<u8>> {
-        let directory = self.directory.read();
+        let directory = self.read_directory();
         let chunk_at = first_range(&directory.separators, from);
         let chunk = directory.chunks[chunk_at].read();
         let first = first_range(&chunk.separators, from);
@@ -72,7 +72,7 @@ impl OrderedIndex {
         goal: usize,
         into: &mut Vec<(Box<[u8]>, Entry)>,
     ) -> Option<Vec<u8>> {
-        let directory = self.directory.read();
+        let directory = self.read_directory();
         let chunk_at = last_range(&directory.separators, below);
         let chunk = directory.chunks[chunk_at].read();
         let last = last_range(&chunk.separators, below);
