@@ -45,10 +45,14 @@ struct Shape {
     /// Keys beyond their common prefix, in bytes. Must fit 16 bits.
     leaf_suffix_bytes: usize,
     chunk_leaves: usize,
+    /// Leaves that a scan reads before it lets go: enough that finding the next is cheap, few enough that a split
+    /// does not wait long. At least 1: a visit that covers no leaf would not get on.
+    visit_leaves: usize,
 }
 
 impl Shape {
-    const DEFAULT: Self = Self { leaf_entries: 128, leaf_suffix_bytes: 16 * 1024, chunk_leaves: 512 };
+    const DEFAULT: Self =
+        Self { leaf_entries: 128, leaf_suffix_bytes: 16 * 1024, chunk_leaves: 512, visit_leaves: 8 };
 
     /// With this many entries left, a leaf looks for a neighbour to join.
     const fn sparse_entries(&self) -> usize {
