@@ -509,13 +509,23 @@ impl LogWriter {
         })
     }
 
-    /// Appends what is buffered, without waiting for it. For the timer of buffered writes.
+    /// Appends what is buffered and blocks until that is done. For the timer of buffered writes.
     ///
     /// # Errors
     /// The failure that has latched the store.
     pub fn append_buffered(&self) -> EngineResult<()> {
-        let sealed = self.seal_user(&mut self.user.lock(), Persistence::Volatile);
-        self.submit(sealed.into_iter().collect())
+        let target = self.append_open_unit()?;
+        self.wait_until(|state| state.written() >= target)
+    }
+
+    /// Appends the unit being filled and gives the last seqno there is.
+    fn append_open_unit(&self) -> EngineResult<SeqNo> {
+        let mut log = self.user.lock();
+        let sealed = self.seal_user(&mut log, Persistence::Volatile);
+        let last_seqno = log.next_seqno.back(1);
+        drop(log);
+        self.submit(sealed.into_iter().collect())?;
+        Ok(last_seqno)
     }
 
     /// Blocks until no append is in flight.
@@ -591,14 +601,7 @@ impl LogWriter {
     }
 
     fn append_and_flush(&self) -> EngineResult<()> {
-        let target = {
-            let mut log = self.user.lock();
-            let sealed = self.seal_user(&mut log, Persistence::Volatile);
-            let target = log.next_seqno.back(1);
-            drop(log);
-            self.submit(sealed.into_iter().collect())?;
-            target
-        };
+        let target = self.append_open_unit()?;
         self.wait_until(|state| state.written() >= target)?;
         self.flush_and_publish()
     }
