@@ -34,8 +34,9 @@ fn a_value_comes_back_byte_for_byte() {
     fs::write(sandbox.path("file"), &every_byte).unwrap();
     sandbox.done(&["put", "d.zonal", "from-file", "@file"]);
     sandbox.done_with(&["put", "d.zonal", "from-stdin", "-"], &every_byte);
-    assert_eq!(sandbox.done_bytes(&["get", "d.zonal", "from-file"]), every_byte);
-    assert_eq!(sandbox.done_bytes(&["get", "d.zonal", "from-stdin"]), every_byte);
+    for key in ["from-file", "from-stdin"] {
+        assert!(sandbox.done_bytes(&["get", "d.zonal", key]) == every_byte, "{key}");
+    }
 }
 
 #[test]

@@ -116,12 +116,10 @@ fn assert_whole_prefix(
         let (stanza, round) = found[&key].rsplit_once("\nRound: ").unwrap();
         let (_, least_round) = least.rsplit_once("\nRound: ").unwrap();
         let number = |round: &str| round.trim_end().parse::<usize>().unwrap();
+        let (round, least_round) = (number(round), number(least_round));
+        assert!(round >= least_round, "{key}: round {round} though {least_round} was acknowledged");
         assert!(
-            number(round) >= number(least_round),
-            "{key}: round {round} though {least_round} was acknowledged"
-        );
-        assert!(
-            found[&key] == value(stanza, number(round)) && least.starts_with(stanza),
+            found[&key] == value(stanza, round) && least.starts_with(stanza),
             "{key} is no round's value"
         );
     }
