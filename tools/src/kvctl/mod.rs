@@ -1,6 +1,6 @@
 //! The admin tool: makes stores, reads and changes what they hold, and shows how they are.
 //!
-//! Three layers: `command_line` holds what was typed, `resolve` makes a checked [`plan::Plan`] of it, and `run` does
+//! Three layers: `command_line` holds what was typed, `resolve` makes a checked `Plan` of it, and `run` does
 //! that, one file a group of commands. Beside them `record` is the JSON line that dumps are made of, `escape` writes
 //! bytes for people, `zone_map` draws (pure, all three), and `failure` says what went wrong and what to do about it.
 
