@@ -21,7 +21,7 @@ nextest *arguments:
 
 # All benchmarks, or those whose name contains a word
 bench word="":
-    cargo bench --workspace --locked -- {{ word }}
+    cargo bench --workspace --locked --bench '*' -- {{ word }}
 
 # The benchmark tool: just ycsb run --load --workload a --path demo.zonal
 ycsb *arguments:

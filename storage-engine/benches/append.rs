@@ -45,8 +45,10 @@ impl Appender {
         let device: Arc<dyn ZonedDevice> = Arc::new(device);
         device.prepare(ZONE, Preparation::DurableAppends).expect("there is room on the disk");
         let queue = UringQueue::new(Arc::clone(&device), 64).expect("io_uring is there");
-        let payload = Arc::new(AlignedBuffer::zeroed(len_bytes));
-        Self { device, queue, payload, persistence, depth, _directory: directory }
+        // Not zeros: some disks store those for nothing.
+        let mut payload = AlignedBuffer::zeroed(len_bytes);
+        payload.iter_mut().zip((0..=250).cycle()).for_each(|(byte, value)| *byte = value);
+        Self { device, queue, payload: Arc::new(payload), persistence, depth, _directory: directory }
     }
 
     /// Keeps `depth` appends in flight; returns when one more has been taken.
