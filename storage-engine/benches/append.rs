@@ -1,19 +1,23 @@
-//! Appends to an emulated zone through io_uring: one durable block at a time, and large units with several in flight.
+//! Appends through io_uring to an emulated device: 4 KiB and 256 KiB, 1, 8 and 32 in flight.
 //!
-//! The file lies in the build's own directory, so that a disk is measured and not a `/tmp` in memory.
+//! Completions here mean "written", not "durable". The device lies in `APPEND_BENCH_DIRECTORY`, or in the directory for
+//! temporary files; a file system in memory measures the queue alone. Resets are not timed.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
+use std::hint::black_box;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tempfile::TempDir;
+
 use zonal_engine::buffer::AlignedBuffer;
 use zonal_engine::device::emulated::{DirectIo, EmulatedDevice};
-use zonal_engine::device::{Geometry, Persistence, Preparation, ZonedDevice};
-use zonal_engine::queue::{IoQueue, Outcome, Request, UringQueue, Wait};
+use zonal_engine::device::{Geometry, Persistence, ZonedDevice};
+use zonal_engine::queue::{Completion, IoQueue, Outcome, Request, UringQueue, Wait};
 use zonal_engine::units::ZoneId;
 
+const ZONE: ZoneId = ZoneId::new(0);
 const GEOMETRY: Geometry = Geometry {
     block_bytes: 4096,
     zone_size_bytes: 64 << 20,
@@ -24,86 +28,92 @@ const GEOMETRY: Geometry = Geometry {
     append_limit_bytes: 1 << 20,
     volatile_cache: true,
 };
-const ZONE: ZoneId = ZoneId::new(0);
 
-/// Appends to one zone, which it resets when it is full.
+fn directory() -> PathBuf {
+    std::env::var_os("APPEND_BENCH_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from)
+}
+
 struct Appender {
-    device: Arc<dyn ZonedDevice>,
+    device: Arc<EmulatedDevice>,
     queue: UringQueue,
     payload: Arc<AlignedBuffer>,
-    persistence: Persistence,
-    depth: usize,
-    _directory: TempDir,
+    completions: Vec<Completion>,
 }
 
 impl Appender {
-    fn new(len_bytes: usize, persistence: Persistence, depth: usize) -> Self {
-        let directory =
-            tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("cargo makes this directory");
-        let path = directory.path().join("append.zonal");
-        let device = EmulatedDevice::create(path, &GEOMETRY, DirectIo::Preferred).expect("a new device");
-        let device: Arc<dyn ZonedDevice> = Arc::new(device);
-        device.prepare(ZONE, Preparation::DurableAppends).expect("there is room on the disk");
-        let queue = UringQueue::new(Arc::clone(&device), 64).expect("io_uring is there");
-        // Not zeros: some disks store those for nothing.
-        let mut payload = AlignedBuffer::zeroed(len_bytes);
-        payload.iter_mut().zip((0..=250).cycle()).for_each(|(byte, value)| *byte = value);
-        Self { device, queue, payload: Arc::new(payload), persistence, depth, _directory: directory }
-    }
-
-    /// Keeps `depth` appends in flight; returns when one more has been taken.
     fn append(&self) {
-        self.wait_until_below(self.depth);
-        let room_bytes = GEOMETRY.zone_capacity_bytes - self.written_bytes();
-        if room_bytes < self.payload.len() as u64 {
-            self.wait_until_below(1);
-            self.device.reset(ZONE).expect("nothing is in flight");
-        }
         let request = Request::Append {
             zone_start: GEOMETRY.zone_start(ZONE),
             payload: Arc::clone(&self.payload),
-            persistence: self.persistence,
+            persistence: Persistence::Volatile,
             user_data: 0,
         };
-        self.queue.submit(request).expect("the zone has room");
+        self.queue.submit(request).expect("submit");
     }
 
-    fn written_bytes(&self) -> u64 {
-        self.device.report(ZONE).expect("the zone is there").write_pointer.get()
+    fn reap(&mut self) {
+        self.queue.reap(Wait::ForOne, &mut self.completions).expect("reap");
+        for completion in self.completions.drain(..) {
+            match completion.outcome {
+                Outcome::Append(place) => black_box(place.expect("append")),
+                Outcome::Read { .. } => unreachable!("nothing is read"),
+            };
+        }
     }
 
-    fn wait_until_below(&self, count: usize) {
-        let mut completions = Vec::new();
-        while self.queue.in_flight_count() >= count {
-            self.queue.reap(Wait::ForOne, &mut completions).expect("the kernel takes part");
+    /// Appends `count` times with `depth` in flight.
+    fn run(&mut self, count: u64, depth: usize) -> Duration {
+        let start = Instant::now();
+        for _ in 0..count {
+            while self.queue.in_flight_count() >= depth {
+                self.reap();
+            }
+            self.append();
         }
-        for completion in completions {
-            assert!(matches!(completion.outcome, Outcome::Append(Ok(_))), "{completion:?}");
+        while self.queue.in_flight_count() > 0 {
+            self.reap();
         }
+        start.elapsed()
+    }
+
+    /// Runs zone after zone, with a reset before each.
+    fn run_zones(&mut self, mut count: u64, depth: usize) -> Duration {
+        let zone_holds = GEOMETRY.zone_capacity_bytes / self.payload.len() as u64;
+        let mut elapsed = Duration::ZERO;
+        while count > 0 {
+            self.device.reset(ZONE).expect("reset");
+            let now = count.min(zone_holds);
+            elapsed += self.run(now, depth);
+            count -= now;
+        }
+        elapsed
     }
 }
 
-fn append(criterion: &mut Criterion) {
-    for (name, len_bytes, persistence, depth) in [
-        ("4k_durable", 4 << 10, Persistence::Durable, 1),
-        ("4k", 4 << 10, Persistence::Volatile, 1),
-        ("256k_depth_8", 256 << 10, Persistence::Volatile, 8),
-    ] {
-        let appender = Appender::new(len_bytes, persistence, depth);
-        let mut group = criterion.benchmark_group("append");
-        group.throughput(Throughput::Bytes(len_bytes as u64));
-        group.bench_function(name, |bencher| bencher.iter(|| appender.append()));
+fn appends(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir_in(directory()).expect("make a directory");
+    let path = directory.path().join("device");
+    let device = EmulatedDevice::create(path, &GEOMETRY, DirectIo::Preferred).expect("create a device");
+    println!("direct I/O: {}", device.uses_direct_io());
+    let device = Arc::new(device);
+    for kib in [4, 256] {
+        let mut group = criterion.benchmark_group(format!("append/{kib} KiB"));
+        group.throughput(Throughput::Bytes(kib << 10)).sample_size(10);
+        let payload_bytes = usize::try_from(kib << 10).expect("small");
+        for depth in [1, 8, 32] {
+            let mut appender = Appender {
+                device: Arc::clone(&device),
+                queue: UringQueue::new(Arc::clone(&device) as _, 32).expect("set up a queue"),
+                payload: Arc::new(AlignedBuffer::zeroed(payload_bytes)),
+                completions: Vec::new(),
+            };
+            group.bench_function(format!("depth {depth}"), |bencher| {
+                bencher.iter_custom(|count| appender.run_zones(count, depth));
+            });
+        }
         group.finish();
-        appender.wait_until_below(1);
     }
 }
 
-criterion_group! {
-    name = benches;
-    config = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(3));
-    targets = append
-}
+criterion_group!(benches, appends);
 criterion_main!(benches);
