@@ -8,6 +8,8 @@ mod latches;
 mod opening;
 mod read;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod write;
 

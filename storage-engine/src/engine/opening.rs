@@ -117,7 +117,11 @@ impl Engine {
         Self::over(Arc::new(device), detail, options)
     }
 
-    fn over(device: Arc<dyn ZonedDevice>, detail: &str, options: &OpenOptions) -> EngineResult<Self> {
+    pub(super) fn over(
+        device: Arc<dyn ZonedDevice>,
+        detail: &str,
+        options: &OpenOptions,
+    ) -> EngineResult<Self> {
         check_geometry(device.geometry())?;
         let manifest = ManifestLog::read(&*device)?.ok_or(EngineError::NoStore)?;
         let thread_count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
