@@ -323,6 +323,7 @@ impl Stream {
             claim_end: claim_end.max(zone.claim_first),
             previous: zone.previous,
             stream: self.kind,
+            contents_crc: 0,
         }
     }
 
@@ -421,7 +422,7 @@ mod tests {
             for zone in 0..8 {
                 stream.add_ready(ZoneId::new(zone), 0);
             }
-            let count = 700_000 / value_bytes;
+            let count = 700_000 / (25 + value_bytes);
             let records = std::iter::repeat_n(25 + value_bytes, count);
             let (needed, mut sealed) = (stream.zones_needed(records), Vec::new());
             for seqno in 1..=count as u64 {

@@ -8,7 +8,7 @@ use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
 use crate::format::DecodeError;
 use crate::format::record::{Record, RecordKind};
-use crate::format::unit::{StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 use crate::log::scanner::{Found, Scanner};
 use crate::units::{Generation, SeqNo, ZoneOffset};
 
@@ -33,7 +33,7 @@ pub(super) struct ScannedUnit {
     pub(super) offset: ZoneOffset,
     /// The first thing in it that does not pass its checks, with its offset in the unit.
     pub(super) flaw: Option<(u32, DecodeError)>,
-    /// Whether the flaw is in a value, so that all records are known.
+    /// Whether the flaw is in a value, so that all records are known. Otherwise none of them is believed.
     pub(super) heads_whole: bool,
 }
 
@@ -56,6 +56,18 @@ pub(super) struct ScannedRecord {
 }
 
 impl ZoneScan {
+    fn new(descriptor: ZoneDescriptor) -> Self {
+        Self {
+            descriptor,
+            generation: Generation::default(),
+            stream: None,
+            units: Vec::new(),
+            records: Vec::new(),
+            keys: Vec::new(),
+            gaps: Vec::new(),
+        }
+    }
+
     pub(super) fn key(&self, record: &ScannedRecord) -> &[u8] {
         &self.keys[record.key_start..record.key_start + usize::from(record.key_len)]
     }
@@ -67,6 +79,15 @@ impl ZoneScan {
         numbers.sort_unstable();
         numbers.into_iter().zip(first..).all(|(number, expected)| number == expected)
     }
+}
+
+/// What of a unit's records does not pass its checks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum FlawedPart {
+    /// A value; whose it is, is known.
+    Value,
+    /// A head, or which records there are.
+    Head,
 }
 
 /// Scans zones on several threads.
@@ -104,15 +125,7 @@ fn scan_zone(
     store: StoreId,
     descriptor: &ZoneDescriptor,
 ) -> EngineResult<ZoneScan> {
-    let mut scan = ZoneScan {
-        descriptor: *descriptor,
-        generation: Generation::default(),
-        stream: None,
-        units: Vec::new(),
-        records: Vec::new(),
-        keys: Vec::new(),
-        gaps: Vec::new(),
-    };
+    let mut scan = ZoneScan::new(*descriptor);
     let mut scanner = Scanner::new(device, store, descriptor);
     while let Some(found) = scanner.advance()? {
         match found {
@@ -137,27 +150,45 @@ impl ZoneScan {
             self.keys.clear();
         }
         let unit_index = u32::try_from(self.units.len()).expect("unit numbers are 20 bits");
-        let mut unit = ScannedUnit { header, offset, flaw: None, heads_whole: true };
-        let mut position = 0;
-        for _ in 0..header.record_count {
-            match Record::decode(&body[position..]) {
-                Ok(decoded) => {
-                    let at = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
-                    if let Err(error) = decoded.value_check {
-                        unit.flaw.get_or_insert((at, error));
-                    }
-                    self.add_record(&decoded.record, unit_index, at, decoded.value_check.err());
-                    position += decoded.encoded_bytes;
-                }
-                Err(error) => {
-                    let at = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
-                    unit.flaw = Some((at, error));
-                    unit.heads_whole = false;
-                    break;
-                }
-            }
+        let (record_count, keys_len) = (self.records.len(), self.keys.len());
+        let flaw = self.add_records(&header, unit_index, body);
+        let heads_whole = flaw.is_none_or(|(_, part)| part == FlawedPart::Value);
+        if !heads_whole {
+            // Which of its records are this unit's and which an earlier filling's cannot be told.
+            self.records.truncate(record_count);
+            self.keys.truncate(keys_len);
         }
-        self.units.push(unit);
+        let flaw = flaw.map(|(at_and_error, _)| at_and_error);
+        self.units.push(ScannedUnit { header, offset, flaw, heads_whole });
+    }
+
+    /// Takes the records of a unit, and gives the worst flaw among them.
+    fn add_records(
+        &mut self,
+        header: &UnitHeader,
+        unit_index: u32,
+        body: &[u8],
+    ) -> Option<((u32, DecodeError), FlawedPart)> {
+        let (mut position, mut contents, mut flaw) = (0, ContentsChecksum::default(), None);
+        for _ in 0..header.record_count {
+            let at = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
+            let decoded = match Record::decode(&body[position..]) {
+                Ok(decoded) => decoded,
+                Err(error) => return Some(((at, error), FlawedPart::Head)),
+            };
+            if let Err(error) = decoded.value_check {
+                flaw.get_or_insert(((at, error), FlawedPart::Value));
+            }
+            contents.add(&body[position..]);
+            self.add_record(&decoded.record, unit_index, at, decoded.value_check.err());
+            position += decoded.encoded_bytes;
+        }
+        let (found, expected) = (contents.finish(), header.contents_crc);
+        if found != expected {
+            let error = DecodeError::Checksum { structure: "unit contents", found, expected };
+            return Some(((0, error), FlawedPart::Head));
+        }
+        flaw
     }
 
     fn add_record(
@@ -185,5 +216,72 @@ impl ZoneScan {
             part_count: record.group.map_or(0, |group| group.part_count),
             value_flaw,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ZoneScan;
+    use crate::buffer::AlignedBuffer;
+    use crate::device::{ZoneDescriptor, ZoneState};
+    use crate::format::record::{Record, RecordKind};
+    use crate::format::unit::{PreviousZone, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+    use crate::log::unit_builder::UnitBuilder;
+    use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset};
+
+    fn unit(first_seqno: u64) -> (UnitHeader, AlignedBuffer) {
+        let header = UnitHeader {
+            store: [1; 16],
+            generation: Generation::new(1),
+            first_seqno: SeqNo::new(first_seqno),
+            watermark: SeqNo::ZERO,
+            incarnation: 1,
+            reset_count: 0,
+            unit: 0,
+            body_bytes: 0,
+            record_count: 0,
+            claim_first: 0,
+            claim_end: 0,
+            previous: PreviousZone::default(),
+            stream: StreamKind::User,
+            contents_crc: 0,
+        };
+        let mut builder = UnitBuilder::new(AlignedBuffer::zeroed(8192));
+        for seqno in first_seqno..first_seqno + 4 {
+            let (seqno, kind, value) = (SeqNo::new(seqno), RecordKind::Put, &[7; 1000][..]);
+            builder.push(&Record { seqno, kind, group: None, key: b"key", value });
+        }
+        let unit = builder.seal(header, 4096);
+        (UnitHeader::decode(&unit).unwrap(), unit)
+    }
+
+    fn scan(header: UnitHeader, unit: &[u8]) -> ZoneScan {
+        let (zone, write_pointer) = (ZoneId::new(2), ZoneOffset::new(8192));
+        let descriptor = ZoneDescriptor { zone, state: ZoneState::Closed, write_pointer, reset_count: 0 };
+        let mut scan = ZoneScan::new(descriptor);
+        scan.add_unit(ZoneOffset::START, header, &unit[UNIT_HEADER_BYTES..]);
+        scan
+    }
+
+    /// Tearing used to go unnoticed when the zone's earlier filling had records of the same size at the same places.
+    #[test]
+    fn a_torn_unit_is_not_completed_by_records_of_an_earlier_filling() {
+        let ((header, mut torn), (_, earlier)) = (unit(100), unit(10));
+        let whole = scan(header, &torn);
+        assert!(whole.units[0].flaw.is_none() && whole.records.len() == 4);
+        let second_half = UNIT_HEADER_BYTES + 2 * (24 + 3 + 1000);
+        torn[second_half..].copy_from_slice(&earlier[second_half..]);
+        let scan = scan(header, &torn);
+        assert!(scan.units[0].flaw.is_some() && !scan.units[0].heads_whole);
+        assert!(scan.records.is_empty() && scan.keys.is_empty());
+    }
+
+    #[test]
+    fn a_flawed_value_leaves_the_other_records_of_its_unit_believed() {
+        let (header, mut torn) = unit(100);
+        torn[UNIT_HEADER_BYTES + 24 + 3 + 500] ^= 1;
+        let scan = scan(header, &torn);
+        assert!(scan.units[0].flaw.is_some() && scan.units[0].heads_whole);
+        assert_eq!(scan.records.iter().filter(|record| record.value_flaw.is_some()).count(), 1);
     }
 }
