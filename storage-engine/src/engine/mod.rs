@@ -16,7 +16,7 @@ mod write;
 mod values;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -76,6 +76,10 @@ struct Inner {
     housekeeping: Arc<Signal>,
     buffered: Arc<Signal>,
     buffered_delay: Duration,
+    /// How many live bytes the store takes.
+    live_limit_bytes: AtomicU64,
+    /// Writers that wait for a zone to be freed.
+    waiting_count: AtomicUsize,
     /// The collector found nothing to gain while writers waited for space.
     exhausted: AtomicBool,
     closed: AtomicBool,

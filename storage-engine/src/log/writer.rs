@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -16,6 +17,7 @@ use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_by
 use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES};
 use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES};
 use crate::log::commit::{Commit, Deferred, Level, State, Turn};
+use crate::log::company::Company;
 use crate::log::memory::{UnitKey, UnitMemory};
 use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
 use crate::queue::{Completion, IoQueue, Outcome, Request, Wait};
@@ -128,6 +130,7 @@ pub struct LogWriter {
     user: Mutex<UserLog>,
     relocation: Mutex<Stream>,
     expects_durable: AtomicBool,
+    company: Company,
     /// Bytes sealed since the store was opened: the engine's clock.
     clock_bytes: AtomicU64,
 }
@@ -174,6 +177,7 @@ impl LogWriter {
             }),
             relocation: Mutex::new(start.relocation),
             expects_durable: AtomicBool::new(start.expects_durable),
+            company: Company::default(),
             clock_bytes: AtomicU64::new(0),
         }
     }
@@ -431,12 +435,22 @@ impl LogWriter {
     /// # Errors
     /// The failure that has latched the store: then nothing is known about `target`.
     pub fn commit_to(&self, target: SeqNo, level: Level) -> EngineResult<()> {
+        self.company.join();
+        let reached = self.lead_or_follow(target, level);
+        self.company.leave();
+        reached
+    }
+
+    fn lead_or_follow(&self, target: SeqNo, level: Level) -> EngineResult<()> {
         loop {
             match self.commit.turn(target, level)? {
                 Turn::Reached => return Ok(()),
                 Turn::Follow(state) => self.commit.follow(state),
                 Turn::Lead => {
+                    self.company.gather();
+                    let began = Instant::now();
                     let led = self.lead(target, level);
+                    self.company.end_round(began.elapsed());
                     self.commit.leader_done();
                     led?;
                 }
