@@ -1,5 +1,6 @@
 //! Reads every zone and keeps what recovery needs of it: unit headers, record heads, gaps.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -72,13 +73,28 @@ impl ZoneScan {
         &self.keys[record.key_start..record.key_start + usize::from(record.key_len)]
     }
 
-    /// Whether units with all numbers from `first` to the last one are there, none of them torn.
-    pub(super) fn is_whole_from(&self, first: u32) -> bool {
-        let after: Vec<&ScannedUnit> = self.units.iter().filter(|unit| unit.header.unit >= first).collect();
-        let mut numbers: Vec<u32> = after.iter().map(|unit| unit.header.unit).collect();
-        numbers.sort_unstable();
-        let is_dense = numbers.into_iter().zip(first..).all(|(number, expected)| number == expected);
-        is_dense && after.iter().all(|unit| unit.flaw.is_none())
+    /// The number of the next unit: higher than that of any unit that may lie unseen in a gap.
+    ///
+    /// Such a unit may be seen by a later recovery. It is void then; its number must not be another unit's as well.
+    pub(super) fn next_unit(&self, block_bytes: u32) -> u32 {
+        let seen = self.units.iter().map(|unit| unit.header.unit + 1).max().unwrap_or(0);
+        let gap_blocks =
+            self.gaps.iter().map(|&(_, len_bytes, _)| len_bytes / u64::from(block_bytes)).sum::<u64>();
+        seen.saturating_add(u32::try_from(gap_blocks).unwrap_or(u32::MAX))
+    }
+
+    /// The first number from which on all units up to `end` are there, none of them torn; `end` if the last is not.
+    pub(super) fn whole_from(&self, end: u32) -> u32 {
+        let whole = self.units.iter().filter(|unit| unit.flaw.is_none()).map(|unit| unit.header.unit);
+        let numbers: BTreeSet<u32> = whole.filter(|&number| number < end).collect();
+        let mut first = end;
+        for number in numbers.into_iter().rev() {
+            if number + 1 != first {
+                break;
+            }
+            first = number;
+        }
+        first
     }
 }
 
@@ -91,10 +107,10 @@ enum FlawedPart {
     Head,
 }
 
-/// Scans zones on several threads.
+/// Scans zones on several threads. Units of `believed`, a store and its oldest generation, count.
 pub(super) fn scan_zones(
     device: &dyn ZonedDevice,
-    store: StoreId,
+    believed: (StoreId, Generation),
     descriptors: &[ZoneDescriptor],
     thread_count: usize,
 ) -> EngineResult<Vec<ZoneScan>> {
@@ -105,7 +121,7 @@ pub(super) fn scan_zones(
     let (next, scans) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(written.len())));
     let work = || -> EngineResult<()> {
         while let Some(descriptor) = written.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let scan = scan_zone(device, store, descriptor)?;
+            let scan = scan_zone(device, believed, descriptor)?;
             scans.lock().push(scan);
         }
         Ok(())
@@ -123,7 +139,7 @@ pub(super) fn scan_zones(
 
 fn scan_zone(
     device: &dyn ZonedDevice,
-    store: StoreId,
+    (store, oldest): (StoreId, Generation),
     descriptor: &ZoneDescriptor,
 ) -> EngineResult<ZoneScan> {
     let mut scan = ZoneScan::new(*descriptor);
@@ -131,17 +147,40 @@ fn scan_zone(
     while let Some(found) = scanner.advance()? {
         match found {
             Found::Gap { offset, len_bytes, error } => scan.gaps.push((offset, len_bytes, error)),
-            Found::Unit { offset, header, body } => scan.add_unit(offset, header, body),
+            Found::Unit { offset, header, body } => {
+                if let Err(error) = scan.check_unit(oldest, &header) {
+                    scan.gaps.push((offset, header.unit_bytes(), error));
+                } else {
+                    scan.add_unit(offset, header, body);
+                }
+            }
         }
     }
     Ok(scan)
 }
 
 impl ZoneScan {
-    fn add_unit(&mut self, offset: ZoneOffset, header: UnitHeader, body: &[u8]) {
-        if header.generation < self.generation {
-            return;
+    /// Whether a unit is what its place in the zone is for.
+    ///
+    /// After a power cut the write pointer may stand before appends that the cut had cost their zone table entry. What of
+    /// them is not written over comes to light when the write pointer passes it: units of an earlier run behind those of a
+    /// later one, or of a generation that has no zone any more.
+    fn check_unit(&self, oldest: Generation, header: &UnitHeader) -> Result<(), DecodeError> {
+        let refuse = |field, found| Err(DecodeError::Field { structure: "unit header", field, found });
+        if header.generation < self.generation.max(oldest) {
+            return refuse("generation", header.generation.get());
         }
+        match self.units.last() {
+            Some(last)
+                if header.generation == self.generation && header.incarnation < last.header.incarnation =>
+            {
+                refuse("incarnation", u64::from(header.incarnation))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add_unit(&mut self, offset: ZoneOffset, header: UnitHeader, body: &[u8]) {
         if header.generation > self.generation {
             // What was read so far belongs to an earlier filling of the zone.
             self.generation = header.generation;

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::{Rng, RngExt};
 
 use crate::device::emulated::{Access, Degraded, DirectIo, EmulatedDevice};
 use crate::device::{
@@ -36,6 +36,8 @@ pub(super) struct Media {
     /// Held for reading by whatever changes the device, for writing while its state is copied.
     gate: RwLock<()>,
     cache: Mutex<Cache>,
+    /// Held over what makes things durable, so that of two such the later knows more.
+    one_flush: Mutex<()>,
     /// Appends that still succeed; negative when they always do.
     appends_left: AtomicI64,
     /// Flushes that still succeed; negative when they always do.
@@ -78,6 +80,7 @@ impl Media {
             path: path.to_owned(),
             gate: RwLock::default(),
             cache: Mutex::new(Cache { appends: BTreeMap::new(), stable_table, written: Vec::new() }),
+            one_flush: Mutex::default(),
             appends_left: AtomicI64::new(-1),
             flushes_left: AtomicI64::new(-1),
             swallows_flushes: AtomicBool::new(false),
@@ -216,6 +219,7 @@ impl ZonedDevice for Media {
 
     fn reset(&self, zone: ZoneId) -> DeviceResult<()> {
         let _changes = self.gate.read();
+        let _alone = self.one_flush.lock();
         self.inner.reset(zone)?;
         let table = read_table(&self.file, self.inner.geometry());
         let mut cache = self.cache.lock();
@@ -264,6 +268,7 @@ impl ZonedDevice for Media {
         let _changes = self.gate.read();
         let AppendCommand::PositionedWrite { file_offset_bytes, persistence, .. } = ticket.command;
         let needs_flush = ticket.needs_flush;
+        let _alone = needs_flush.then(|| self.one_flush.lock());
         let (ended, table) = self.flushable();
         let result = if take(&self.appends_left) { result } else { -EIO };
         let sector = self.inner.end_append(ticket, result)?;
@@ -295,6 +300,7 @@ impl ZonedDevice for Media {
         if self.swallows_flushes.load(Ordering::Relaxed) {
             return Ok(());
         }
+        let _alone = self.one_flush.lock();
         let (ended, table) = self.flushable();
         self.inner.flush()?;
         self.note_flushed(&ended, table);
