@@ -6,6 +6,8 @@
 
 use std::sync::atomic::Ordering;
 
+use crossbeam::epoch;
+
 use super::latches::Held;
 use super::read::Bytes;
 use super::{Engine, Inner};
@@ -176,6 +178,8 @@ impl Inner {
             return Err(AppendFailure::Error(EngineError::Closed));
         }
         let visibility = durability.visibility();
+        // Until it is published, the collector takes the record for dead: it waits for whoever is pinned here.
+        let _publishing = epoch::pin();
         let appended = log.append(writes, purpose(writes), visibility, entries)?;
         match visibility {
             Visibility::WhenDurable => held.set_pending(appended.last_seqno),
