@@ -58,6 +58,8 @@ impl Engine {
         }
         let (mut entries, latches) = (Vec::with_capacity(writes.len()), &self.inner.latches);
         let appended = loop {
+            // What is freed from here on ends a wait for space below.
+            let seen = self.inner.allocator.events();
             self.inner.admit(log, writes)?;
             let mut held = match writes {
                 [one] => latches.hold_one(one.key),
@@ -78,7 +80,7 @@ impl Engine {
                 Err(AppendFailure::NoZone) => {}
             }
             drop(held);
-            self.inner.wait_for_space()?;
+            self.inner.wait_for_space(seen)?;
         };
         self.inner.count(writes);
         self.inner.acknowledge(log, appended, durability)
@@ -102,6 +104,7 @@ impl Engine {
         check_sizes(&writes)?;
         let mut entries = Vec::with_capacity(1);
         let appended = loop {
+            let seen = self.inner.allocator.events();
             self.inner.admit(log, &writes)?;
             self.inner.wait_for_pending(log, key)?;
             let (entry, value) = self.inner.versioned_value(key)?;
@@ -122,7 +125,7 @@ impl Engine {
                 Err(AppendFailure::NoZone) => {}
             }
             drop(held);
-            self.inner.wait_for_space()?;
+            self.inner.wait_for_space(seen)?;
         };
         self.inner.count(&writes);
         self.inner.acknowledge(log, appended, durability)?;
@@ -207,9 +210,11 @@ impl Inner {
         log.commit_to(pending, Level::Durable)
     }
 
-    /// Blocks until a zone has been freed.
-    fn wait_for_space(&self) -> EngineResult<()> {
-        let seen = self.allocator.events();
+    /// Blocks until a zone has been freed, or nothing can be, since the allocator's events were as `seen`.
+    ///
+    /// The caller has looked at the events before it found no zone. Taken later, they might count the last zone that is
+    /// going to be freed, or the end of the store, and nobody would ever wake the caller.
+    fn wait_for_space(&self, seen: u64) -> EngineResult<()> {
         self.exhausted.store(false, Ordering::Release);
         self.housekeeping.raise();
         self.allocator.wait_for_event_after(seen);
