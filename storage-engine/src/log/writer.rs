@@ -136,6 +136,8 @@ pub struct LogWriter {
 struct UserLog {
     stream: Stream,
     next_seqno: SeqNo,
+    /// The last seqno of the writes that were logged last, or are being logged: one group, visible only as a whole.
+    group_last: SeqNo,
     deferred: Vec<Deferred>,
 }
 
@@ -170,6 +172,7 @@ impl LogWriter {
             user: Mutex::new(UserLog {
                 stream: start.user,
                 next_seqno: start.last_seqno.next(),
+                group_last: start.last_seqno,
                 deferred: Vec::new(),
             }),
             relocation: Mutex::new(start.relocation),
@@ -237,7 +240,9 @@ impl LogWriter {
         let was_open = log.stream.has_open_unit();
         self.make_room(&mut log.stream, writes, purpose)?;
         let mut submissions = Vec::new();
-        let mut packer = Packer::new(self, &mut log, &mut submissions, writes);
+        let records: usize = writes.iter().map(|write| self.record_count(write)).sum();
+        log.group_last = log.next_seqno.forward(records as u64).back(1);
+        let mut packer = Packer::new(self, &mut log, &mut submissions, records);
         for write in writes {
             let entry = packer.pack(write);
             entries.push(entry);
@@ -345,6 +350,8 @@ impl LogWriter {
     fn seal_user(&self, log: &mut UserLog, wanted: Persistence) -> Option<Submission> {
         let unit = log.stream.seal(&self.facts(StreamKind::User), &self.parts.memory)?;
         let deferred = std::mem::take(&mut log.deferred);
+        // A group is visible when its last record is durable. Until then its zones must not look ripe to the collector.
+        self.parts.zones.zone(unit.key.zone).raise_newest_seqno(log.group_last);
         Some(self.register(StreamKind::User, unit, deferred, wanted))
     }
 
@@ -637,9 +644,8 @@ impl<'a> Packer<'a> {
         writer: &'a LogWriter,
         log: &'a mut UserLog,
         submissions: &'a mut Vec<Submission>,
-        writes: &[LogWrite<'_>],
+        records: usize,
     ) -> Self {
-        let records: usize = writes.iter().map(|write| writer.record_count(write)).sum();
         let group_len = u32::try_from(records).expect("a batch is limited to far fewer records");
         Self { writer, log, submissions, group_len, group_index: 0 }
     }
