@@ -67,6 +67,7 @@ pub struct Appended {
 /// A unit to be submitted.
 #[derive(Debug)]
 pub struct Submission {
+    kind: StreamKind,
     token: u64,
     unit: SealedUnit,
     persistence: Persistence,
@@ -342,9 +343,9 @@ impl LogWriter {
             zone.raise_newest_seqno(unit.last_seqno);
         }
         self.clock_bytes.fetch_add(unit.payload.len() as u64, Ordering::Relaxed);
-        let (token, alone) = self.commit.register(kind, unit.key, unit.last_seqno, deferred);
+        let (token, alone) = self.commit.register(kind, &unit, deferred);
         let persistence = if alone { wanted } else { Persistence::Volatile };
-        Submission { token, unit, persistence }
+        Submission { kind, token, unit, persistence }
     }
 
     fn seal_user(&self, log: &mut UserLog, wanted: Persistence) -> Option<Submission> {
@@ -379,7 +380,7 @@ impl LogWriter {
         submissions
     }
 
-    /// Hands sealed units to the queue. Blocks while too many appends are in flight.
+    /// Hands sealed units to the queue. Blocks while too many appends or zones are in flight.
     ///
     /// # Errors
     /// The failure that has latched the store.
@@ -387,7 +388,11 @@ impl LogWriter {
         if submissions.is_empty() {
             return Ok(());
         }
-        for Submission { token, unit, persistence } in submissions {
+        for Submission { kind, token, unit, persistence } in submissions {
+            // Copies are submitted by one thread, in the order of their zones.
+            if kind == StreamKind::User {
+                self.wait_until(|state| state.may_activate(unit.zone_ordinal))?;
+            }
             let request = Request::Append {
                 zone_start: self.geometry.zone_start(unit.key.zone),
                 payload: unit.payload,
