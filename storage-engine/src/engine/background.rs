@@ -30,7 +30,7 @@ fn append_buffered(inner: &Inner) {
             return;
         }
         // A failure latches the store: whoever writes next is told.
-        if log.append_buffered().and_then(|()| log.settle()).is_err() {
+        if log.append_buffered().is_err() {
             return;
         }
     }
@@ -40,6 +40,7 @@ fn append_buffered(inner: &Inner) {
 fn keep_house(inner: &Inner) {
     while inner.housekeeping.sleep() == Woken::Raised {
         while inner.clean_step() == Step::Again && !inner.housekeeping.is_stopped() {}
+        inner.count_live_limit();
         if let Some(log) = &inner.log {
             // A zone that cannot be made ready is tried again by the write that needs it, which reports the error.
             let _ = log.ready_next_zone();
@@ -56,7 +57,9 @@ enum Step {
 impl Inner {
     /// Empties one zone if that is called for.
     fn clean_step(&self) -> Step {
-        let scarce = self.allocator.available_count(Purpose::Put) < LOW_FREE_ZONES;
+        // A batch may wait for more zones than would otherwise be called few.
+        let scarce = self.allocator.available_count(Purpose::Put) < LOW_FREE_ZONES
+            || self.waiting_count.load(Ordering::Acquire) > 0;
         if !scarce && !self.has_excess_garbage() {
             return Step::Rest;
         }

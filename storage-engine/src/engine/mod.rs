@@ -14,7 +14,7 @@ mod write;
 mod values;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -74,6 +74,10 @@ struct Inner {
     housekeeping: Arc<Signal>,
     buffered: Arc<Signal>,
     buffered_delay: Duration,
+    /// How many live bytes the store takes.
+    live_limit_bytes: AtomicU64,
+    /// Writers that wait for a zone to be freed.
+    waiting_count: AtomicUsize,
     /// The collector found nothing to gain while writers waited for space.
     exhausted: AtomicBool,
     closed: AtomicBool,
@@ -249,7 +253,6 @@ impl Engine {
         let Some(log) = &self.inner.log else { return Ok(()) };
         // Writes that had begun have passed every latch when this returns; later ones are refused under theirs.
         self.inner.latches.pass_all();
-        log.commit_to(log.last_seqno(), Level::Durable)?;
         log.make_relocations_durable()?;
         log.settle()?;
         self.inner.write_manifest(true)?;

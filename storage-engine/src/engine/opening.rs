@@ -198,11 +198,14 @@ fn assemble(
         housekeeping: Arc::default(),
         buffered: Arc::<Signal>::default(),
         buffered_delay: options.buffered_delay,
+        live_limit_bytes: 0.into(),
+        waiting_count: 0.into(),
         exhausted: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         recovery: recovered.report.clone(),
         device,
     };
+    inner.count_live_limit();
     if !options.read_only {
         make_writable(&mut inner, options, unit_limit, &recovered)?;
     }

@@ -140,7 +140,7 @@ impl Inner {
             keys: self.catalog.live_key_count(),
             tombstones: self.catalog.tombstone_count(),
             live_bytes: self.zones.live_bytes(),
-            live_limit_bytes: self.live_limit_bytes(),
+            live_limit_bytes: count(&self.live_limit_bytes),
             index_bytes: self.catalog.index().memory_bytes() as u64,
             cache_bytes: self.memory.kept_bytes() + self.values.bytes(),
             user_bytes_written: life.user_bytes_written,

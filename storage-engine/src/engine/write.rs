@@ -141,19 +141,24 @@ impl Inner {
             return Ok(());
         }
         let wanted: u64 = writes.iter().map(|write| log.logged_bytes(write)).sum();
-        let (live_bytes, limit_bytes) = (self.zones.live_bytes(), self.live_limit_bytes());
+        let (live_bytes, limit_bytes) =
+            (self.zones.live_bytes(), self.live_limit_bytes.load(Ordering::Relaxed));
         if live_bytes + wanted > limit_bytes {
             return Err(EngineError::NoSpace { live_bytes, limit_bytes });
         }
         Ok(())
     }
 
-    /// How many live bytes the store takes: what leaves the collector enough garbage to work with.
-    pub(super) fn live_limit_bytes(&self) -> u64 {
+    /// Counts anew how many live bytes the store takes: what leaves the collector enough garbage to work with.
+    ///
+    /// It changes only when a zone is lost, so it is counted when the store is opened and when the housekeeper has worked,
+    /// and not for every write.
+    pub(super) fn count_live_limit(&self) {
         const OPEN_STREAMS: usize = 2;
         let held_back = RESERVED_FROM_PUTS + OPEN_STREAMS;
         let data_zones = self.data_zone_count().saturating_sub(held_back as u64);
-        data_zones * self.device.geometry().zone_capacity_bytes / 10 * 9
+        let limit_bytes = data_zones * self.device.geometry().zone_capacity_bytes / 10 * 9;
+        self.live_limit_bytes.store(limit_bytes, Ordering::Relaxed);
     }
 
     fn data_zone_count(&self) -> u64 {
@@ -216,12 +221,15 @@ impl Inner {
     /// going to be freed, or the end of the store, and nobody would ever wake the caller.
     fn wait_for_space(&self, seen: u64) -> EngineResult<()> {
         self.exhausted.store(false, Ordering::Release);
+        self.waiting_count.fetch_add(1, Ordering::AcqRel);
         self.housekeeping.raise();
         self.allocator.wait_for_event_after(seen);
+        self.waiting_count.fetch_sub(1, Ordering::AcqRel);
         let log = self.log()?;
         log.commit().check()?;
         if self.exhausted.load(Ordering::Acquire) {
-            let (live_bytes, limit_bytes) = (self.zones.live_bytes(), self.live_limit_bytes());
+            let (live_bytes, limit_bytes) =
+                (self.zones.live_bytes(), self.live_limit_bytes.load(Ordering::Relaxed));
             return Err(EngineError::NoSpace { live_bytes, limit_bytes });
         }
         Ok(())

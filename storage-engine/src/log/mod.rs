@@ -4,6 +4,7 @@
 //! - [`stream`]: the zones that one kind of writes goes to, one after another.
 //! - [`memory`]: units whose bytes are still in memory, in flight or kept for readers.
 //! - [`commit`]: watermarks, group commit with leader and followers, the latch after a failed write.
+//! - `company`: lets those who commit together wait for each other.
 //! - [`writer`]: puts them together.
 //! - [`manifest_log`]: where the store describes itself.
 //! - [`scanner`]: reads a zone from start to write pointer.
@@ -11,6 +12,7 @@
 //! Lock order: a stream, then the commit state. No lock is held over device I/O.
 
 pub mod commit;
+mod company;
 pub mod manifest_log;
 pub mod memory;
 pub mod scanner;

@@ -152,8 +152,8 @@ fn stream_end(device: &dyn ZonedDevice, scans: &[scan::ZoneScan], kind: StreamKi
     let Some(last) = of_stream.max_by_key(|scan| scan.generation) else { return StreamEnd::default() };
     let newest = last.units.last().expect("a stream is known by a unit").header;
     let unit_count = last.units.iter().map(|unit| unit.header.unit + 1).max().unwrap_or(0);
-    // Where units are missing, earlier claims stay as they are and new ones begin behind the gap.
-    let whole = last.is_dense_from(newest.claim_first);
+    // Where units are missing or torn, earlier claims stay as they are and new ones begin behind the gap.
+    let whole = last.is_whole_from(newest.claim_first);
     let claim_first = if whole { newest.claim_first } else { unit_count };
     let zone = StreamZone {
         zone: last.descriptor.zone,

@@ -209,7 +209,11 @@ fn fill_zone(zones: &ZoneTable, scan: &ZoneScan, prefix: &Prefix) {
         zone.set_role(Role::Sealed(kind));
     }
     let mut newest = SeqNo::ZERO;
-    for unit in &scan.units {
+    // A run after a crash gives the numbers of lost units anew; should a lost one turn up after all, its records are
+    // void, and the number belongs to the later run.
+    let mut units: Vec<_> = scan.units.iter().collect();
+    units.sort_by_key(|unit| unit.header.incarnation);
+    for unit in units {
         newest = newest.max(unit.header.last_seqno());
         let place = ZoneSector::at(unit.offset).expect("a scanned unit lies at a whole block below 2 TiB");
         zone.set_place(unit.header.unit, place);

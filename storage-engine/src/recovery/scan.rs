@@ -60,12 +60,13 @@ impl ZoneScan {
         &self.keys[record.key_start..record.key_start + usize::from(record.key_len)]
     }
 
-    /// Whether units with all numbers from `first` to the last one are there.
-    pub(super) fn is_dense_from(&self, first: u32) -> bool {
-        let mut numbers: Vec<u32> =
-            self.units.iter().map(|unit| unit.header.unit).filter(|&number| number >= first).collect();
+    /// Whether units with all numbers from `first` to the last one are there, none of them torn.
+    pub(super) fn is_whole_from(&self, first: u32) -> bool {
+        let after: Vec<&ScannedUnit> = self.units.iter().filter(|unit| unit.header.unit >= first).collect();
+        let mut numbers: Vec<u32> = after.iter().map(|unit| unit.header.unit).collect();
         numbers.sort_unstable();
-        numbers.into_iter().zip(first..).all(|(number, expected)| number == expected)
+        let is_dense = numbers.into_iter().zip(first..).all(|(number, expected)| number == expected);
+        is_dense && after.iter().all(|unit| unit.flaw.is_none())
     }
 }
 
