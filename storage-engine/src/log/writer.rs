@@ -149,6 +149,7 @@ struct UserLog {
 ///
 /// # Errors
 /// [`EngineError::InvalidArgument`] when the device's append limit is below what a store needs.
+#[expect(clippy::missing_panics_doc, reason = "a unit fits any address space")]
 pub fn unit_limit_bytes(geometry: &Geometry, wanted_bytes: usize) -> EngineResult<usize> {
     let limit = wanted_bytes.min(geometry.append_limit_bytes as usize).min(MAX_UNIT_BYTES as usize);
     let capacity = usize::try_from(geometry.zone_capacity_bytes).unwrap_or(usize::MAX);
@@ -229,6 +230,9 @@ impl LogWriter {
     ///
     /// # Errors
     /// [`AppendFailure::NoZone`]; or the failure that has latched the store; nothing was written.
+    ///
+    /// # Panics
+    /// When a key is longer than [`MAX_KEY_BYTES`]: the caller checks.
     pub fn append(
         &self,
         writes: &[LogWrite<'_>],
