@@ -98,12 +98,49 @@ fn device_kind(error: &DeviceError) -> ErrorKind {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.engine)
+        if !names_its_path(&self.engine) {
+            write!(f, "{}: ", self.path.display())?;
+        }
+        write!(f, "{}", self.engine)
     }
+}
+
+/// Whether an error says by itself where the store is.
+fn names_its_path(error: &EngineError) -> bool {
+    let EngineError::Device(device) = error else { return false };
+    matches!(
+        **device,
+        DeviceError::AlreadyExists { .. }
+            | DeviceError::NotFound { .. }
+            | DeviceError::NotOurs { .. }
+            | DeviceError::UnknownVersion { .. }
+            | DeviceError::Damaged { .. }
+            | DeviceError::CutShort { .. }
+            | DeviceError::Locked { .. }
+            | DeviceError::ReadOnly { .. }
+    )
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         std::error::Error::source(&self.engine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use zonal_engine::device::DeviceError;
+    use zonal_engine::error::EngineError;
+
+    use super::Error;
+
+    #[test]
+    fn an_error_names_the_path_once() {
+        let path = Path::new("d.zonal");
+        let missing = EngineError::from(DeviceError::NotFound { path: path.to_owned() });
+        assert_eq!(Error::new(path, missing).to_string(), "d.zonal does not exist");
+        assert_eq!(Error::new(path, EngineError::Closed).to_string(), "d.zonal: the store is closed");
     }
 }

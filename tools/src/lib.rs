@@ -1,5 +1,6 @@
 //! What the binaries `kvctl` and `ycsb` are made of.
 
 pub mod exit;
+pub mod kvctl;
 pub mod size;
 pub mod ycsb;

@@ -30,7 +30,7 @@ fn append_buffered(inner: &Inner) {
             return;
         }
         // A failure latches the store: whoever writes next is told.
-        if log.append_buffered().and_then(|()| log.settle()).is_err() {
+        if log.append_buffered().is_err() {
             return;
         }
     }

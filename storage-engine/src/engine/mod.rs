@@ -266,7 +266,6 @@ impl Engine {
         let Some(log) = &self.inner.log else { return Ok(()) };
         // Writes that had begun have passed every latch when this returns; later ones are refused under theirs.
         self.inner.latches.pass_all();
-        log.commit_to(log.last_seqno(), Level::Durable)?;
         log.make_relocations_durable()?;
         log.settle()?;
         self.inner.write_manifest(true)?;

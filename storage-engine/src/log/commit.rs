@@ -214,7 +214,7 @@ impl Commit {
 
     /// Finds out what a caller that waits for `target` has to do.
     pub(super) fn turn(&self, target: SeqNo, level: Level) -> EngineResult<Turn<'_>> {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         let reached = match level {
             Level::Written => state.written,
             Level::Durable => state.durable,
@@ -222,6 +222,15 @@ impl Commit {
         if reached >= target {
             return Ok(Turn::Reached);
         }
+        Self::lead_or_follow(state)
+    }
+
+    /// The same for a caller that has to flush whatever has been reached.
+    pub(super) fn turn_to_flush(&self) -> EngineResult<Turn<'_>> {
+        Self::lead_or_follow(self.state.lock())
+    }
+
+    fn lead_or_follow(mut state: MutexGuard<'_, State>) -> EngineResult<Turn<'_>> {
         state.check()?;
         if state.leader_active {
             return Ok(Turn::Follow(state));

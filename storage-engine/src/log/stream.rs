@@ -153,33 +153,19 @@ impl Stream {
     /// How many ready zones records of these sizes need, if they are pushed in order.
     #[must_use]
     pub fn zones_needed(&self, record_bytes: impl Iterator<Item = usize>) -> usize {
-        let mut room = Room {
-            unit_bytes: self.unit.as_ref().map_or(0, |unit| unit.builder.room_bytes()),
-            zone_bytes: self.zone_room_bytes(),
-            limit_bytes: self.unit_limit_bytes,
-            capacity_bytes: self.capacity_bytes(),
-            block_bytes: self.geometry.block_bytes as usize,
+        let mut rehearsal = Rehearsal {
+            unit: self.unit.as_ref().map(|unit| (unit.builder.filled().len(), unit.builder.room_bytes())),
+            left_bytes: self.zone.as_ref().map_or(0, |zone| self.left_bytes(zone)),
+            next_unit: self.zone.as_ref().map_or(0, |zone| zone.next_unit),
+            stream: self,
             zones: 0,
         };
-        record_bytes.for_each(|bytes| room.place(bytes));
-        room.zones
+        record_bytes.for_each(|bytes| rehearsal.push(bytes));
+        rehearsal.zones
     }
 
     fn capacity_bytes(&self) -> usize {
         usize::try_from(self.geometry.zone_capacity_bytes).expect("64-bit sizes")
-    }
-
-    /// What is left of the zone beyond the unit being filled, counting that unit as full.
-    fn zone_room_bytes(&self) -> usize {
-        let Some(zone) = &self.zone else { return 0 };
-        if zone.next_unit + 2 >= MAX_UNITS_PER_ZONE {
-            return 0;
-        }
-        let left = self.left_bytes(zone);
-        match self.unit {
-            Some(_) => left - self.unit_capacity(left),
-            None => left,
-        }
     }
 
     fn left_bytes(&self, zone: &StreamZone) -> usize {
@@ -199,10 +185,12 @@ impl Stream {
     /// Whether a fresh unit in the present zone could take a record.
     #[must_use]
     pub fn zone_fits(&self, record_bytes: usize) -> bool {
-        let Some(zone) = &self.zone else { return false };
-        let left = self.unit_capacity(self.left_bytes(zone));
+        self.zone.as_ref().is_some_and(|zone| self.unit_fits(self.left_bytes(zone), zone.next_unit, record_bytes))
+    }
+
+    fn unit_fits(&self, left_bytes: usize, next_unit: u32, record_bytes: usize) -> bool {
         // One unit number is kept for the filler.
-        zone.next_unit + 1 < MAX_UNITS_PER_ZONE && left >= UNIT_HEADER_BYTES + record_bytes
+        next_unit + 1 < MAX_UNITS_PER_ZONE && self.unit_capacity(left_bytes) >= UNIT_HEADER_BYTES + record_bytes
     }
 
     /// Goes over to the next ready zone.
@@ -338,30 +326,38 @@ impl Stream {
     }
 }
 
-/// Plays through where records would go, without moving anything.
-struct Room {
-    unit_bytes: usize,
-    zone_bytes: usize,
-    limit_bytes: usize,
-    capacity_bytes: usize,
-    block_bytes: usize,
+/// Plays through where records would go, step by step as it will happen, without moving anything.
+struct Rehearsal<'a> {
+    stream: &'a Stream,
+    /// Bytes filled and bytes of room of the unit being filled.
+    unit: Option<(usize, usize)>,
+    /// What is left of the zone from the start of that unit.
+    left_bytes: usize,
+    next_unit: u32,
     zones: usize,
 }
 
-impl Room {
-    fn place(&mut self, record_bytes: usize) {
-        if self.unit_bytes < record_bytes {
-            // The unit before may have been sealed with up to one block of padding less than assumed: never worse.
-            self.zone_bytes -= self.zone_bytes % self.block_bytes;
-            if self.zone_bytes.min(self.limit_bytes) < UNIT_HEADER_BYTES + record_bytes {
-                self.zones += 1;
-                self.zone_bytes = self.capacity_bytes;
-            }
-            let unit = self.zone_bytes.min(self.limit_bytes);
-            self.zone_bytes -= unit;
-            self.unit_bytes = unit - UNIT_HEADER_BYTES;
+impl Rehearsal<'_> {
+    fn push(&mut self, record_bytes: usize) {
+        if self.unit.is_none_or(|(_, room)| room < record_bytes) {
+            self.begin_unit(record_bytes);
         }
-        self.unit_bytes -= record_bytes;
+        let (filled, room) = self.unit.expect("just begun");
+        self.unit = Some((filled + record_bytes, room - record_bytes));
+    }
+
+    fn begin_unit(&mut self, record_bytes: usize) {
+        if let Some((filled, _)) = self.unit {
+            self.left_bytes -= filled.next_multiple_of(self.stream.geometry.block_bytes as usize);
+            self.next_unit += 1;
+        }
+        if !self.stream.unit_fits(self.left_bytes, self.next_unit, record_bytes) {
+            self.zones += 1;
+            self.left_bytes = self.stream.capacity_bytes();
+            self.next_unit = 0;
+        }
+        let capacity = self.stream.unit_capacity(self.left_bytes);
+        self.unit = Some((UNIT_HEADER_BYTES, capacity - UNIT_HEADER_BYTES));
     }
 }
 
@@ -422,7 +418,7 @@ mod tests {
             for zone in 0..8 {
                 stream.add_ready(ZoneId::new(zone), 0);
             }
-            let count = 700_000 / (25 + value_bytes);
+            let count = 2_000_000 / (25 + value_bytes);
             let records = std::iter::repeat_n(25 + value_bytes, count);
             let (needed, mut sealed) = (stream.zones_needed(records), Vec::new());
             for seqno in 1..=count as u64 {

@@ -481,18 +481,24 @@ impl LogWriter {
 
     fn make_durable(&self, forced: Option<(SeqNo, Claim)>) -> EngineResult<()> {
         self.expects_durable.store(true, Ordering::Relaxed);
-        let (covered, claim) = match forced {
-            Some(covered) => covered,
-            None => {
-                let covers = self.commit.flush_covers();
-                self.flush_device()?;
-                covers
-            }
-        };
+        match forced {
+            Some((covered, claim)) => self.publish_up_to(covered, claim),
+            None => self.flush_and_publish()?,
+        }
+        Ok(())
+    }
+
+    fn flush_and_publish(&self) -> EngineResult<()> {
+        let (covered, claim) = self.commit.flush_covers();
+        self.flush_device()?;
+        self.publish_up_to(covered, claim);
+        Ok(())
+    }
+
+    fn publish_up_to(&self, covered: SeqNo, claim: Claim) {
         self.commit.advance_durable(covered, claim, |_, Deferred { key, entry }| {
             self.parts.catalog.publish(&key, entry);
         });
-        Ok(())
     }
 
     fn flush_device(&self) -> EngineResult<()> {
@@ -503,13 +509,23 @@ impl LogWriter {
         })
     }
 
-    /// Appends what is buffered, without waiting for it. For the timer of buffered writes.
+    /// Appends what is buffered and blocks until that is done. For the timer of buffered writes.
     ///
     /// # Errors
     /// The failure that has latched the store.
     pub fn append_buffered(&self) -> EngineResult<()> {
-        let sealed = self.seal_user(&mut self.user.lock(), Persistence::Volatile);
-        self.submit(sealed.into_iter().collect())
+        let target = self.append_open_unit()?;
+        self.wait_until(|state| state.written() >= target)
+    }
+
+    /// Appends the unit being filled and gives the last seqno there is.
+    fn append_open_unit(&self) -> EngineResult<SeqNo> {
+        let mut log = self.user.lock();
+        let sealed = self.seal_user(&mut log, Persistence::Volatile);
+        let last_seqno = log.next_seqno.back(1);
+        drop(log);
+        self.submit(sealed.into_iter().collect())?;
+        Ok(last_seqno)
     }
 
     /// Blocks until no append is in flight.
@@ -564,10 +580,30 @@ impl LogWriter {
             .zone()
             .map_or(Claim::default(), |zone| Claim { generation: zone.generation, unit_end: zone.next_unit });
         // What supersedes the records left behind must be durable as well, or a crash would leave neither.
-        self.commit_to(self.last_seqno(), Level::Durable)?;
-        self.flush_device()?;
+        self.flush_all()?;
         self.commit.claim_relocations(claim);
         Ok(())
+    }
+
+    /// Flushes the device, after everything that has been logged has been appended.
+    fn flush_all(&self) -> EngineResult<()> {
+        loop {
+            match self.commit.turn_to_flush()? {
+                Turn::Reached => return Ok(()),
+                Turn::Follow(state) => self.commit.follow(state),
+                Turn::Lead => {
+                    let flushed = self.append_and_flush();
+                    self.commit.leader_done();
+                    return flushed;
+                }
+            }
+        }
+    }
+
+    fn append_and_flush(&self) -> EngineResult<()> {
+        let target = self.append_open_unit()?;
+        self.wait_until(|state| state.written() >= target)?;
+        self.flush_and_publish()
     }
 
     /// Whether no append to this filling of a zone is in flight.

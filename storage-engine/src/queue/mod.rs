@@ -9,6 +9,7 @@
 
 mod in_flight;
 mod operation;
+mod ring_setup;
 mod uring;
 
 #[cfg(test)]

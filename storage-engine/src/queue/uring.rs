@@ -17,7 +17,8 @@
 //! - The others sleep because there is a kernel sleeper, or a submitter that has not come round to counting its command,
 //!   or a reaper that is ending operations. Each of the three takes the lock and notifies when it is done.
 //! - A reaper that finds somebody ending operations does not go to the kernel, where handing them out could not wake it:
-//!   an operation that was in flight when `reap` was called ends its wait, whoever reaps it.
+//!   an operation that was in flight when `reap` was called ends its wait, whoever reaps it. (The exception is
+//!   one that the kernel refused to take; the sleeper's own promised entry still ends its wait.)
 #![expect(
     unsafe_code,
     reason = "io_uring's rings are shared with the kernel; each use is proved at its place"
@@ -35,6 +36,7 @@ use rustix::io::Errno;
 
 use super::in_flight::{Command, InFlight, Key};
 use super::operation::Operation;
+use super::ring_setup::new_ring;
 use super::{Completion, IoQueue, Refused, Request, Wait};
 use crate::device::{DeviceError, ZonedDevice};
 
@@ -73,7 +75,7 @@ impl UringQueue {
     /// Of kind [`io::ErrorKind::Unsupported`] where io_uring is switched off, with what to do about it; otherwise the
     /// kernel's, among them `EINVAL` for no entries or too many (the limit is 32,768).
     pub fn new(device: Arc<dyn ZonedDevice>, entries: u32) -> io::Result<Self> {
-        let ring = IoUring::new(entries).map_err(explain_setup)?;
+        let ring = new_ring(entries)?;
         // The kernel makes the completion queue longer than asked for; were it shorter, it would set the limit.
         let slot_count = entries.min(ring.params().cq_entries());
         Ok(Self {
@@ -127,7 +129,8 @@ impl UringQueue {
         // `submission` lock. The command's memory stays valid and in place until its completion: the caller has moved
         // its owner into the in-flight table (buffers are heap memory, which does not move with its owner), the table
         // lets it go only when the completion entry is taken or the kernel did not take the command, and `drop` waits
-        // for both. Only the kernel writes to that memory meanwhile: the table's owner is not lent out.
+        // for both. Nobody else writes to that memory meanwhile: the table lends no read
+        // buffer out, and its share in a payload's `Arc` keeps everybody from mutable access.
         let pushed = unsafe { self.ring.submission_shared().push(&command.entry) };
         assert!(pushed.is_ok(), "the submission queue was not empty");
         loop {
@@ -189,6 +192,10 @@ impl UringQueue {
             self.take_entries(in_flight);
             return Ok(());
         }
+        self.sleep_as_kernel_sleeper(in_flight)
+    }
+
+    fn sleep_as_kernel_sleeper(&self, in_flight: &mut MutexGuard<'_, InFlight>) -> io::Result<()> {
         in_flight.kernel_sleeper = true;
         let slept = MutexGuard::unlocked(in_flight, || self.sleep_in_kernel());
         in_flight.kernel_sleeper = false;
@@ -216,8 +223,7 @@ impl IoQueue for UringQueue {
     }
 
     fn submit(&self, request: Request) -> Result<(), Refused> {
-        let reserved = self.working().map_err(io::Error::from_raw_os_error).and_then(|()| self.reserve());
-        let key = match reserved {
+        let key = match self.working().map_err(io::Error::from_raw_os_error).and_then(|()| self.reserve()) {
             Ok(key) => key,
             Err(source) => return Err(not_taken(source, request)),
         };
@@ -266,8 +272,7 @@ impl Drop for HandingOut<'_> {
 }
 
 impl Drop for UringQueue {
-    /// Waits for everything in flight, however long that takes: the kernel owns the memory, the device waits for its
-    /// tickets.
+    /// Waits for everything in flight, however long: the kernel owns the memory, the device awaits its tickets.
     fn drop(&mut self) {
         let mut completions = Vec::new();
         while self.in_flight.lock().owns_operations() {
@@ -294,39 +299,43 @@ fn not_taken(source: io::Error, request: Request) -> Refused {
     Refused { error: DeviceError::Io { action, source }, request: Box::new(request) }
 }
 
-/// Says what to do where the machine does not let us have a ring.
-fn explain_setup(error: io::Error) -> io::Error {
-    if !matches!(Errno::from_io_error(&error), Some(Errno::NOSYS | Errno::PERM)) {
-        return error;
-    }
-    let text = format!(
-        "io_uring is switched off here ({error}), by a container's seccomp profile or by the sysctl \
-         kernel.io_uring_disabled; run the container with a profile that allows io_uring_setup, io_uring_enter and \
-         io_uring_register (with Docker: --security-opt seccomp=FILE), or set kernel.io_uring_disabled to 0"
-    );
-    io::Error::new(io::ErrorKind::Unsupported, text)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-    use std::io;
+    use std::io::{self, Write};
     use std::mem::ManuallyDrop;
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+    use std::sync::Arc;
+    use std::thread;
 
-    use super::{UringQueue, explain_setup};
+    use super::UringQueue;
+    use crate::queue::operation::Operation;
+    use crate::queue::tests::device::TestDevice;
+    use crate::queue::tests::{append_of, no_ring, queue_on, read_of, reap_all};
+    use crate::queue::{IoQueue, Wait};
 
     impl UringQueue {
-        /// Puts another file in the place of the ring's, so that every system call on the ring fails.
-        pub(in crate::queue) fn replace_ring_file(&self, by: &File) {
+        /// Puts another file in the place of the ring's, so that every system call on the ring fails. Gives the ring's.
+        pub(in crate::queue) fn replace_ring_file(&self, by: impl AsFd) -> OwnedFd {
             // SAFETY: the descriptor is open for as long as the ring, which is borrowed, and is not closed here.
             let mut ring = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(self.ring.as_raw_fd()) });
+            let replaced = ring.try_clone().expect("duplicate the ring's descriptor");
             rustix::io::dup2(by, &mut ring).expect("replace the ring's descriptor");
+            replaced
         }
 
         /// Whether a thread has said that it goes to sleep in the kernel.
         pub(in crate::queue) fn has_kernel_sleeper(&self) -> bool {
             self.in_flight.lock().kernel_sleeper
+        }
+
+        /// Whether some thread is ending operations that it took.
+        pub(in crate::queue) fn is_ending(&self) -> bool {
+            self.in_flight.lock().is_ending()
+        }
+
+        /// Makes a thread that sleeps on `progress` look again; whether there was one.
+        pub(in crate::queue) fn disturb_sleeper(&self) -> bool {
+            self.progress.notify_one()
         }
 
         /// Completions that the kernel found no room for.
@@ -338,20 +347,53 @@ mod tests {
     }
 
     #[test]
-    fn where_io_uring_is_switched_off_the_error_says_so_and_what_to_do() {
-        for errno in [rustix::io::Errno::NOSYS, rustix::io::Errno::PERM] {
-            let error = explain_setup(errno.into());
-            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
-            let text = error.to_string();
-            for part in ["switched off", "seccomp", "--security-opt", "kernel.io_uring_disabled to 0"] {
-                assert!(text.contains(part), "{part} is missing from: {text}");
-            }
+    fn while_a_thread_sleeps_in_the_kernel_nobody_else_takes_what_it_was_promised() {
+        let queue = queue_on(&Arc::new(TestDevice::new()), 8);
+        queue.submit(append_of(4096, 1)).expect("submit");
+        queue.in_flight.lock().kernel_sleeper = true;
+        queue.sleep_in_kernel().expect("wait for the completion entry");
+        assert_eq!(queue.reap(Wait::Never, &mut Vec::new()).expect("reap"), 0);
+        queue.in_flight.lock().kernel_sleeper = false;
+        assert_eq!(queue.reap(Wait::Never, &mut Vec::new()).expect("reap"), 1);
+    }
+    #[test]
+    fn a_wait_that_the_kernel_refuses_leaves_no_other_thread_asleep() {
+        let (reader, mut writer) = io::pipe().expect("make a pipe");
+        let queue = queue_on(&Arc::new(TestDevice::reading_from(reader)), 8);
+        queue.submit(read_of(0, 4096, 1)).expect("submit");
+        let ring = queue.replace_ring_file(no_ring());
+        for _ in 0..50 {
+            queue.in_flight.lock().kernel_sleeper = true;
+            thread::scope(|scope| {
+                scope.spawn(|| queue.reap(Wait::ForOne, &mut Vec::new()).expect_err("there is no ring"));
+                while !queue.disturb_sleeper() {
+                    thread::yield_now();
+                }
+                let mut in_flight = queue.in_flight.lock();
+                queue.sleep_as_kernel_sleeper(&mut in_flight).expect_err("there is no ring");
+            });
         }
+        queue.replace_ring_file(ring);
+        writer.write_all(&[0; 4096]).expect("fill the pipe");
+        assert_eq!(reap_all(&queue).len(), 1);
     }
 
     #[test]
-    fn another_error_at_setup_stays_as_the_kernel_gave_it() {
-        let error = explain_setup(rustix::io::Errno::NOMEM.into());
-        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOMEM.raw_os_error()));
+    fn a_command_that_the_kernel_did_not_take_is_never_submitted_with_a_later_one() {
+        let device = Arc::new(TestDevice::new());
+        let queue = queue_on(&device, 8);
+        let ring = queue.replace_ring_file(no_ring());
+        queue.submit(append_of(4096, 1)).expect("submit");
+        queue.replace_ring_file(ring);
+
+        // As a submitter would that looked before the queue broke.
+        let key = queue.reserve().expect("there is room");
+        let operation = Operation::admit(&*device, append_of(4096, 2)).expect("the append fits");
+        let command = queue.in_flight.lock().start(key, operation);
+        queue.enter(&command);
+
+        assert_eq!(reap_all(&queue).len(), 2);
+        assert!(device.ended_results().iter().all(|&result| result < 0));
+        assert_eq!(device.file().metadata().expect("look at the file").len(), 0, "nothing was written");
     }
 }

@@ -1,8 +1,8 @@
 //! The way from a key to its leaf: chunks of neighbouring leaves, and a directory of chunks.
 //!
 //! Invariants: every chunk has a leaf and the directory has a chunk; every key of a leaf lies in the range that the
-//! separators give that leaf. The separator of a chunk is also that of its first leaf, kept in the directory only:
-//! a chunk's own first separator may lie above it and decides nothing.
+//! separators give that leaf. A first separator decides nothing: the first leaf of a chunk takes all keys that the
+//! directory sends to the chunk, and the first chunk all keys below the second.
 //!
 //! Threading: locks are taken from the top: directory, chunk, leaf, and held until the leaf is done with. So a leaf
 //! found is the key's leaf for as long as it is held, and nobody waits in a circle. Leaves come and go under their

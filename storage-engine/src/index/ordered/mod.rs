@@ -22,6 +22,7 @@ mod separators;
 #[cfg(test)]
 mod tests;
 
+use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use parking_lot::RwLock;
 
 use bulk::BulkLoad;
@@ -35,16 +36,23 @@ use crate::index::{Entry, PackedEntry};
 /// The longest key, in bytes. The shortest has one.
 pub const MAX_KEY_BYTES: usize = 65_535;
 
+/// A directory that a panic left half changed must not be trusted.
+const NOT_POISONED: &str = "no thread panicked while it changed the directory";
+
 /// Limits of leaves and chunks. Tests use smaller ones, to see many splits and joins among few keys.
 struct Shape {
     leaf_entries: usize,
     /// Keys beyond their common prefix, in bytes. Must fit 16 bits.
     leaf_suffix_bytes: usize,
     chunk_leaves: usize,
+    /// Leaves that a scan reads before it lets go: enough that finding the next is cheap, few enough that a split
+    /// does not wait long. At least 1: a visit that covers no leaf would not get on.
+    visit_leaves: usize,
 }
 
 impl Shape {
-    const DEFAULT: Self = Self { leaf_entries: 64, leaf_suffix_bytes: 16 * 1024, chunk_leaves: 512 };
+    const DEFAULT: Self =
+        Self { leaf_entries: 128, leaf_suffix_bytes: 16 * 1024, chunk_leaves: 512, visit_leaves: 8 };
 
     /// With this many entries left, a leaf looks for a neighbour to join.
     const fn sparse_entries(&self) -> usize {
@@ -54,7 +62,8 @@ impl Shape {
 
 /// A concurrent ordered map from byte-string keys of 1 to [`MAX_KEY_BYTES`] bytes to entries.
 pub struct OrderedIndex {
-    directory: RwLock<Directory>,
+    /// Every call takes this lock, and few for writing: in shards, so that readers do not share a cache line.
+    directory: ShardedLock<Directory>,
     tally: Tally,
     shape: Shape,
 }
@@ -127,7 +136,7 @@ impl OrderedIndex {
 
     fn with_shape(shape: Shape) -> Self {
         let tally = Tally::default();
-        Self { directory: RwLock::new(Directory::new(&tally)), tally, shape }
+        Self { directory: ShardedLock::new(Directory::new(&tally)), tally, shape }
     }
 
     fn from_sorted_with_shape<K: AsRef<[u8]>>(
@@ -144,13 +153,21 @@ impl OrderedIndex {
         }
         tally.add_keys(count);
         let directory = load.finish();
-        Self { directory: RwLock::new(directory), tally, shape }
+        Self { directory: ShardedLock::new(directory), tally, shape }
+    }
+
+    fn read_directory(&self) -> ShardedLockReadGuard<'_, Directory> {
+        self.directory.read().expect(NOT_POISONED)
+    }
+
+    fn write_directory(&self) -> ShardedLockWriteGuard<'_, Directory> {
+        self.directory.write().expect(NOT_POISONED)
     }
 
     /// Runs `act` on the leaf of a key. The locks above are held meanwhile, so it stays the key's leaf.
     fn with_leaf<R>(&self, key: &[u8], act: impl FnOnce(&RwLock<Leaf>) -> R) -> R {
         let probe = Probe::new(key);
-        let directory = self.directory.read();
+        let directory = self.read_directory();
         let chunk = directory.chunk_of(&probe).read();
         act(chunk.leaf_of(&probe))
     }
@@ -181,7 +198,7 @@ impl OrderedIndex {
         if self.in_chunk(key, |chunk| chunk.make_room(key, &self.shape, &self.tally))
             == ChunkOutcome::NeedsDirectory
         {
-            self.directory.write().make_room(key, &self.shape, &self.tally);
+            self.write_directory().make_room(key, &self.shape, &self.tally);
         }
     }
 
@@ -189,12 +206,12 @@ impl OrderedIndex {
         if self.in_chunk(key, |chunk| chunk.tidy(key, &self.shape, &self.tally))
             == ChunkOutcome::NeedsDirectory
         {
-            self.directory.write().tidy(key, &self.tally);
+            self.write_directory().tidy(key, &self.tally);
         }
     }
 
     fn in_chunk(&self, key: &[u8], act: impl FnOnce(&mut Chunk) -> ChunkOutcome) -> ChunkOutcome {
-        let directory = self.directory.read();
+        let directory = self.read_directory();
         let mut chunk = directory.chunk_of(&Probe::new(key)).write();
         act(&mut chunk)
     }

@@ -11,7 +11,7 @@
 //! | `8 c` | the places of the entries |
 //! | the rest | the suffixes, one after the other |
 //!
-//! The heads come first because a search needs nothing else most of the time: they fill two or three cache lines where
+//! The heads come first because a search needs nothing else most of the time: they fill four cache lines at most where
 //! a binary search among whole keys would wait for a line a step.
 //!
 //! Invariants: keys ascend strictly; every key starts with the prefix; suffixes take at most 65,535 bytes together.

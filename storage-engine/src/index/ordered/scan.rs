@@ -12,10 +12,6 @@ use super::OrderedIndex;
 use super::separators::{Probe, Separators};
 use crate::index::Entry;
 
-/// Leaves in one visit: enough that looking up the next is cheap, few enough that a split does not wait long. At
-/// least 1: a visit that covers no leaf would not get on.
-const LEAVES_PER_VISIT: usize = 8;
-
 impl OrderedIndex {
     /// Appends up to `limit` entries to `into`, in ascending order from the bound on.
     ///
@@ -42,17 +38,17 @@ impl OrderedIndex {
     }
 
     /// Gives the separator to go on from, or `None` when done.
-    fn visit_upwards(
+    pub(super) fn visit_upwards(
         &self,
         from: Bound<&[u8]>,
         goal: usize,
         into: &mut Vec<(Box<[u8]>, Entry)>,
     ) -> Option<Vec<u8>> {
-        let directory = self.directory.read();
+        let directory = self.read_directory();
         let chunk_at = first_range(&directory.separators, from);
         let chunk = directory.chunks[chunk_at].read();
         let first = first_range(&chunk.separators, from);
-        let end = chunk.leaves.len().min(first + LEAVES_PER_VISIT);
+        let end = chunk.leaves.len().min(first + self.shape.visit_leaves);
         for leaf in &chunk.leaves[first..end] {
             leaf.read().ascend(from, goal, into);
             if into.len() >= goal {
@@ -66,17 +62,17 @@ impl OrderedIndex {
     }
 
     /// Gives the separator to go on below, or `None` when done.
-    fn visit_downwards(
+    pub(super) fn visit_downwards(
         &self,
         below: Bound<&[u8]>,
         goal: usize,
         into: &mut Vec<(Box<[u8]>, Entry)>,
     ) -> Option<Vec<u8>> {
-        let directory = self.directory.read();
+        let directory = self.read_directory();
         let chunk_at = last_range(&directory.separators, below);
         let chunk = directory.chunks[chunk_at].read();
         let last = last_range(&chunk.separators, below);
-        let end = (last + 1).saturating_sub(LEAVES_PER_VISIT);
+        let end = (last + 1).saturating_sub(self.shape.visit_leaves);
         for leaf in chunk.leaves[end..=last].iter().rev() {
             leaf.read().descend(below, goal, into);
             if into.len() >= goal {

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::device::{
     AppendCommand, AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence,
@@ -35,6 +35,8 @@ pub(in crate::queue) struct TestDevice {
     begun_count: AtomicU64,
     /// The raw results that `end_append` was given.
     ended: Mutex<Vec<i32>>,
+    /// While a test holds it, `end_append` does not return.
+    end_gate: Mutex<()>,
 }
 
 impl TestDevice {
@@ -46,16 +48,17 @@ impl TestDevice {
             write_pointers: [const { AtomicU64::new(0) }; 2],
             begun_count: AtomicU64::new(0),
             ended: Mutex::new(Vec::new()),
+            end_gate: Mutex::new(()),
         }
     }
 
     /// A device whose appends go to another file.
-    pub(super) fn appending_to(target: impl Into<OwnedFd>) -> Self {
+    pub(in crate::queue) fn appending_to(target: impl Into<OwnedFd>) -> Self {
         Self { append_target: Some(target.into()), ..Self::new() }
     }
 
     /// A device whose reads come from another file.
-    pub(super) fn reading_from(source: impl Into<OwnedFd>) -> Self {
+    pub(in crate::queue) fn reading_from(source: impl Into<OwnedFd>) -> Self {
         Self { read_source: Some(source.into()), ..Self::new() }
     }
 
@@ -63,7 +66,7 @@ impl TestDevice {
         self.write_pointers[zone.index()].load(Ordering::SeqCst)
     }
 
-    pub(super) fn file(&self) -> &File {
+    pub(in crate::queue) fn file(&self) -> &File {
         &self.file
     }
 
@@ -71,8 +74,13 @@ impl TestDevice {
         self.begun_count.load(Ordering::SeqCst)
     }
 
-    pub(super) fn ended_results(&self) -> Vec<i32> {
+    pub(in crate::queue) fn ended_results(&self) -> Vec<i32> {
         self.ended.lock().clone()
+    }
+
+    /// Keeps appends from ending until the guard is dropped.
+    pub(super) fn hold_ends(&self) -> MutexGuard<'_, ()> {
+        self.end_gate.lock()
     }
 
     fn descriptor(&self, other: Option<&OwnedFd>) -> RawFd {
@@ -164,6 +172,7 @@ impl ZonedDevice for TestDevice {
     }
 
     fn end_append(&self, ticket: AppendTicket, result: i32) -> DeviceResult<ZoneSector> {
+        drop(self.end_gate.lock());
         self.ended.lock().push(result);
         let AppendTicket { zone, len_bytes, place, .. } = ticket;
         let written_bytes = u64::try_from(result).map_err(|_| DeviceError::Io {

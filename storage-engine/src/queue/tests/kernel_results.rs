@@ -10,7 +10,9 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::device::TestDevice;
-use super::{BLOCK, append_filled, append_of, complete_one, place, queue_on, read_of, read_outcome, refusal};
+use super::{
+    BLOCK, append_filled, append_of, complete_one, no_ring, place, queue_on, read_of, read_outcome, refusal,
+};
 use crate::device::DeviceError;
 use crate::queue::{IoQueue, Request};
 use crate::units::ZoneId;
@@ -104,7 +106,7 @@ fn a_failed_read_says_where_and_why_and_the_buffer_comes_back() {
 fn when_the_kernel_does_not_take_a_command_its_ticket_is_ended_and_later_requests_are_refused_whole() {
     let device = Arc::new(TestDevice::new());
     let queue = queue_on(&device, 8);
-    queue.replace_ring_file(&File::open("/dev/null").expect("open /dev/null"));
+    queue.replace_ring_file(no_ring());
 
     let error = place(complete_one(&queue, append_of(BLOCK, 1))).expect_err("there is no ring");
     assert_eq!(errno_of(&error), Some(Errno::OPNOTSUPP));

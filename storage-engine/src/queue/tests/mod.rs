@@ -6,6 +6,7 @@ mod full_queue;
 mod kernel_results;
 mod waiting;
 
+use std::fs::File;
 use std::sync::Arc;
 
 use self::device::TestDevice;
@@ -15,7 +16,7 @@ use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
 const BLOCK: usize = 4096;
 
-fn queue_on(device: &Arc<TestDevice>, entries: u32) -> UringQueue {
+pub(super) fn queue_on(device: &Arc<TestDevice>, entries: u32) -> UringQueue {
     UringQueue::new(Arc::clone(device) as _, entries).expect("io_uring is available to the tests")
 }
 
@@ -35,13 +36,18 @@ fn append_to(zone_start: DevicePosition, payload: AlignedBuffer, user_data: u64)
     Request::Append { zone_start, payload: Arc::new(payload), persistence: Persistence::Volatile, user_data }
 }
 
-fn read_of(offset_bytes: u64, len_bytes: usize, user_data: u64) -> Request {
+pub(super) fn read_of(offset_bytes: u64, len_bytes: usize, user_data: u64) -> Request {
     let offset = ZoneOffset::new(offset_bytes);
     Request::Read { zone: ZoneId::new(0), offset, into: AlignedBuffer::zeroed(len_bytes), user_data }
 }
 
+/// A file to put in the place of a ring's.
+pub(super) fn no_ring() -> File {
+    File::open("/dev/null").expect("open /dev/null")
+}
+
 /// Reaps until nothing is in flight.
-fn reap_all(queue: &UringQueue) -> Vec<Completion> {
+pub(super) fn reap_all(queue: &UringQueue) -> Vec<Completion> {
     let mut completions = Vec::new();
     while queue.in_flight_count() > 0 {
         queue.reap(Wait::ForOne, &mut completions).expect("reap");

@@ -1,13 +1,12 @@
 //! Waiting: that it ends when it should, whoever takes the completions, and that nobody leaves early.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::device::TestDevice;
-use super::{BLOCK, append_of, place, queue_on, read_of, reap_all};
+use super::{BLOCK, append_of, no_ring, place, queue_on, read_of, reap_all};
 use crate::queue::{IoQueue, UringQueue, Wait};
 
 fn reap_count(queue: &UringQueue, wait: Wait) -> usize {
@@ -72,6 +71,32 @@ fn one_completion_ends_the_wait_of_every_thread() {
 }
 
 #[test]
+fn a_wait_ends_when_another_thread_is_handed_what_was_in_flight() {
+    let (reader, mut writer) = io::pipe().expect("make a pipe");
+    let device = Arc::new(TestDevice::reading_from(reader));
+    let queue = queue_on(&device, 8);
+    let gate = device.hold_ends();
+    queue.submit(append_of(BLOCK, 1)).expect("submit");
+    thread::scope(|scope| {
+        let ending = scope.spawn(|| reap_count(&queue, Wait::ForOne));
+        while !queue.is_ending() {
+            thread::yield_now();
+        }
+        // Nothing is in the pipe: a waiter that went to the kernel for this read would stay there.
+        queue.submit(read_of(0, BLOCK, 2)).expect("submit");
+        let waiting = scope.spawn(|| reap_count(&queue, Wait::ForOne));
+        while !queue.disturb_sleeper() {
+            assert!(!queue.has_kernel_sleeper(), "the waiter sleeps where nobody wakes it");
+            thread::yield_now();
+        }
+        drop(gate);
+        assert_eq!((ending.join().expect("ending"), waiting.join().expect("waiting")), (1, 0));
+    });
+    writer.write_all(&[0; BLOCK]).expect("fill the pipe");
+    assert_eq!(reap_all(&queue).len(), 1);
+}
+
+#[test]
 fn threads_that_poll_take_nothing_that_another_waits_for_in_the_kernel() {
     let queue = queue_on(&Arc::new(TestDevice::new()), 8);
     let reaped_count = AtomicUsize::new(0);
@@ -128,37 +153,47 @@ fn threads_that_exit_at_once_lose_none_of_their_appends() {
     }
 }
 
-#[test]
-fn dropping_the_queue_waits_for_what_is_in_flight() {
-    let (mut reader, mut writer) = io::pipe().expect("make a pipe");
-    writer.write_all(&[0; 16 * BLOCK]).expect("fill the pipe");
+/// A queue with an append in flight that ends when the pipe is read from, not before.
+fn held_up_append() -> (Arc<TestDevice>, UringQueue, PipeReader) {
+    let (reader, mut writer) = io::pipe().expect("make a pipe");
+    writer.write_all(&vec![0; 16 * BLOCK]).expect("fill the pipe");
     let device = Arc::new(TestDevice::appending_to(writer));
     let queue = queue_on(&device, 8);
     queue.submit(append_of(BLOCK, 1)).expect("submit");
+    (device, queue, reader)
+}
+
+fn assert_that_dropping_waits(device: &TestDevice, queue: UringQueue, mut reader: PipeReader) {
+    let dropping = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
-            assert_eq!(device.ended_results(), [], "the pipe is full, nothing can have ended");
-            reader.read_exact(&mut [0; 17 * BLOCK]).expect("empty the pipe");
+        let dropping = &dropping;
+        scope.spawn(move || {
+            dropping.store(true, Ordering::SeqCst);
+            drop(queue);
+            assert_eq!(device.ended_results(), [4096]);
         });
-        drop(queue);
-        assert_eq!(device.ended_results(), [4096]);
+        while !dropping.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        // Gives a drop that does not wait the occasion to return; one that waits has all the time.
+        (0..1000).for_each(|_| thread::yield_now());
+        reader.read_exact(&mut [0; BLOCK]).expect("make room in the pipe");
     });
 }
 
 #[test]
+fn dropping_the_queue_waits_for_what_is_in_flight() {
+    let (device, queue, reader) = held_up_append();
+    assert_that_dropping_waits(&device, queue, reader);
+}
+
+#[test]
 fn dropping_the_queue_waits_even_where_the_kernel_lets_nobody_sleep() {
-    let (reader, mut writer) = io::pipe().expect("make a pipe");
-    let device = Arc::new(TestDevice::reading_from(reader));
-    let queue = queue_on(&device, 8);
-    queue.submit(read_of(0, BLOCK, 1)).expect("submit");
-    queue.replace_ring_file(&File::open("/dev/null").expect("open /dev/null"));
+    let (device, queue, reader) = held_up_append();
+    queue.replace_ring_file(no_ring());
     queue.reap(Wait::ForOne, &mut Vec::new()).expect_err("there is no ring to sleep on");
     assert_eq!(queue.in_flight_count(), 1, "what is in flight stays in flight");
-    thread::scope(|scope| {
-        scope.spawn(|| writer.write_all(&[0; BLOCK]).expect("fill the pipe"));
-        drop(queue);
-    });
-    assert_eq!(Arc::strong_count(&device), 1);
+    assert_that_dropping_waits(&device, queue, reader);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! The index against a `BTreeMap`, and under many threads.
+//! The index against a `BTreeMap`.
+
+mod threads;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
@@ -16,7 +17,7 @@ type Model = BTreeMap<Vec<u8>, Entry>;
 type Listing = Vec<(Box<[u8]>, Entry)>;
 
 /// Small enough that a hundred keys make dozens of leaves and chunks.
-const SMALL: Shape = Shape { leaf_entries: 8, leaf_suffix_bytes: 64, chunk_leaves: 3 };
+const SMALL: Shape = Shape { leaf_entries: 8, leaf_suffix_bytes: 64, chunk_leaves: 5, visit_leaves: 2 };
 
 fn entry(number: u64) -> Entry {
     match number % 3 {
@@ -31,7 +32,7 @@ impl OrderedIndex {
     fn verify(&self) {
         let mut bytes = 0;
         let mut keys: Vec<Box<[u8]>> = Vec::new();
-        let mut directory = self.directory.write();
+        let mut directory = self.write_directory();
         bytes += directory.array_bytes();
         for at in 0..directory.chunks.len() {
             bytes += directory.chunk_bytes(at);
@@ -169,6 +170,24 @@ fn step_both(index: &OrderedIndex, model: &mut Model, step: Step) {
     }
 }
 
+/// A walk over everything that lets go of the index after each visit, as every walk does, and then lets `between` act.
+fn walk(index: &OrderedIndex, upwards: bool, mut between: impl FnMut()) -> Listing {
+    let mut found = Vec::new();
+    let mut visit = |from: Bound<&[u8]>| {
+        if upwards {
+            index.visit_upwards(from, usize::MAX, &mut found)
+        } else {
+            index.visit_downwards(from, usize::MAX, &mut found)
+        }
+    };
+    let mut next = visit(Bound::Unbounded);
+    while let Some(separator) = next {
+        between();
+        next = visit(if upwards { Bound::Included(&separator) } else { Bound::Excluded(&separator) });
+    }
+    found
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -202,6 +221,33 @@ proptest! {
     }
 
     #[test]
+    fn a_walk_misses_and_repeats_nothing_whatever_is_written_between_its_visits(
+        permanent in proptest::collection::btree_set(keys(), 0..60),
+        mut writes in proptest::collection::vec(proptest::collection::vec(steps(), 0..40), 1..30),
+        upwards: bool,
+    ) {
+        let index = OrderedIndex::with_shape(SMALL);
+        let mut model = permanent.iter().map(|key| (key.clone(), entry(0))).collect::<Model>();
+        for key in &permanent {
+            index.upsert(key, entry(0));
+        }
+        let mut found = walk(&index, upwards, || {
+            for step in writes.pop().unwrap_or_default() {
+                if !matches!(&step, Step::Remove(key, _) if permanent.contains(key)) {
+                    step_both(&index, &mut model, step);
+                }
+            }
+        });
+        if !upwards {
+            found.reverse();
+        }
+        prop_assert!(found.is_sorted_by(|one, next| one.0 < next.0));
+        let seen = found.iter().map(|(key, _)| key.to_vec()).filter(|key| permanent.contains(key));
+        prop_assert!(seen.eq(permanent.iter().cloned()));
+        index.verify();
+    }
+
+    #[test]
     fn an_index_emptied_in_any_order_gives_its_memory_back(
         (keys, order) in proptest::collection::btree_set(keys(), 1..200)
             .prop_flat_map(|keys| {
@@ -220,7 +266,7 @@ proptest! {
         }
         index.verify();
         prop_assert_eq!(index.key_count(), 0);
-        prop_assert_eq!(index.directory.read().chunks.len(), 1);
+        prop_assert_eq!(index.read_directory().chunks.len(), 1);
     }
 }
 
@@ -236,7 +282,7 @@ fn the_default_shape_holds_many_keys_in_order() {
         assert_eq!(index.upsert(&scattered(number).to_be_bytes(), entry(number)), None);
     }
     index.verify();
-    assert!(index.directory.read().chunks.len() > 1, "enough keys for several chunks");
+    assert!(index.read_directory().chunks.len() > 1, "enough keys for several chunks");
     assert!(index.all().is_sorted_by(|one, next| one.0 < next.0));
     for number in 0..60_000 {
         assert_eq!(index.lookup(&scattered(number).to_be_bytes()), Some(entry(number)));
@@ -253,8 +299,8 @@ fn ascending_and_descending_loads_leave_full_leaves() {
     for index in [up, down] {
         index.verify();
         let leaves =
-            index.directory.read().chunks.iter().map(|chunk| chunk.read().leaves.len()).sum::<usize>();
-        assert!(leaves <= 1_001, "{leaves} leaves for a thousand leaves' worth of keys");
+            index.read_directory().chunks.iter().map(|chunk| chunk.read().leaves.len()).sum::<usize>();
+        assert!(leaves <= 501, "{leaves} leaves for five hundred leaves' worth of keys");
     }
 }
 
@@ -293,6 +339,20 @@ fn a_scan_adds_to_what_the_vector_holds() {
 }
 
 #[test]
+fn a_chunk_that_filled_again_before_its_tidying_stays() {
+    let index = OrderedIndex::with_shape(Shape { chunk_leaves: 2, ..SMALL });
+    for number in 0..100u64 {
+        index.upsert(&number.to_be_bytes(), entry(number));
+    }
+    assert!(index.read_directory().chunks.iter().any(|chunk| chunk.read().leaves.len() == 1));
+    for number in 0..100u64 {
+        index.write_directory().tidy(&number.to_be_bytes(), &index.tally);
+    }
+    index.verify();
+    assert_eq!(index.all().len(), 100);
+}
+
+#[test]
 #[should_panic(expected = "ascend strictly")]
 fn a_bulk_load_out_of_order_is_refused() {
     let _ = OrderedIndex::from_sorted([(b"b", entry(0)), (b"a", entry(1))]);
@@ -308,101 +368,4 @@ fn a_key_too_long_is_refused() {
 #[should_panic(expected = "a key of 0 bytes")]
 fn an_empty_key_is_refused() {
     OrderedIndex::new().upsert(&[], entry(0));
-}
-
-const WRITERS: u64 = 3;
-const PERMANENT: u64 = 300;
-
-/// Permanent keys have a number divisible by 8; between any two lie keys that writers put in and take out.
-fn stress_key(number: u64) -> [u8; 8] {
-    number.to_be_bytes()
-}
-
-fn insert_and_remove(index: &OrderedIndex, writer: u64) {
-    for round in 0..6 {
-        let own = || (0..PERMANENT * 8).filter(|number| number % 8 == writer + 1);
-        for number in own() {
-            assert_eq!(index.upsert(&stress_key(number), entry(round)), None);
-        }
-        for number in own() {
-            assert!(index.replace_if(&stress_key(number), entry(round), entry(round + 1)));
-        }
-        for number in own() {
-            assert!(index.remove_if(&stress_key(number), entry(round + 1)));
-        }
-    }
-}
-
-fn assert_permanent_keys_in(found: &[(Box<[u8]>, Entry)]) {
-    let permanent = found.iter().filter(|(key, _)| key[7].is_multiple_of(8)).map(|(key, _)| &key[..]);
-    assert!(permanent.eq((0..PERMANENT).map(|n| stress_key(n * 8))), "each permanent key once, in order");
-}
-
-fn scan_until(done: &AtomicBool, index: &OrderedIndex) {
-    let mut last_round = false;
-    while !last_round {
-        last_round = done.load(Ordering::Acquire);
-        let mut found = index.all();
-        assert!(found.is_sorted_by(|one, next| one.0 < next.0));
-        assert_permanent_keys_in(&found);
-        found.clear();
-        index.descend(Bound::Unbounded, usize::MAX, &mut found);
-        assert!(found.is_sorted_by(|one, next| one.0 > next.0));
-        found.reverse();
-        assert_permanent_keys_in(&found);
-        assert!((0..PERMANENT).all(|n| index.lookup(&stress_key(n * 8)).is_some()));
-    }
-}
-
-#[test]
-fn scans_miss_no_permanent_key_while_others_split_and_join_leaves() {
-    let index = OrderedIndex::with_shape(SMALL);
-    for number in 0..PERMANENT {
-        index.upsert(&stress_key(number * 8), entry(number));
-    }
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let scanners = [(); 2].map(|()| scope.spawn(|| scan_until(&done, &index)));
-        let writers = (0..WRITERS).map(|writer| {
-            scope.spawn({
-                let index = &index;
-                move || insert_and_remove(index, writer)
-            })
-        });
-        let outcomes =
-            writers.collect::<Vec<_>>().into_iter().map(|writer| writer.join()).collect::<Vec<_>>();
-        done.store(true, Ordering::Release);
-        assert!(outcomes.into_iter().all(|outcome| outcome.is_ok()), "a writer panicked");
-        assert!(scanners.into_iter().all(|scanner| scanner.join().is_ok()), "a scanner panicked");
-    });
-    index.verify();
-    assert_eq!(index.key_count(), usize::try_from(PERMANENT).expect("small"));
-}
-
-#[test]
-fn upserts_of_one_key_from_many_threads_form_one_chain() {
-    let index = OrderedIndex::with_shape(SMALL);
-    let large = |number| Entry::Large { id: LargeId::new(number) };
-    let mut replaced = std::thread::scope(|scope| {
-        let threads = (0..4).map(|thread| {
-            let index = &index;
-            scope.spawn(move || {
-                (0..1_000).filter_map(|n| index.upsert(b"one", large(thread * 1_000 + n))).collect::<Vec<_>>()
-            })
-        });
-        let threads = threads.collect::<Vec<_>>();
-        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
-    });
-    assert_eq!(index.key_count(), 1);
-    replaced.extend(index.lookup(b"one"));
-    let mut ids = replaced
-        .iter()
-        .map(|entry| match entry {
-            Entry::Large { id } => id.get(),
-            other => panic!("{other:?} was never put"),
-        })
-        .collect::<Vec<_>>();
-    ids.sort_unstable();
-    assert!(ids.into_iter().eq(0..4_000), "each entry is replaced by one other, but for the last");
-    index.verify();
 }

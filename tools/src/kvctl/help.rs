@@ -1,0 +1,190 @@
+//! What `--help` says below the options: examples to copy, then what a program that reads the results must know.
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  kvctl create data.zonal                    make a store
+  kvctl put data.zonal user:1 Ada            give a key a value
+  kvctl get data.zonal user:1                read it back
+  kvctl scan data.zonal --prefix user:       list keys and values
+  kvctl stats data.zonal --format json       count what is there, for a program
+  kvctl zones data.zonal --map               see the whole device at once
+  kvctl dump data.zonal | kvctl load other.zonal
+                                             copy everything to another store
+
+`kvctl <COMMAND> --help` has examples of each command.
+
+Results go to stdout, messages to stderr.
+Exit code 0: done; 1: the answer is no (the key is absent, the store is damaged); 2: wrong usage; 3: failed.";
+
+pub(super) const CREATE: &str = "\
+Nothing may be at the path yet. Shows what `kvctl info` shows of the new store. Sizes are bytes, or whole numbers with \
+KiB, MiB, GiB, TiB, kB, MB, GB or TB. A store needs 8 zones or more.
+
+Examples:
+  kvctl create data.zonal
+  kvctl create data.zonal --capacity 1GiB --zone-size 16MiB
+  kvctl create small.zonal --capacity 24MiB --zone-size 1MiB --block-size 512
+
+Exit code 0: made; 2: no store has such sizes; 3: failed, there is nothing new at the path.";
+
+pub(super) const PUT: &str = "\
+The store must exist; `kvctl create` makes one. Writes nothing to stdout.
+
+Examples:
+  kvctl put data.zonal user:1 Ada
+  kvctl put data.zonal logo @logo.png                 the content of a file
+  date | kvctl put data.zonal now -                   all of stdin, its last newline included
+  kvctl put --literal data.zonal user:1 @ada          the four characters @ada
+  kvctl put data.zonal user:1 -- -x                   after `--` nothing is an option
+  kvctl put data.zonal --key-encoding hex 00ff Ada    a key that is not text
+
+Exit code 0: stored and durable; 2: wrong usage; 3: failed.";
+
+pub(super) const GET: &str = "\
+The bytes of the value are written as they are; only on a terminal a newline follows. With --format json an object with \
+'key' and 'value', or 'key_base64' and 'value_base64' where the bytes are not UTF-8.
+
+Examples:
+  kvctl get data.zonal user:1
+  kvctl get data.zonal logo > logo.png
+  kvctl get data.zonal --key-encoding base64 AP8= --format json
+
+Exit code 0: found; 1: the key has no value; 2: wrong usage; 3: failed.";
+
+pub(super) const DELETE: &str = "\
+Works in a full store, too. Writes nothing to stdout.
+
+Examples:
+  kvctl delete data.zonal user:1
+  kvctl delete data.zonal user:1 || [ $? -eq 1 ]      content if it was absent before
+
+Exit code 0: deleted, durably; 1: the key had no value, nothing was changed; 2: wrong usage; 3: failed.";
+
+pub(super) const SCAN: &str = "\
+Keys are in the order of their bytes. A line is the key, a tab, the value; what a terminal would act on is written \
+as \\n, \\t, \\\\, \\u{1b}, bytes that are not UTF-8 as \\xNN. With --format json each line is an object with 'key' and \
+'value', or 'key_base64' and 'value_base64', which `kvctl load` reads.
+
+Examples:
+  kvctl scan data.zonal --prefix user:
+  kvctl scan data.zonal --from a --to b --keys-only   from a, up to but not including b
+  kvctl scan data.zonal --reverse --limit 10          the last ten
+  kvctl scan data.zonal --prefix user: --format json | kvctl load users.zonal
+
+Exit code 0: done, also where nothing was found; 2: wrong usage; 3: failed.";
+
+pub(super) const INFO: &str = "\
+With --format json an object with these keys, sizes in bytes:
+  'store_id'            tells this store from every other
+  'device'              what the device is
+  'access'              how it is accessed: direct I/O or page cache
+  'queue'               which queue appends go through
+  'format_version'      version of the on-disk format
+  'incarnation'         how often it was opened for writing, its creation included
+  'block_bytes'         the device's block size
+  'zone_size_bytes'     from one zone start to the next
+  'zone_capacity_bytes' what can be written in a zone
+  'zone_count'          how many zones there are
+  'capacity_bytes'      what all zones together hold
+  'max_open_zones'      how many zones may be open at once
+  'max_active_zones'    how many zones may be active at once
+  'append_limit_bytes'  the largest single append
+  'index'               which index the store keeps in memory
+
+Examples:
+  kvctl info data.zonal
+  kvctl info data.zonal --format json | jq .zone_count";
+
+pub(super) const STATS: &str = "\
+With --format json an object with these keys, sizes in bytes. Those marked * add up over the life of the store (a crash \
+loses what was counted since the last close or zone reset); the others of the second group count what this very command \
+did, which is next to nothing:
+  'keys'                 keys that have a value
+  'tombstones'           deleted keys that are still remembered
+  'live_bytes'           records that can be read: header, key and value
+  'live_limit_bytes'     how many live bytes the store takes before it is full
+  'index_bytes'          memory of the index
+  'cache_bytes'          memory of cached values
+  'zones'                zones by state: 'empty', 'implicitly_open', 'explicitly_open',
+                         'closed', 'full', 'read_only', 'offline'
+
+  'user_bytes_written'   * keys and values handed in
+  'device_bytes_written' * everything appended to the device
+  'relocated_bytes'      * records copied by the collector
+  'write_amplification'  * device_bytes_written / user_bytes_written
+  'zone_resets'          * zones that the collector emptied and reset
+  'device_bytes_read'    read from the device
+  'device_flushes'       flushes of the device
+  'puts'                 puts
+  'deletes'              deletes
+  'gets'                 point reads
+  'memory_hits'          reads answered from memory
+
+Examples:
+  kvctl stats data.zonal
+  kvctl stats data.zonal --format json | jq .write_amplification";
+
+pub(super) const ZONES: &str = "\
+With --format json a list of objects with 'zone', 'state' (empty, implicitly_open, explicitly_open, closed, full, \
+read_only, offline), 'role' (free, user, relocation, manifest, lost), 'open' (whether the store appends to it), \
+'write_pointer', 'capacity_bytes', 'live_bytes', 'generation' and 'reset_count'.
+
+The map has one column a zone, or several zones a column for a large device. Each column shows what the zones are used \
+for, how far they are written and how much of that is live: where the second bar is lower than the first, the \
+difference is what the collector can gain.
+
+Examples:
+  kvctl zones data.zonal
+  kvctl zones data.zonal --map
+  kvctl zones data.zonal --map --width 200 | less -S";
+
+pub(super) const CHECK: &str = "\
+Without --deep: everything that opening the store reads, checksums verified, and each zone's account of live bytes \
+against the index. With --deep also every live value. Does not stop at the first damage.
+
+With --format json an object with 'sound', 'deep', 'unreadable' (null, or why the store cannot be opened at all), \
+'keys', 'values', 'clean' (whether it had been closed in order; if not, it recovers when it is opened), 'records', \
+'void_records', 'damages' (a list of objects with 'zone', 'offset' in bytes from the zone's start, 'what', and 'confined': \
+whether the value of one key is all that is concerned) and 'wrong_accounts'.
+
+Examples:
+  kvctl check data.zonal
+  kvctl check --deep data.zonal && echo all values are good
+
+Exit code 0: sound; 1: damaged; 2: wrong usage; 3: it could not be checked.";
+
+pub(super) const LOAD: &str = "\
+Each line is an object with 'key' and 'value', or 'key_base64' and 'value_base64' for bytes that are not UTF-8: what \
+`kvctl dump` writes. Blank lines are skipped. Keys that exist get the new value. The store must exist.
+
+A line that is no record stops the load: the lines before it are stored, the message names the line, and the load goes \
+on from there with `tail -n +LINE FILE | kvctl load STORE`.
+
+Writes a summary to stdout: 'records', 'lines' and 'key_and_value_bytes' with --format json. With --acknowledge it writes \
+instead, after each batch, a line with the number of lines of the input, from the first on, that survive power loss \
+from then on ({\"durable_lines\":1000} with --format json).
+
+Examples:
+  kvctl load data.zonal records.jsonl
+  kvctl dump old.zonal | kvctl load data.zonal
+  kvctl load data.zonal --durability buffered records.jsonl    faster; durable at the end
+
+Exit code 0: all stored and durable; 2: wrong usage; 3: failed; the message says how many lines are stored.";
+
+pub(super) const DUMP: &str = "\
+One object a line, in the order of the keys, with 'key' and 'value', or 'key_base64' and 'value_base64' where the bytes \
+are not UTF-8. `kvctl load` reads it. The lines are the same with either --format; with --output a summary goes to \
+stdout: 'records' and 'key_and_value_bytes' with --format json.
+
+Examples:
+  kvctl dump data.zonal > records.jsonl
+  kvctl dump data.zonal --output records.jsonl     private to you, and on stable media when it ends
+  kvctl dump data.zonal | gzip > records.jsonl.gz
+
+Exit code 0: done; 2: wrong usage; 3: failed; no file is left behind.";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  kvctl completions bash > ~/.local/share/bash-completion/completions/kvctl
+  kvctl completions zsh > ~/.zfunc/_kvctl
+  kvctl completions fish > ~/.config/fish/completions/kvctl.fish";

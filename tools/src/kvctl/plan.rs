@@ -1,0 +1,100 @@
+//! What a command line comes down to: checked, with every default in its place.
+
+use std::num::NonZeroUsize;
+use std::ops::Bound;
+use std::path::PathBuf;
+
+use clap_complete::Shell;
+use zonal::{Depth, Durability, Options};
+
+use super::command_line::Format;
+
+/// One invocation.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// How results are written.
+    pub(crate) format: Format,
+    /// What to do.
+    pub(crate) task: Task,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Make a store.
+    Create { store: PathBuf, options: Options },
+    /// Give a key a value.
+    Put { store: PathBuf, key: Vec<u8>, value: ValueSource, durability: Durability },
+    /// Show the value of a key.
+    Get { store: PathBuf, key: Vec<u8> },
+    /// Take the value of a key away.
+    Delete { store: PathBuf, key: Vec<u8>, durability: Durability },
+    /// Show a range of keys.
+    Scan(Scan),
+    /// Show what does not change.
+    Info { store: PathBuf },
+    /// Show counts and gauges.
+    Stats { store: PathBuf },
+    /// List the zones.
+    Zones { store: PathBuf },
+    /// Draw the zones.
+    ZoneMap { store: PathBuf, width: Option<usize> },
+    /// Look for damage.
+    Check { store: PathBuf, depth: Depth },
+    /// Write everything as JSON lines.
+    Dump { store: PathBuf, destination: Option<PathBuf> },
+    /// Put what JSON lines say.
+    Load(Load),
+    /// Write a shell's completion script.
+    Completions(Shell),
+}
+
+/// Where a value comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum ValueSource {
+    /// The command line itself.
+    Given(Vec<u8>),
+    /// All of stdin.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+/// Which part of a store to show, and how.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    /// The store.
+    pub(crate) store: PathBuf,
+    /// Which keys.
+    pub(crate) keys: KeyRange,
+    /// At most so many.
+    pub(crate) limit: u64,
+    /// From the last key to the first.
+    pub(crate) reverse: bool,
+    /// Without values.
+    pub(crate) keys_only: bool,
+}
+
+/// A set of neighbouring keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum KeyRange {
+    /// Those that begin so.
+    Prefix(Vec<u8>),
+    /// Those between two bounds.
+    Between(Bound<Vec<u8>>, Bound<Vec<u8>>),
+}
+
+/// Where records come from, and how they are stored.
+#[derive(Debug)]
+pub(crate) struct Load {
+    /// The store.
+    pub(crate) store: PathBuf,
+    /// The JSON lines; `None` is stdin.
+    pub(crate) source: Option<PathBuf>,
+    /// Records written at once.
+    pub(crate) batch: NonZeroUsize,
+    /// What the return of a batch promises.
+    pub(crate) durability: Durability,
+    /// Whether to make each batch durable and say so.
+    pub(crate) acknowledge: bool,
+}

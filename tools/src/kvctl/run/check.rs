@@ -1,0 +1,86 @@
+//! `check`.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use zonal::{CheckReport, Damage, Db, Depth, ErrorKind, Options};
+
+use crate::kvctl::Answer;
+use crate::kvctl::failure::Failure;
+use crate::kvctl::output::Output;
+use crate::kvctl::progress::Progress;
+use crate::size::grouped;
+
+/// What has been found, with the names that JSON has.
+#[derive(Debug, Serialize)]
+struct Findings {
+    sound: bool,
+    deep: bool,
+    /// Why the store cannot be opened at all.
+    unreadable: Option<String>,
+    #[serde(flatten)]
+    report: CheckReport,
+}
+
+/// Looks for damage and tells of all of it.
+pub(super) fn check(store: &Path, depth: Depth, output: &mut Output) -> Result<Answer, Failure> {
+    let findings = look(store, depth)?;
+    let shown = if output.is_json() { output.json(&findings) } else { output.text(&text(store, &findings)) };
+    match shown.and_then(|()| output.flush()) {
+        // The exit code still tells.
+        Err(failure) if failure.is_a_reader_gone() => {}
+        other => other?,
+    }
+    Ok(if findings.sound { Answer::Yes } else { Answer::No })
+}
+
+fn look(store: &Path, depth: Depth) -> Result<Findings, Failure> {
+    let progress = Progress::of_keys("checking", None);
+    let checked = Db::check(store, &Options::default(), depth, &|keys| progress.reach(keys));
+    let (report, unreadable) = match checked {
+        Ok(report) => (report, None),
+        // What is too damaged to be opened is damaged: that is an answer.
+        Err(error) if error.kind() == ErrorKind::Corruption => {
+            (CheckReport::default(), Some(error.to_string()))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let sound = report.is_sound() && unreadable.is_none();
+    Ok(Findings { sound, deep: depth == Depth::Deep, unreadable, report })
+}
+
+fn text(store: &Path, findings: &Findings) -> String {
+    let Findings { sound, deep, unreadable, report } = findings;
+    let mut text = format!("{}: {}\n", store.display(), if *sound { "sound" } else { "DAMAGED" });
+    let mut line = |line: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  {line}");
+    };
+    if let Some(reason) = unreadable {
+        line(format!("cannot be opened: {reason}"));
+        return text;
+    }
+    line(format!("keys checked against their zones' accounts: {}", grouped(report.keys)));
+    line(match deep {
+        true => format!("values read back and their checksums verified: {}", grouped(report.values)),
+        false => "values read back: none; --deep reads them all".to_owned(),
+    });
+    let void = grouped(report.void_records);
+    line(format!("records found: {}; void since a crash: {void}", grouped(report.records)));
+    line(match report.clean {
+        true => "closed in order".to_owned(),
+        false => "not closed in order; recovers when it is opened for writing".to_owned(),
+    });
+    report.damages.iter().map(damage_line).for_each(&mut line);
+    report
+        .wrong_accounts
+        .iter()
+        .for_each(|account| line(format!("wrong account, a fault in zonal: {account}")));
+    text
+}
+
+fn damage_line(damage: &Damage) -> String {
+    let extent = if damage.confined { "the value of one key" } else { "what else is hit is unknown" };
+    format!("damage in zone {} at offset {}: {} ({extent})", damage.zone, damage.offset, damage.what)
+}

@@ -1,0 +1,115 @@
+//! `info` and `stats`: what a store tells about itself. A row's name is its key in JSON.
+
+use std::path::Path;
+
+use comfy_table::{CellAlignment, Table, presets};
+use zonal::{Info, Stats, ZoneCounts};
+
+use super::open_to_read;
+use crate::kvctl::failure::Failure;
+use crate::kvctl::output::{Output, trimmed_lines};
+use crate::size::{grouped, human_bytes};
+
+/// Shows what does not change.
+pub(super) fn info(store: &Path, output: &mut Output) -> Result<(), Failure> {
+    show_info(&open_to_read(store)?.info(), output)
+}
+
+/// Shows counts and gauges.
+pub(super) fn stats(store: &Path, output: &mut Output) -> Result<(), Failure> {
+    let stats = open_to_read(store)?.stats();
+    if output.is_json() { output.json(&stats) } else { output.text(&table(&stats_rows(&stats))) }
+}
+
+/// Shows a description in either format.
+pub(super) fn show_info(info: &Info, output: &mut Output) -> Result<(), Failure> {
+    if output.is_json() { output.json(info) } else { output.text(&table(&info_rows(info))) }
+}
+
+type Row = (&'static str, String, String);
+
+fn info_rows(info: &Info) -> Vec<Row> {
+    vec![
+        text("store_id", &info.store_id),
+        text("device", &info.device),
+        text("access", &info.access),
+        text("queue", &info.queue),
+        text("index", &info.index),
+        count("format_version", info.format_version.into()),
+        count("incarnation", info.incarnation.into()),
+        bytes("block_bytes", info.block_bytes.into()),
+        bytes("zone_size_bytes", info.zone_size_bytes),
+        bytes("zone_capacity_bytes", info.zone_capacity_bytes),
+        count("zone_count", info.zone_count.into()),
+        bytes("capacity_bytes", info.capacity_bytes),
+        count("max_open_zones", info.max_open_zones.into()),
+        count("max_active_zones", info.max_active_zones.into()),
+        bytes("append_limit_bytes", info.append_limit_bytes.into()),
+    ]
+}
+
+fn stats_rows(stats: &Stats) -> Vec<Row> {
+    let mut rows = vec![
+        count("keys", stats.keys),
+        count("tombstones", stats.tombstones),
+        bytes("live_bytes", stats.live_bytes),
+        bytes("live_limit_bytes", stats.live_limit_bytes),
+        bytes("index_bytes", stats.index_bytes),
+        bytes("cache_bytes", stats.cache_bytes),
+        bytes("user_bytes_written", stats.user_bytes_written),
+        bytes("device_bytes_written", stats.device_bytes_written),
+        bytes("relocated_bytes", stats.relocated_bytes),
+        ("write_amplification", format!("{:.2}", stats.write_amplification), String::new()),
+        count("zone_resets", stats.zone_resets),
+        bytes("device_bytes_read", stats.device_bytes_read),
+        count("device_flushes", stats.device_flushes),
+        count("puts", stats.puts),
+        count("deletes", stats.deletes),
+        count("gets", stats.gets),
+        count("memory_hits", stats.memory_hits),
+    ];
+    rows.extend(zone_rows(&stats.zones));
+    rows
+}
+
+fn zone_rows(zones: &ZoneCounts) -> [Row; 7] {
+    [
+        count("zones.empty", zones.empty),
+        count("zones.implicitly_open", zones.implicitly_open),
+        count("zones.explicitly_open", zones.explicitly_open),
+        count("zones.closed", zones.closed),
+        count("zones.full", zones.full),
+        count("zones.read_only", zones.read_only),
+        count("zones.offline", zones.offline),
+    ]
+}
+
+fn text(name: &'static str, text: &str) -> Row {
+    (name, text.to_owned(), String::new())
+}
+
+fn count(name: &'static str, count: u64) -> Row {
+    (name, grouped(count), String::new())
+}
+
+/// Small sizes are readable as they are.
+fn bytes(name: &'static str, bytes: u64) -> Row {
+    let human = if bytes < 1024 { String::new() } else { human_bytes(bytes) };
+    (name, grouped(bytes), human)
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let numeric = rows.iter().all(|(name, ..)| *name != "store_id");
+    for (name, exact, human) in rows {
+        table.add_row([*name, exact, human]);
+    }
+    if let Some(column) = table.column_mut(1).filter(|_| numeric) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    if let Some(column) = table.column_mut(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    trimmed_lines(&table.to_string())
+}

@@ -1,0 +1,65 @@
+//! Does what a plan says: one file a group of commands, each from an opened store to results on stdout.
+
+mod check;
+mod create;
+mod describe;
+mod dump;
+mod load;
+mod scan;
+mod values;
+mod zones;
+
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use zonal::{Db, Options};
+
+use super::Answer;
+use super::command_line::CommandLine;
+use super::failure::Failure;
+use super::output::Output;
+use super::plan::{Plan, Task};
+
+/// Does what the plan says. All results are with the operating system on return.
+pub(crate) fn run(plan: Plan) -> Result<Answer, Failure> {
+    let mut output = Output::on_stdout(plan.format);
+    let answer = task(plan.task, &mut output)?;
+    output.flush()?;
+    Ok(answer)
+}
+
+fn task(task: Task, output: &mut Output) -> Result<Answer, Failure> {
+    let done = match task {
+        Task::Get { store, key } => return values::get(&store, &key, output),
+        Task::Delete { store, key, durability } => return values::delete(&store, &key, durability),
+        Task::Check { store, depth } => return check::check(&store, depth, output),
+        Task::Create { store, options } => create::create(&store, options, output),
+        Task::Put { store, key, value, durability } => values::put(&store, &key, &value, durability),
+        Task::Scan(scan) => scan::scan(scan, output),
+        Task::Info { store } => describe::info(&store, output),
+        Task::Stats { store } => describe::stats(&store, output),
+        Task::Zones { store } => zones::list(&store, output),
+        Task::ZoneMap { store, width } => zones::map(&store, width, output),
+        Task::Dump { store, destination } => dump::dump(&store, destination.as_deref(), output),
+        Task::Load(plan) => load::load(&plan, output),
+        Task::Completions(shell) => completions(shell, output),
+    };
+    done.map(|()| Answer::Yes)
+}
+
+fn completions(shell: Shell, output: &mut Output) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut CommandLine::command(), "kvctl", &mut script);
+    output.bytes(&script)
+}
+
+/// Opens a store so that not a byte of it changes.
+fn open_to_read(store: &Path) -> Result<Db, Failure> {
+    Ok(Db::open(store, Options::default().read_only(true))?)
+}
+
+/// Opens a store that is there.
+fn open_to_write(store: &Path) -> Result<Db, Failure> {
+    Ok(Db::open(store, Options::default().create_if_missing(false))?)
+}

@@ -1,0 +1,144 @@
+//! What users and their scripts rely on, word for word, in files under `tests/cli`.
+//!
+//! After a change that is meant: `ZONAL_WRITE_EXPECTED=1 cargo test -p zonal-tools --test kvctl expected`, then read the
+//! difference.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::sandbox::{Sandbox, text};
+
+const COMMANDS: [&str; 12] = [
+    "create",
+    "put",
+    "get",
+    "delete",
+    "scan",
+    "info",
+    "stats",
+    "zones",
+    "check",
+    "load",
+    "dump",
+    "completions",
+];
+
+fn assert_expected(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cli").join(name);
+    if std::env::var_os("ZONAL_WRITE_EXPECTED").is_some() {
+        fs::write(&path, found).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(expected == found, "{} is not what was found:\n{found}", path.display());
+}
+
+/// A command line and all that came of it.
+fn transcript(sandbox: &Sandbox, words: &[&str]) -> String {
+    let output = sandbox.run(words);
+    let code = output.status.code().unwrap();
+    format!(
+        "$ kvctl {}\n{}{}[exit code {code}]\n\n",
+        words.join(" "),
+        text(&output.stdout),
+        text(&output.stderr)
+    )
+}
+
+/// The names in JSON, those inside others with a dot, in alphabetical order.
+fn names(prefix: &str, value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                into.insert(format!("{prefix}{name}"));
+                names(&format!("{prefix}{name}."), value, into);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| names(&format!("{prefix}[]."), item, into)),
+        _ => {}
+    }
+}
+
+fn names_of(value: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    names("", value, &mut found);
+    found
+}
+
+#[test]
+fn help_is_as_expected() {
+    let sandbox = Sandbox::new();
+    assert_expected("help.txt", &transcript(&sandbox, &["--help"]));
+    for command in COMMANDS {
+        assert_expected(&format!("help-{command}.txt"), &transcript(&sandbox, &[command, "--help"]));
+    }
+}
+
+#[test]
+fn json_names_are_as_expected_and_in_help_documentation_and_tables() {
+    let sandbox = Sandbox::with_store();
+    let documentation = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kvctl.md")).unwrap();
+    for command in ["info", "stats", "zones", "check"] {
+        let found = names_of(&sandbox.json(&[command, "d.zonal"]));
+        let list: String = found.iter().map(|name| format!("{name}\n")).collect();
+        assert_expected(&format!("json-{command}.txt"), &list);
+        let help = sandbox.done(&[command, "--help"]);
+        for name in found.iter().filter_map(|name| name.split('.').next_back()) {
+            assert!(help.contains(&format!("'{name}'")), "{name} is not in the help of {command}");
+            assert!(documentation.contains(&format!("`{name}`")), "{name} is not in docs/kvctl.md");
+        }
+    }
+    for command in ["info", "stats"] {
+        let table = sandbox.done(&[command, "d.zonal"]);
+        let rows: BTreeSet<_> =
+            table.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+        let mut fields = names_of(&sandbox.json(&[command, "d.zonal"]));
+        fields.remove("zones");
+        assert_eq!(rows, fields, "{command}");
+    }
+}
+
+#[test]
+fn output_for_people_is_as_expected() {
+    let sandbox = Sandbox::with_store();
+    for (key, value) in [("user:1", "Ada"), ("user:2", "Grace\tHopper"), ("zone", "0")] {
+        sandbox.done(&["put", "d.zonal", key, value]);
+    }
+    sandbox.done(&["delete", "d.zonal", "zone"]);
+    let lines: [&[&str]; 7] = [
+        &["scan", "d.zonal", "--prefix", "user:"],
+        &["scan", "d.zonal", "--format", "json", "--limit", "1"],
+        &["get", "d.zonal", "user:2", "--format", "json"],
+        &["check", "d.zonal"],
+        &["check", "d.zonal", "--deep"],
+        &["zones", "d.zonal", "--map"],
+        &["dump", "d.zonal"],
+    ];
+    assert_expected("output.txt", &lines.map(|words| transcript(&sandbox, words)).concat());
+}
+
+#[test]
+fn messages_are_as_expected() {
+    let sandbox = Sandbox::with_store();
+    fs::write(sandbox.path("notes"), "not a store\n").unwrap();
+    fs::write(sandbox.path("lines"), "{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"b\"}\n").unwrap();
+    let cut = fs::File::create(sandbox.path("cut.zonal")).unwrap();
+    std::io::copy(&mut fs::File::open(sandbox.path("d.zonal")).unwrap(), &mut &cut).unwrap();
+    cut.set_len(3 << 20).unwrap();
+    let lines: [&[&str]; 11] = [
+        &["get", "d.zonal", "absent"],
+        &["delete", "d.zonal", "absent"],
+        &["get", "missing.zonal", "k"],
+        &["put", "missing.zonal", "k", "v"],
+        &["info", "notes"],
+        &["info", "cut.zonal"],
+        &["check", "cut.zonal"],
+        &["create", "d.zonal"],
+        &["create", "small.zonal", "--capacity", "64MiB"],
+        &["load", "d.zonal", "lines"],
+        &["scan", "d.zonal", "--from", "b", "--to", "a"],
+    ];
+    assert_expected("messages.txt", &lines.map(|words| transcript(&sandbox, words)).concat());
+}
