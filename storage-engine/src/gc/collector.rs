@@ -81,6 +81,7 @@ impl Collector {
         self.empty(victim)?;
         self.log.make_relocations_durable()?;
         self.check_empty(victim)?;
+        self.zones.zone(victim).forget_claims();
         witness.testify()?;
         wait_for_readers();
         self.memory.forget_zone(victim, self.zones.zone(victim).generation());
