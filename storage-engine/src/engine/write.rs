@@ -6,6 +6,8 @@
 
 use std::sync::atomic::Ordering;
 
+use crossbeam::epoch;
+
 use super::latches::Held;
 use super::read::Bytes;
 use super::{Engine, Inner};
@@ -56,6 +58,8 @@ impl Engine {
         }
         let (mut entries, latches) = (Vec::with_capacity(writes.len()), &self.inner.latches);
         let appended = loop {
+            // What is freed from here on ends a wait for space below.
+            let seen = self.inner.allocator.events();
             self.inner.admit(log, writes)?;
             let mut held = match writes {
                 [one] => latches.hold_one(one.key),
@@ -76,7 +80,7 @@ impl Engine {
                 Err(AppendFailure::NoZone) => {}
             }
             drop(held);
-            self.inner.wait_for_space()?;
+            self.inner.wait_for_space(seen)?;
         };
         self.inner.count(writes);
         self.inner.acknowledge(log, appended, durability)
@@ -100,6 +104,7 @@ impl Engine {
         check_sizes(&writes)?;
         let mut entries = Vec::with_capacity(1);
         let appended = loop {
+            let seen = self.inner.allocator.events();
             self.inner.admit(log, &writes)?;
             self.inner.wait_for_pending(log, key)?;
             let (entry, value) = self.inner.versioned_value(key)?;
@@ -120,7 +125,7 @@ impl Engine {
                 Err(AppendFailure::NoZone) => {}
             }
             drop(held);
-            self.inner.wait_for_space()?;
+            self.inner.wait_for_space(seen)?;
         };
         self.inner.count(&writes);
         self.inner.acknowledge(log, appended, durability)?;
@@ -181,6 +186,8 @@ impl Inner {
             return Err(AppendFailure::Error(EngineError::Closed));
         }
         let visibility = durability.visibility();
+        // Until it is published, the collector takes the record for dead: it waits for whoever is pinned here.
+        let _publishing = epoch::pin();
         let appended = log.append(writes, purpose(writes), visibility, entries)?;
         match visibility {
             Visibility::WhenDurable => held.set_pending(appended.last_seqno),
@@ -208,9 +215,11 @@ impl Inner {
         log.commit_to(pending, Level::Durable)
     }
 
-    /// Blocks until a zone has been freed.
-    fn wait_for_space(&self) -> EngineResult<()> {
-        let seen = self.allocator.events();
+    /// Blocks until a zone has been freed, or nothing can be, since the allocator's events were as `seen`.
+    ///
+    /// The caller has looked at the events before it found no zone. Taken later, they might count the last zone that is
+    /// going to be freed, or the end of the store, and nobody would ever wake the caller.
+    fn wait_for_space(&self, seen: u64) -> EngineResult<()> {
         self.exhausted.store(false, Ordering::Release);
         self.waiting_count.fetch_add(1, Ordering::AcqRel);
         self.housekeeping.raise();

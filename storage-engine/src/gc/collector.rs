@@ -1,11 +1,13 @@
 //! Empties zones: relocates what is live, makes the copies durable, resets.
 //!
 //! Order, on which everything hangs:
-//! 1. Only a zone whose writes are all durable and visible is chosen.
+//! 1. Only a zone whose writes are all durable is chosen. Writers that have logged and not yet published one are waited
+//!    for (an epoch passes), so that all of them are visible.
 //! 2. Live records are copied byte for byte (they keep their seqnos) and the index is pointed at the copies.
 //! 3. The copies, and every write that superseded a record left behind, are put on stable media.
-//! 4. The manifest takes down watermark and tail, durably: what is about to vanish may have been their only witness.
-//! 5. Readers that may still hold an old location are waited for (an epoch passes).
+//! 4. Readers that may still hold an old location, and writers that have changed the index but not the ledger, are
+//!    waited for (an epoch passes). The ledger must agree now that nothing in the zone is live.
+//! 5. The manifest takes down watermark and tail, durably: what is about to vanish may have been their only witness.
 //! 6. The zone is reset.
 //!
 //! A deleted key never comes back: a tombstone is copied like a value until no zone is left that was opened before the
@@ -78,12 +80,13 @@ impl Collector {
     /// The device's, or the failure that has latched the store. The zone is as it was, copies apart.
     pub fn collect(&self, witness: &dyn Witness) -> EngineResult<Collected> {
         let Some(victim) = self.choose()? else { return Ok(Collected::Nothing) };
+        wait_for_pinned();
         self.empty(victim)?;
         self.log.make_relocations_durable()?;
+        wait_for_pinned();
         self.check_empty(victim)?;
         self.zones.zone(victim).forget_claims();
         witness.testify()?;
-        wait_for_readers();
         self.memory.forget_zone(victim, self.zones.zone(victim).generation());
         self.device.reset(victim)?;
         self.allocator.give_back(victim);
@@ -223,8 +226,8 @@ impl Collector {
     }
 }
 
-/// Blocks until every reader that was looking something up when this was called has finished.
-fn wait_for_readers() {
+/// Blocks until everybody has finished who was looking something up or publishing something when this was called.
+fn wait_for_pinned() {
     let (sender, passed) = crossbeam::channel::bounded::<()>(1);
     epoch::pin().defer(move || drop(sender));
     loop {

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crossbeam::epoch;
+
 use super::large::LargeValues;
 use super::{Entry, LargeId, Location, OrderedIndex};
 use crate::zones::{ZoneTable, charge_bytes};
@@ -57,6 +59,8 @@ impl Catalog {
 
     /// Makes a write visible: it is the newest of its key.
     pub fn publish(&self, key: &[u8], entry: Entry) {
+        // The collector waits for whoever has changed the index and not yet the ledger.
+        let _changing = epoch::pin();
         self.charge(key, entry);
         if let Some(old) = self.index.upsert(key, entry) {
             self.discharge(key, old);

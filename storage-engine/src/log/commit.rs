@@ -21,8 +21,12 @@ use crate::error::{EngineError, EngineResult};
 use crate::format::unit::StreamKind;
 use crate::index::Entry;
 use crate::log::memory::UnitKey;
-use crate::log::stream::Claim;
+use crate::log::stream::{Claim, SealedUnit};
 use crate::units::{SeqNo, ZoneId};
+
+/// Zones of new writes that may have appends outstanding at the same time: with those of the collector and of the
+/// manifest they are the active zones of the device.
+const ZONES_IN_FLIGHT: u64 = 3;
 
 /// An index change that waits until a crash can no longer take its write back.
 #[derive(Debug)]
@@ -82,6 +86,7 @@ pub(super) struct InFlight {
 struct PendingUnit {
     token: u64,
     last_seqno: SeqNo,
+    zone_ordinal: u64,
     claim: Claim,
     completed: bool,
 }
@@ -161,10 +166,10 @@ impl Commit {
     pub(super) fn register(
         &self,
         stream: StreamKind,
-        key: UnitKey,
-        last_seqno: SeqNo,
+        unit: &SealedUnit,
         deferred: Vec<Deferred>,
     ) -> (u64, bool) {
+        let &SealedUnit { key, last_seqno, zone_ordinal, .. } = unit;
         let mut state = self.state.lock();
         let token = state.next_token;
         state.next_token += 1;
@@ -174,7 +179,7 @@ impl Commit {
             && state.written_claim == state.user_claim;
         if stream == StreamKind::User {
             let claim = Claim { generation: key.generation, unit_end: key.unit + 1 };
-            state.pending.push_back(PendingUnit { token, last_seqno, claim, completed: false });
+            state.pending.push_back(PendingUnit { token, last_seqno, zone_ordinal, claim, completed: false });
             if !deferred.is_empty() {
                 state.deferred.push_back((last_seqno, deferred));
             }
@@ -325,6 +330,12 @@ impl State {
 
     pub(super) fn written(&self) -> SeqNo {
         self.written
+    }
+
+    /// Whether a unit of new writes may go to its zone without activating too many: all appends to zones well before it
+    /// must have ended, also those that their thread has not come round to submitting.
+    pub(super) fn may_activate(&self, zone_ordinal: u64) -> bool {
+        self.pending.front().is_none_or(|oldest| zone_ordinal < oldest.zone_ordinal + ZONES_IN_FLIGHT)
     }
 
     pub(super) fn in_flight_len(&self) -> usize {

@@ -66,6 +66,8 @@ pub struct SealedUnit {
     pub payload: Arc<AlignedBuffer>,
     /// Its last write; that of the unit before in a filler or relocation unit.
     pub last_seqno: SeqNo,
+    /// How many zones the stream has begun before the one that it goes to.
+    pub zone_ordinal: u64,
 }
 
 /// A stream of one kind.
@@ -76,6 +78,8 @@ pub struct Stream {
     unit_limit_bytes: usize,
     zone: Option<StreamZone>,
     previous: PreviousZone,
+    /// Zones begun since the store was opened.
+    begun_count: u64,
     /// Zones taken for this stream and made ready, to be filled next.
     ready: VecDeque<(ZoneId, u32)>,
     unit: Option<OpenUnit>,
@@ -97,7 +101,8 @@ impl Stream {
         zone: Option<StreamZone>,
         previous: PreviousZone,
     ) -> Self {
-        Self { kind, geometry, unit_limit_bytes, zone, previous, ready: VecDeque::new(), unit: None }
+        let ready = VecDeque::new();
+        Self { kind, geometry, unit_limit_bytes, zone, previous, begun_count: 0, ready, unit: None }
     }
 
     /// The zone being filled.
@@ -205,6 +210,7 @@ impl Stream {
         let (zone, reset_count) = self.ready.pop_front().expect("the caller has made zones ready");
         let generation = begin(zone);
         let previous = self.previous;
+        self.begun_count += 1;
         self.zone = Some(StreamZone {
             zone,
             generation,
@@ -325,7 +331,7 @@ impl Stream {
         zone.used_bytes += unit.len() as u64;
         let payload = Arc::new(unit);
         memory.insert(key, Arc::clone(&payload));
-        SealedUnit { key, payload, last_seqno }
+        SealedUnit { key, payload, last_seqno, zone_ordinal: self.begun_count }
     }
 }
 

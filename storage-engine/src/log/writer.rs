@@ -72,6 +72,7 @@ pub struct Appended {
 /// A unit to be submitted.
 #[derive(Debug)]
 pub struct Submission {
+    kind: StreamKind,
     token: u64,
     unit: SealedUnit,
     persistence: Persistence,
@@ -142,6 +143,8 @@ pub struct LogWriter {
 struct UserLog {
     stream: Stream,
     next_seqno: SeqNo,
+    /// The last seqno of the writes that were logged last, or are being logged: one group, visible only as a whole.
+    group_last: SeqNo,
     deferred: Vec<Deferred>,
 }
 
@@ -176,6 +179,7 @@ impl LogWriter {
             user: Mutex::new(UserLog {
                 stream: start.user,
                 next_seqno: start.last_seqno.next(),
+                group_last: start.last_seqno,
                 deferred: Vec::new(),
             }),
             relocation: Mutex::new(start.relocation),
@@ -244,7 +248,9 @@ impl LogWriter {
         let was_open = log.stream.has_open_unit();
         self.make_room(&mut log.stream, writes, purpose)?;
         let mut submissions = Vec::new();
-        let mut packer = Packer::new(self, &mut log, &mut submissions, writes);
+        let records: usize = writes.iter().map(|write| self.record_count(write)).sum();
+        log.group_last = log.next_seqno.forward(records as u64).back(1);
+        let mut packer = Packer::new(self, &mut log, &mut submissions, records);
         for write in writes {
             let entry = packer.pack(write);
             entries.push(entry);
@@ -344,14 +350,16 @@ impl LogWriter {
             zone.raise_newest_seqno(unit.last_seqno);
         }
         self.clock_bytes.fetch_add(unit.payload.len() as u64, Ordering::Relaxed);
-        let (token, alone) = self.commit.register(kind, unit.key, unit.last_seqno, deferred);
+        let (token, alone) = self.commit.register(kind, &unit, deferred);
         let persistence = if alone { wanted } else { Persistence::Volatile };
-        Submission { token, unit, persistence }
+        Submission { kind, token, unit, persistence }
     }
 
     fn seal_user(&self, log: &mut UserLog, wanted: Persistence) -> Option<Submission> {
         let unit = log.stream.seal(&self.facts(StreamKind::User), &self.parts.memory)?;
         let deferred = std::mem::take(&mut log.deferred);
+        // A group is visible when its last record is durable. Until then its zones must not look ripe to the collector.
+        self.parts.zones.zone(unit.key.zone).raise_newest_seqno(log.group_last);
         Some(self.register(StreamKind::User, unit, deferred, wanted))
     }
 
@@ -381,7 +389,7 @@ impl LogWriter {
         submissions
     }
 
-    /// Hands sealed units to the queue. Blocks while too many appends are in flight.
+    /// Hands sealed units to the queue. Blocks while too many appends or zones are in flight.
     ///
     /// # Errors
     /// The failure that has latched the store.
@@ -389,7 +397,11 @@ impl LogWriter {
         if submissions.is_empty() {
             return Ok(());
         }
-        for Submission { token, unit, persistence } in submissions {
+        for Submission { kind, token, unit, persistence } in submissions {
+            // Copies are submitted by one thread, in the order of their zones.
+            if kind == StreamKind::User {
+                self.wait_until(|state| state.may_activate(unit.zone_ordinal))?;
+            }
             let request = Request::Append {
                 zone_start: self.geometry.zone_start(unit.key.zone),
                 payload: unit.payload,
@@ -723,9 +735,8 @@ impl<'a> Packer<'a> {
         writer: &'a LogWriter,
         log: &'a mut UserLog,
         submissions: &'a mut Vec<Submission>,
-        writes: &[LogWrite<'_>],
+        records: usize,
     ) -> Self {
-        let records: usize = writes.iter().map(|write| writer.record_count(write)).sum();
         let group_len = u32::try_from(records).expect("a batch is limited to far fewer records");
         Self { writer, log, submissions, group_len, group_index: 0 }
     }

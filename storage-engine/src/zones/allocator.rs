@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -46,6 +47,8 @@ pub struct Allocator {
     zones: Arc<ZoneTable>,
     state: Mutex<State>,
     freed: Condvar,
+    /// Counts zones freed and other news, so that a waiter can tell that something happened. Moves under the lock.
+    events: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -53,8 +56,6 @@ struct State {
     /// Recently freed zones are at the front: their blocks are the likeliest to be allocated still.
     free: VecDeque<ZoneId>,
     generation: Generation,
-    /// Counts zones freed and collections that found nothing, so that a waiter can tell that something happened.
-    events: u64,
 }
 
 impl Allocator {
@@ -62,7 +63,8 @@ impl Allocator {
     #[must_use]
     pub fn new(zones: Arc<ZoneTable>, generation: Generation) -> Self {
         let free = zones.iter().filter(|(_, zone)| zone.role() == Role::Free).map(|(id, _)| id).collect();
-        Self { zones, state: Mutex::new(State { free, generation, events: 0 }), freed: Condvar::new() }
+        let state = Mutex::new(State { free, generation });
+        Self { zones, state, freed: Condvar::new(), events: AtomicU64::new(0) }
     }
 
     /// How many zones are free.
@@ -110,26 +112,27 @@ impl Allocator {
         self.zones.zone(zone).begin(Generation::default());
         self.zones.zone(zone).set_role(Role::Free);
         state.free.push_front(zone);
-        state.events += 1;
+        self.events.fetch_add(1, Ordering::AcqRel);
         self.freed.notify_all();
     }
 
     /// Wakes those that wait for space though none was freed: something else has changed.
     pub fn notify(&self) {
-        self.state.lock().events += 1;
+        let _waiters_sleep_or_see_it = self.state.lock();
+        self.events.fetch_add(1, Ordering::AcqRel);
         self.freed.notify_all();
     }
 
     /// A number that changes with every [`Allocator::give_back`] and [`Allocator::notify`].
     #[must_use]
     pub fn events(&self) -> u64 {
-        self.state.lock().events
+        self.events.load(Ordering::Acquire)
     }
 
     /// Blocks until [`Allocator::events`] differs from `seen`.
     pub fn wait_for_event_after(&self, seen: u64) {
         let mut state = self.state.lock();
-        while state.events == seen {
+        while self.events() == seen {
             self.freed.wait(&mut state);
         }
     }
