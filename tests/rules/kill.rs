@@ -117,7 +117,7 @@ fn writer_process() {
     let first = variable(FIRST).parse().expect("a number");
     let db = Db::open(variable(STORE), options()).expect("open");
     match role.as_str() {
-        "calls" => (first..).for_each(|number| make_call(&db, number)),
+        "calls" => make_calls(&db, first),
         "threads" => write_from_threads(&db, first),
         "opener" => report(0, 0, "kept"),
         role => panic!("unknown role {role}"),
@@ -157,6 +157,12 @@ fn writes_of(number: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     }
 }
 
+fn make_calls(db: &Db, first: u64) {
+    for number in first.. {
+        make_call(db, number);
+    }
+}
+
 fn make_call(db: &Db, number: u64) {
     let mut batch = WriteBatch::new();
     for (key, value) in writes_of(number) {
@@ -167,7 +173,7 @@ fn make_call(db: &Db, number: u64) {
     }
     let durability = durability_of(number);
     db.write_with(batch, WriteOptions::default().durability(durability)).expect("write");
-    if number % 37 == 0 {
+    if number.is_multiple_of(37) {
         db.flush().expect("flush");
         return report(0, number, "kept");
     }
