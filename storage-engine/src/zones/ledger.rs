@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::counter::StripedCounter;
 use crate::format::record::RECORD_HEADER_BYTES;
 use crate::format::unit::StreamKind;
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset, ZoneSector};
@@ -192,14 +193,14 @@ impl Zone {
 pub struct ZoneTable {
     zones: Box<[Zone]>,
     /// The sum over all zones, kept because every put asks for it.
-    live_bytes: AtomicI64,
+    live_bytes: StripedCounter,
 }
 
 impl ZoneTable {
     /// A table of free zones.
     #[must_use]
     pub fn new(zone_count: u32) -> Self {
-        Self { zones: (0..zone_count).map(|_| Zone::new()).collect(), live_bytes: AtomicI64::new(0) }
+        Self { zones: (0..zone_count).map(|_| Zone::new()).collect(), live_bytes: StripedCounter::default() }
     }
 
     /// One zone.
@@ -219,13 +220,13 @@ impl ZoneTable {
     /// Bytes of all records that the index points at.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        u64::try_from(self.live_bytes.load(Ordering::Acquire)).unwrap_or(0)
+        self.live_bytes.count()
     }
 
     /// Counts a record of the zone in, or out when negative.
     pub(crate) fn charge(&self, zone: ZoneId, bytes: i64) {
         self.zone(zone).live_bytes.fetch_add(bytes, Ordering::AcqRel);
-        self.live_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.live_bytes.add(bytes);
     }
 }
 
