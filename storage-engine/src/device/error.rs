@@ -220,7 +220,8 @@ pub enum DeviceError {
         path: PathBuf,
         /// Who, as far as the kernel tells.
         holder: String,
-        /// Whether the holder has been killed and only the kernel's work for it is left: the lock goes soon.
+        /// Whether the holder has been killed and only the kernel's work for it is left, as far as that can be told: then the
+        /// lock goes soon.
         holder_is_dying: bool,
     },
     /// The device was opened for reading only.

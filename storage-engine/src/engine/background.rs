@@ -19,6 +19,9 @@ pub(super) fn start(inner: &Arc<Inner>) -> EngineResult<Vec<JoinHandle<()>>> {
         let thread = std::thread::Builder::new().name(name.to_owned());
         thread.spawn(move || run(&inner)).map_err(|error| EngineError::io("starting a thread", error))
     };
+    if !inner.worn.lock().is_empty() {
+        inner.housekeeping.raise();
+    }
     Ok(vec![spawn("zonal-appender", append_buffered)?, spawn("zonal-housekeeper", keep_house)?])
 }
 
@@ -57,6 +60,9 @@ enum Step {
 impl Inner {
     /// Empties one zone if that is called for.
     fn clean_step(&self) -> Step {
+        if let Some(step) = self.evacuate_step() {
+            return step;
+        }
         // A batch may wait for more zones than would otherwise be called few.
         let scarce = self.allocator.available_count(Purpose::Put) < LOW_FREE_ZONES
             || self.waiting_count.load(Ordering::Acquire) > 0;
@@ -75,6 +81,19 @@ impl Inner {
                 self.rest_exhausted()
             }
         }
+    }
+
+    /// Copies what is live out of one zone that has gone read-only, while there is room to spare for it.
+    fn evacuate_step(&self) -> Option<Step> {
+        let collector = self.collector.as_ref()?;
+        if self.allocator.available_count(Purpose::Put) == 0 {
+            return None;
+        }
+        let zone = self.worn.lock().pop()?;
+        if let Err(error) = collector.evacuate(zone) {
+            self.report_failed_collection(error);
+        }
+        Some(Step::Again)
     }
 
     /// Tells writers that wait for space that none is coming.

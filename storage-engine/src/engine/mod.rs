@@ -41,7 +41,7 @@ use crate::log::writer::LogWriter;
 use crate::queue::UringQueue;
 use crate::recovery::RecoveryReport;
 use crate::signal::Signal;
-use crate::units::Generation;
+use crate::units::{Generation, ZoneId};
 use crate::zones::{Allocator, ZoneTable};
 use latches::Latches;
 use values::ValueCache;
@@ -76,6 +76,8 @@ struct Inner {
     /// Sums over the life of the store up to its opening.
     counters_before: LifeCounters,
     housekeeping: Arc<Signal>,
+    /// Zones that have gone read-only with live records in them.
+    worn: Mutex<Vec<ZoneId>>,
     buffered: Arc<Signal>,
     buffered_delay: Duration,
     /// How many live bytes the store takes.

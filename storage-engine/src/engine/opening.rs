@@ -16,7 +16,7 @@ use super::latches::Latches;
 use super::values::ValueCache;
 use super::{Counters, Engine, Inner, ReadQueues};
 use crate::device::emulated::{Access, DirectIo, EmulatedDevice};
-use crate::device::{DeviceError, Geometry, ZonedDevice};
+use crate::device::{DeviceError, Geometry, ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::{Counters as LifeCounters, Cut, Manifest, SpaceUse};
 use crate::format::unit::StreamKind;
@@ -29,8 +29,8 @@ use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes};
 use crate::queue::{IoQueue, UringQueue};
 use crate::recovery::{Recovered, StreamEnd, recover};
 use crate::signal::Signal;
-use crate::units::{Generation, SeqNo};
-use crate::zones::Allocator;
+use crate::units::{Generation, SeqNo, ZoneId};
+use crate::zones::{Allocator, ZoneTable};
 
 /// Zones below which a store does not work: two for the manifest, one for each stream, the reserve, one to spare.
 pub(crate) const MIN_ZONES: u32 = 8;
@@ -203,6 +203,7 @@ fn assemble(
         housekeeping: Arc::default(),
         buffered: Arc::<Signal>::default(),
         buffered_delay: options.buffered_delay,
+        worn: Mutex::new(worn_zones(&*device, &recovered.zones)?),
         live_limit_bytes: 0.into(),
         waiting_count: 0.into(),
         exhausted: AtomicBool::new(false),
@@ -217,6 +218,17 @@ fn assemble(
         make_writable(&mut inner, options, (unit_limit, manifest_log), recovered)?;
     }
     Ok(inner)
+}
+
+/// Zones that went read-only by themselves and hold live records.
+fn worn_zones(device: &dyn ZonedDevice, zones: &ZoneTable) -> EngineResult<Vec<ZoneId>> {
+    let mut worn = Vec::new();
+    for (id, _) in zones.iter().filter(|(_, zone)| zone.live_bytes() > 0) {
+        if device.report(id)?.state == ZoneState::ReadOnly {
+            worn.push(id);
+        }
+    }
+    Ok(worn)
 }
 
 fn make_writable(

@@ -107,6 +107,8 @@ impl Engine {
             let seen = self.inner.allocator.events();
             self.inner.admit(log, &writes)?;
             self.inner.wait_for_pending(log, key)?;
+            // Until the entry has been compared again no zone is reset, so that an equal entry means an equal record.
+            let pinned = epoch::pin();
             let (entry, value) = self.inner.versioned_value(key)?;
             if value.as_deref() != expected {
                 return Ok(Err(value));
@@ -116,6 +118,7 @@ impl Engine {
             if !unchanged || held.last_pending() > log.commit().durable() {
                 continue;
             }
+            drop(pinned);
             if new.is_none() && entry.is_none() {
                 return Ok(Ok(()));
             }

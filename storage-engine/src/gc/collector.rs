@@ -10,6 +10,8 @@
 //! 5. The manifest takes down watermark and tail, durably: what is about to vanish may have been their only witness.
 //! 6. The zone is reset.
 //!
+//! A zone that has gone read-only is evacuated: steps 2 and 3, and no reset.
+//!
 //! A deleted key never comes back: a tombstone is copied like a value until no zone is left that was opened before the
 //! delete was seen by the collector for the first time (its *barrier*); no older version can lie in a later zone, for
 //! versions that are not live are never copied.
@@ -85,11 +87,21 @@ impl Collector {
         self.log.make_relocations_durable()?;
         wait_for_pinned();
         self.check_empty(victim)?;
+        self.zones.zone(victim).forget_claims();
         witness.testify()?;
         self.memory.forget_zone(victim, self.zones.zone(victim).generation());
         self.device.reset(victim)?;
         self.allocator.give_back(victim);
         Ok(Collected::Zone(victim))
+    }
+
+    /// Copies what is live out of a zone that can only be read, and leaves the zone as it is: it cannot be reset.
+    ///
+    /// # Errors
+    /// As [`Collector::collect`].
+    pub fn evacuate(&self, zone: ZoneId) -> EngineResult<()> {
+        self.empty(zone)?;
+        self.log.make_relocations_durable()
     }
 
     fn choose(&self) -> EngineResult<Option<ZoneId>> {

@@ -23,12 +23,15 @@ use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
 use crate::queue::{Completion, IoQueue, Outcome, Request, Wait};
 use crate::signal::Signal;
 use crate::units::{Generation, SeqNo, ZoneId};
-use crate::zones::{Allocator, Purpose, Role, ZoneTable};
+use crate::zones::{Allocator, Purpose, Role, ZoneClaims, ZoneTable};
 
 /// Appends in flight beyond which a writer waits.
 const MAX_IN_FLIGHT: usize = 16;
 /// The smallest append limit that a store works with: a unit must hold the longest key.
 pub(crate) const MIN_UNIT_BYTES: usize = 128 << 10;
+
+/// The most bytes that a claim takes in a manifest.
+const MAX_TAIL_BYTES: usize = 32;
 
 /// One write to be logged.
 #[derive(Clone, Copy, Debug)]
@@ -382,6 +385,8 @@ impl LogWriter {
                 submissions.extend(fillers.into_iter().map(register));
                 self.parts.zones.zone(zone).set_sealed_at_bytes(self.clock_bytes());
                 self.parts.zones.zone(zone).set_role(Role::Sealed(kind));
+                let PreviousZone { claim_first, unit_count, .. } = stream.previous();
+                self.parts.zones.zone(zone).set_left_claim(claim_first, unit_count);
             }
             stream.begin_zone(|zone| self.parts.allocator.begin(zone));
             self.parts.housekeeping.raise();
@@ -644,7 +649,38 @@ impl LogWriter {
     pub fn tails(&self) -> Vec<Tail> {
         let user = self.tail(&self.user.lock().stream, StreamKind::User);
         let relocation = self.tail(&self.relocation.lock(), StreamKind::Relocation);
-        user.into_iter().chain(relocation).collect()
+        user.into_iter().chain(relocation).chain(self.claims_on_filled_zones()).collect()
+    }
+
+    /// What of the other zones is on stable media.
+    ///
+    /// The units behind a zone's last ones claim them as well, but may be reset long before that zone is.
+    fn claims_on_filled_zones(&self) -> Vec<Tail> {
+        let claimed_up_to = |kind| self.commit.facts(kind).1.generation;
+        let (user, relocation) = (claimed_up_to(StreamKind::User), claimed_up_to(StreamKind::Relocation));
+        let mut tails = Vec::new();
+        for (id, zone) in self.parts.zones.iter() {
+            let generation = zone.generation();
+            let ZoneClaims { recovered, left } = zone.claims();
+            let left = left.filter(|_| match zone.role() {
+                Role::Sealed(StreamKind::User) => generation < user,
+                Role::Sealed(StreamKind::Relocation) => generation < relocation,
+                _ => false,
+            });
+            let ranges = recovered.into_iter().chain(left).filter(|(first, end)| first < end);
+            tails.extend(ranges.map(|(claim_first, unit_count)| Tail {
+                zone: id,
+                generation,
+                claim_first,
+                unit_count,
+                previous: (Generation::default(), 0, 0),
+            }));
+        }
+        // A manifest is one append, and several of them fit into a zone.
+        let room_bytes =
+            u64::from(self.geometry.append_limit_bytes).min(self.geometry.zone_capacity_bytes) / 2;
+        tails.truncate(usize::try_from(room_bytes).expect("64-bit sizes") / MAX_TAIL_BYTES);
+        tails
     }
 
     fn tail(&self, stream: &Stream, kind: StreamKind) -> Option<Tail> {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Damage;
 use super::prefix::Prefix;
 use super::scan::{ScannedUnit, ZoneScan};
+use crate::device::{ZoneDescriptor, ZoneState};
 use crate::format::manifest::Manifest;
 use crate::units::{Generation, ZoneOffset};
 
@@ -17,7 +18,12 @@ use crate::units::{Generation, ZoneOffset};
 type Claims = BTreeMap<Generation, BTreeSet<(u32, u32)>>;
 
 /// Finds all damage that can be told.
-pub(super) fn verify(manifest: &Manifest, scans: &[ZoneScan], prefix: &Prefix) -> Vec<Damage> {
+pub(super) fn verify(
+    manifest: &Manifest,
+    descriptors: &[ZoneDescriptor],
+    scans: &[ZoneScan],
+    prefix: &Prefix,
+) -> Vec<Damage> {
     let claims = collect(manifest, scans);
     let mut damages = Vec::new();
     for scan in scans {
@@ -26,7 +32,7 @@ pub(super) fn verify(manifest: &Manifest, scans: &[ZoneScan], prefix: &Prefix) -
         damages.extend(scan.units.iter().filter_map(|unit| flaw(scan, unit, claimed, prefix)));
         damages.extend(missing(scan, claimed));
     }
-    damages.extend(vanished(manifest, scans));
+    damages.extend(vanished(manifest, descriptors, scans));
     damages
 }
 
@@ -90,16 +96,23 @@ fn missing(scan: &ZoneScan, claimed: &BTreeSet<(u32, u32)>) -> Option<Damage> {
 }
 
 /// Zones that the manifest says are filled, and in which nothing of that filling can be read.
-fn vanished(manifest: &Manifest, scans: &[ZoneScan]) -> Vec<Damage> {
+///
+/// A zone that has gone offline takes what it held along: that is known, and the store goes on with the rest.
+fn vanished(manifest: &Manifest, descriptors: &[ZoneDescriptor], scans: &[ZoneScan]) -> Vec<Damage> {
     let there = |generation| scans.iter().any(|scan| scan.generation == generation);
+    let offline =
+        |zone| descriptors.iter().any(|found| found.zone == zone && found.state == ZoneState::Offline);
     let tails = manifest.tails.iter().filter(|tail| tail.unit_count > tail.claim_first);
     tails
-        .filter(|tail| manifest.clean && !there(tail.generation))
+        .filter(|tail| !there(tail.generation))
         .map(|tail| Damage {
             zone: tail.zone,
             offset: ZoneOffset::START,
-            what: format!("{} units were on stable media and none can be read", tail.unit_count),
-            confined: false,
+            what: match offline(tail.zone) {
+                true => "the zone is offline; what it held is lost".to_owned(),
+                false => format!("{} units were on stable media and none can be read", tail.unit_count),
+            },
+            confined: offline(tail.zone),
         })
         .collect()
 }

@@ -32,7 +32,8 @@ pub struct Damage {
     pub offset: ZoneOffset,
     /// What is wrong.
     pub what: String,
-    /// Whether it is known what was hit: a value whose key can be read. Then only that key is affected.
+    /// Whether it is known what was hit: a value whose key can be read, or a zone that has gone offline. Then the store
+    /// can be used nevertheless.
     pub confined: bool,
 }
 
@@ -116,7 +117,7 @@ pub fn recover(
     let oldest = manifest.oldest_generation;
     let scans = scan::scan_zones(device, (manifest.store, oldest), &descriptors, thread_count)?;
     let prefix = prefix::find(manifest, &scans);
-    let mut damages = claims::verify(manifest, &scans, &prefix);
+    let mut damages = claims::verify(manifest, &descriptors, &scans, &prefix);
     let report = RecoveryReport {
         clean: manifest.clean,
         zone_count: u32::try_from(scans.len()).expect("zone numbers are 32 bits"),

@@ -219,4 +219,6 @@ fn fill_zone(zones: &ZoneTable, scan: &ZoneScan, prefix: &Prefix) {
         zone.set_place(unit.header.unit, place);
     }
     zone.raise_newest_seqno(newest.min(prefix.last_seqno));
+    // The stream that goes on in a zone has its own account of these; to claim them twice does no harm.
+    zone.set_recovered_claims(scan.whole_ranges());
 }

@@ -83,18 +83,23 @@ impl ZoneScan {
         seen.saturating_add(u32::try_from(gap_blocks).unwrap_or(u32::MAX))
     }
 
+    /// Ranges of numbers, end exclusive, of the units that are there and not torn.
+    pub(super) fn whole_ranges(&self) -> Vec<(u32, u32)> {
+        let whole = self.units.iter().filter(|unit| unit.flaw.is_none()).map(|unit| unit.header.unit);
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for number in whole.collect::<BTreeSet<u32>>() {
+            match ranges.last_mut() {
+                Some((_, end)) if *end == number => *end += 1,
+                _ => ranges.push((number, number + 1)),
+            }
+        }
+        ranges
+    }
+
     /// The first number from which on all units up to `end` are there, none of them torn; `end` if the last is not.
     pub(super) fn whole_from(&self, end: u32) -> u32 {
-        let whole = self.units.iter().filter(|unit| unit.flaw.is_none()).map(|unit| unit.header.unit);
-        let numbers: BTreeSet<u32> = whole.filter(|&number| number < end).collect();
-        let mut first = end;
-        for number in numbers.into_iter().rev() {
-            if number + 1 != first {
-                break;
-            }
-            first = number;
-        }
-        first
+        let covers = |&(first, behind): &(u32, u32)| first < end && behind >= end;
+        self.whole_ranges().into_iter().find(covers).map_or(end, |(first, _)| first)
     }
 }
 

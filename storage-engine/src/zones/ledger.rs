@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::counter::StripedCounter;
 use crate::format::record::RECORD_HEADER_BYTES;
@@ -60,6 +60,16 @@ pub struct Zone {
     sealed_at_bytes: AtomicU64,
     /// By unit number: the sector where the unit lies plus one, 0 while the device has not told.
     places: RwLock<Vec<u32>>,
+    claims: Mutex<ZoneClaims>,
+}
+
+/// Units of a zone that are on stable media, by ranges of their numbers, end exclusive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ZoneClaims {
+    /// As recovery found them.
+    pub(crate) recovered: Vec<(u32, u32)>,
+    /// As the stream that left the zone knows them: once all that it appended has become durable.
+    pub(crate) left: Option<(u32, u32)>,
 }
 
 impl Zone {
@@ -72,6 +82,7 @@ impl Zone {
             newest_seqno: AtomicU64::new(0),
             sealed_at_bytes: AtomicU64::new(0),
             places: RwLock::new(Vec::new()),
+            claims: Mutex::default(),
         }
     }
 
@@ -94,6 +105,7 @@ impl Zone {
     /// Starts a filling.
     pub(crate) fn begin(&self, generation: Generation) {
         self.places.write().clear();
+        self.forget_claims();
         self.live_bytes.store(0, Ordering::Release);
         self.written_bytes.store(0, Ordering::Release);
         self.newest_seqno.store(0, Ordering::Release);
@@ -139,6 +151,24 @@ impl Zone {
 
     pub(crate) fn set_sealed_at_bytes(&self, clock_bytes: u64) {
         self.sealed_at_bytes.store(clock_bytes, Ordering::Release);
+    }
+
+    /// What is claimed of the zone.
+    pub(crate) fn claims(&self) -> ZoneClaims {
+        self.claims.lock().clone()
+    }
+
+    pub(crate) fn set_recovered_claims(&self, ranges: Vec<(u32, u32)>) {
+        self.claims.lock().recovered = ranges;
+    }
+
+    pub(crate) fn set_left_claim(&self, first: u32, end: u32) {
+        self.claims.lock().left = Some((first, end));
+    }
+
+    /// The zone is about to be reset: that its units cannot be found any more is no damage.
+    pub(crate) fn forget_claims(&self) {
+        *self.claims.lock() = ZoneClaims::default();
     }
 
     /// Where a unit lies, once the device has told.

@@ -8,5 +8,5 @@ mod ledger;
 
 pub(crate) use allocator::RESERVED_FROM_PUTS;
 pub use allocator::{Allocator, Purpose};
-pub(crate) use ledger::charge_bytes;
 pub use ledger::{Role, Zone, ZoneTable};
+pub(crate) use ledger::{ZoneClaims, charge_bytes};

@@ -26,7 +26,8 @@ pub(super) fn take(file: &File, path: &Path, access: Access) -> DeviceResult<()>
         Err(TryLockError::WouldBlock) => {
             let process = holder_of(file).ok().flatten();
             let holder = process.map_or_else(|| UNKNOWN_HOLDER.to_owned(), describe);
-            let holder_is_dying = process.is_some_and(is_dying);
+            // In a PID namespace of its own a process is shown no holder that has ended, though its lock is still there.
+            let holder_is_dying = process.is_none_or(is_dying);
             Err(DeviceError::Locked { path: path.to_owned(), holder, holder_is_dying })
         }
         Err(TryLockError::Error(source)) => {

@@ -7,6 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::engine::{Depth, Direction, Durability, Engine};
+use crate::error::EngineResult;
 use crate::log::writer::LogWrite;
 
 const KEY_COUNT: u32 = 120;
@@ -35,6 +36,11 @@ pub(super) struct History {
 impl History {
     /// Makes a random call, and notes it.
     pub(super) fn call(&mut self, engine: &Engine, random: &mut StdRng) {
+        self.try_call(engine, random).expect("write");
+    }
+
+    /// Makes a random call, and notes it also where it fails: then it may survive or not.
+    pub(super) fn try_call(&mut self, engine: &Engine, random: &mut StdRng) -> EngineResult<()> {
         self.next_number += 1;
         let writes = self.writes(random);
         let durability = match random.random_range(0..10) {
@@ -42,17 +48,18 @@ impl History {
             2..7 => Durability::Written,
             _ => Durability::Buffered,
         };
+        self.calls.push(Call { number: self.next_number, writes: writes.clone() });
         let log_writes: Vec<LogWrite<'_>> =
             writes.iter().map(|(key, value)| LogWrite { key, value: value.as_deref() }).collect();
-        engine.write(&log_writes, durability).expect("write");
-        self.calls.push(Call { number: self.next_number, writes });
+        engine.write(&log_writes, durability)?;
         if durability == Durability::Sync {
             self.durable = self.next_number;
         }
         if random.random_range(0..60) == 0 {
-            engine.flush().expect("flush");
+            engine.flush()?;
             self.durable = self.next_number;
         }
+        Ok(())
     }
 
     fn writes(&self, random: &mut StdRng) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {

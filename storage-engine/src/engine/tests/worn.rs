@@ -1,1 +1,166 @@
-//! Zones that wear out.
+//! Zones that go read-only or offline by themselves between two openings.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::history::{History, State, assert_sound, state_of};
+use super::media::Media;
+use super::{create, open, open_to_look};
+use crate::device::emulated::{Access, Degraded};
+use crate::engine::{Durability, Engine};
+use crate::log::manifest_log::MANIFEST_ZONES;
+use crate::log::writer::LogWrite;
+use crate::units::ZoneId;
+use crate::zones::Role;
+
+/// A store with cleaned zones at `path`, closed, and what it holds.
+fn fill(path: &Path, seed: u64) -> State {
+    create(path);
+    let media = Media::open(path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    let (mut random, mut history) = (StdRng::seed_from_u64(seed), History::default());
+    (0..500).for_each(|_| history.call(&engine, &mut random));
+    let state = state_of(&engine);
+    engine.close().unwrap();
+    state
+}
+
+fn degrade(path: &Path, zones: &[ZoneId], to: Degraded) {
+    let media = Media::open(path, Access::ReadWrite, 1).unwrap();
+    zones.iter().for_each(|&zone| media.degrade(zone, to));
+}
+
+/// The zone with most live bytes.
+fn fullest(engine: &Engine) -> ZoneId {
+    let zones = engine.zones().unwrap();
+    zones.iter().max_by_key(|zone| zone.live_bytes).unwrap().zone
+}
+
+/// Overwrites one key until the store has been cleaned some more.
+fn overwrite(engine: &Engine, calls: u32) {
+    for number in 0..calls {
+        let value = vec![7; 20_000];
+        let key = format!("hot {}", number % 5);
+        let write = LogWrite { key: key.as_bytes(), value: Some(&value) };
+        engine.write(&[write], Durability::Written).unwrap();
+    }
+}
+
+fn without_hot(mut state: State) -> State {
+    state.retain(|key, _| !key.starts_with(b"hot"));
+    state
+}
+
+#[test]
+fn a_read_only_zone_is_read_and_evacuated_and_the_store_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let expected = fill(&path, 1);
+    let media = Media::open(&path, Access::ReadOnly, 1).unwrap();
+    let zone = fullest(&open_to_look(&media).unwrap());
+    drop(media);
+    degrade(&path, &[zone], Degraded::ReadOnly);
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    assert_eq!(state_of(&engine), expected);
+    overwrite(&engine, 400);
+    assert!(engine.stats().zone_resets > 10);
+    let worn = engine.zones().unwrap()[zone.index()];
+    assert_eq!((worn.role, worn.live_bytes), (Role::Lost, 0));
+    assert_eq!(without_hot(state_of(&engine)), expected);
+    engine.close().unwrap();
+    drop((engine, media));
+    // What was copied does not need the zone any more.
+    degrade(&path, &[zone], Degraded::Offline);
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    assert_eq!(without_hot(state_of(&engine)), expected);
+}
+
+#[test]
+fn a_deleted_key_does_not_come_back_out_of_a_read_only_zone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let expected = fill(&path, 2);
+    let media = Media::open(&path, Access::ReadOnly, 1).unwrap();
+    let zone = fullest(&open_to_look(&media).unwrap());
+    drop(media);
+    degrade(&path, &[zone], Degraded::ReadOnly);
+    for _ in 0..3 {
+        let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+        let engine = open(&media).unwrap();
+        for key in expected.keys() {
+            engine.write(&[LogWrite { key, value: None }], Durability::Written).unwrap();
+        }
+        overwrite(&engine, 400);
+        assert_eq!(without_hot(state_of(&engine)), State::new());
+        engine.close().unwrap();
+        drop((engine, media));
+        let media = Media::open(&path, Access::ReadOnly, 1).unwrap();
+        let engine = open_to_look(&media).unwrap();
+        assert_eq!(without_hot(state_of(&engine)), State::new());
+        assert_sound(&engine, "after deletes");
+    }
+}
+
+#[test]
+fn of_an_offline_zone_the_loss_is_told_and_the_store_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let expected = fill(&path, 3);
+    let media = Media::open(&path, Access::ReadOnly, 1).unwrap();
+    let zone = fullest(&open_to_look(&media).unwrap());
+    drop(media);
+    degrade(&path, &[zone], Degraded::Offline);
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    let damages = &engine.recovery().damages;
+    assert!(
+        damages.iter().any(|damage| damage.zone == zone && damage.what.contains("offline")),
+        "{damages:?}"
+    );
+    assert!(state_of(&engine).keys().all(|key| expected.contains_key(key)));
+    overwrite(&engine, 300);
+    engine.close().unwrap();
+}
+
+#[test]
+fn with_one_manifest_zone_worn_the_other_one_does() {
+    for to in [Degraded::ReadOnly, Degraded::Offline] {
+        for zone in MANIFEST_ZONES {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("store");
+            let expected = fill(&path, 4);
+            degrade(&path, &[zone], to);
+            for _ in 0..2 {
+                let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+                let engine = open(&media).unwrap();
+                assert_eq!(without_hot(state_of(&engine)), expected);
+                overwrite(&engine, 200);
+                engine.close().unwrap();
+                drop((engine, Arc::into_inner(media)));
+            }
+        }
+    }
+}
+
+#[test]
+fn zones_that_go_read_only_one_after_another_leave_the_store_with_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    create(&path);
+    let (mut random, mut history) = (StdRng::seed_from_u64(5), History::default());
+    for zone in (2..6).map(ZoneId::new) {
+        let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+        let engine = open(&media).unwrap();
+        history.accept(&state_of(&engine), &format!("before {zone} wears out"));
+        (0..300).for_each(|_| history.call(&engine, &mut random));
+        history.all_durable();
+        engine.close().unwrap();
+        drop((engine, media));
+        degrade(&path, &[zone], Degraded::ReadOnly);
+    }
+}
