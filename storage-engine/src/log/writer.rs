@@ -148,15 +148,18 @@ struct UserLog {
 /// The largest unit on a device.
 ///
 /// # Errors
-/// [`EngineError::InvalidArgument`] when the device's append limit is below what a store needs.
+/// The geometry's own; [`EngineError::InvalidArgument`] when its append limit, its zones or what is wanted are below
+/// what a store needs.
 pub fn unit_limit_bytes(geometry: &Geometry, wanted_bytes: usize) -> EngineResult<usize> {
+    geometry.validate()?;
     let limit = wanted_bytes.min(geometry.append_limit_bytes as usize).min(MAX_UNIT_BYTES as usize);
     let capacity = usize::try_from(geometry.zone_capacity_bytes).unwrap_or(usize::MAX);
     let limit = geometry.round_down_to_block(limit.min(capacity) as u64);
     let limit = usize::try_from(limit).expect("below the limit above");
     if limit < MIN_UNIT_BYTES {
         return Err(EngineError::InvalidArgument(format!(
-            "append limit and zone capacity allow units of {limit} bytes; a store needs at least {MIN_UNIT_BYTES}"
+            "unit size, append limit and zone capacity allow units of {limit} bytes; a store needs at least \
+             {MIN_UNIT_BYTES}"
         )));
     }
     Ok(limit)
