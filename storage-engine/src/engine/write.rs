@@ -168,10 +168,11 @@ impl Inner {
         usable.count() as u64
     }
 
-    /// Whether a write changes nothing: the delete of a key that is nowhere.
+    /// Whether a write changes nothing: deletes of keys that are nowhere.
     fn is_vain(&self, log: &LogWriter, writes: &[LogWrite<'_>], held: &Held<'_>) -> bool {
-        let [LogWrite { key, value: None }] = writes else { return false };
-        held.last_pending() <= log.commit().durable() && self.catalog.index().lookup(key).is_none()
+        purpose(writes) == Purpose::Delete
+            && held.last_pending() <= log.commit().durable()
+            && writes.iter().all(|write| self.catalog.index().lookup(write.key).is_none())
     }
 
     fn append(
