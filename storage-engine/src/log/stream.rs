@@ -190,12 +190,15 @@ impl Stream {
     /// Whether a fresh unit in the present zone could take a record.
     #[must_use]
     pub fn zone_fits(&self, record_bytes: usize) -> bool {
-        self.zone.as_ref().is_some_and(|zone| self.unit_fits(self.left_bytes(zone), zone.next_unit, record_bytes))
+        self.zone
+            .as_ref()
+            .is_some_and(|zone| self.unit_fits(self.left_bytes(zone), zone.next_unit, record_bytes))
     }
 
     fn unit_fits(&self, left_bytes: usize, next_unit: u32, record_bytes: usize) -> bool {
         // One unit number is kept for the filler.
-        next_unit + 1 < MAX_UNITS_PER_ZONE && self.unit_capacity(left_bytes) >= UNIT_HEADER_BYTES + record_bytes
+        next_unit + 1 < MAX_UNITS_PER_ZONE
+            && self.unit_capacity(left_bytes) >= UNIT_HEADER_BYTES + record_bytes
     }
 
     /// Goes over to the next ready zone.
