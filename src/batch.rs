@@ -19,8 +19,11 @@
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct WriteBatch {
-    writes: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    writes: Vec<Write>,
 }
+
+/// A key, and its new value or `None` to delete it.
+type Write = (Box<[u8]>, Option<Box<[u8]>>);
 
 impl WriteBatch {
     /// An empty batch.

@@ -48,6 +48,7 @@ impl Db {
     /// [`ErrorKind::NotFound`], [`ErrorKind::AlreadyExists`] (with [`Options::create_new`]), [`ErrorKind::NotAStore`],
     /// [`ErrorKind::Incompatible`], [`ErrorKind::Locked`], [`ErrorKind::Corruption`], [`ErrorKind::InvalidArgument`],
     /// [`ErrorKind::Io`]. A store or file that is there already stays as it is.
+    #[expect(clippy::needless_pass_by_value, reason = "options are made for the call")]
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         Self::open_at(path.as_ref(), &options, false)
     }
@@ -250,6 +251,7 @@ impl Db {
     ///
     /// # Errors
     /// As [`Db::put`] and [`Db::get`].
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass references or literals")]
     pub fn compare_and_swap(
         &self,
         key: impl AsRef<[u8]>,

@@ -128,6 +128,12 @@ impl Generation {
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// The generation of the zone opened `count` zones later.
+    #[must_use]
+    pub const fn forward(self, count: u64) -> Self {
+        Self(self.0 + count)
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ mod latches;
 mod opening;
 mod read;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod write;
 
@@ -38,6 +40,7 @@ use crate::log::writer::LogWriter;
 use crate::queue::UringQueue;
 use crate::recovery::RecoveryReport;
 use crate::signal::Signal;
+use crate::units::Generation;
 use crate::zones::{Allocator, ZoneTable};
 use latches::Latches;
 use values::ValueCache;
@@ -146,10 +149,12 @@ impl Inner {
             return Err(EngineError::ReadOnly);
         };
         let mut manifest = self.manifest.lock();
+        let oldest_generation = self.oldest_generation();
         let next = Manifest {
             version: manifest.version + 1,
             watermark: log.commit().durable(),
             generation: self.allocator.generation(),
+            oldest_generation,
             tails: log.tails(),
             clean,
             counters: self.life_counters(),
@@ -158,6 +163,14 @@ impl Inner {
         manifest_log.append(&next)?;
         *manifest = next;
         Ok(())
+    }
+
+    /// The generation of the zone that was opened first; the next one where none is filled.
+    fn oldest_generation(&self) -> Generation {
+        // Asked before the zones are looked at: one that is opened meanwhile is not older.
+        let next = self.allocator.generation().next();
+        let generations = self.zones.iter().map(|(_, zone)| zone.generation());
+        generations.filter(|&filled| filled > Generation::default()).fold(next, Ord::min)
     }
 
     /// Whether there is more garbage than the store's use of space allows.

@@ -22,14 +22,14 @@ use crate::format::manifest::{Counters as LifeCounters, Cut, Manifest, SpaceUse}
 use crate::format::unit::StreamKind;
 use crate::gc::collector::Collector;
 use crate::gc::policy::CostBenefit;
-use crate::log::manifest_log::ManifestLog;
+use crate::log::manifest_log::{ManifestLog, Newest};
 use crate::log::memory::UnitMemory;
 use crate::log::stream::{Claim, Stream};
 use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes};
 use crate::queue::{IoQueue, UringQueue};
 use crate::recovery::{Recovered, StreamEnd, recover};
 use crate::signal::Signal;
-use crate::units::SeqNo;
+use crate::units::{Generation, SeqNo};
 use crate::zones::Allocator;
 
 /// Zones below which a store does not work: two for the manifest, one for each stream, the reserve, one to spare.
@@ -90,14 +90,15 @@ impl Engine {
             incarnation: 1,
             cuts: Vec::new(),
             watermark: SeqNo::ZERO,
-            generation: crate::units::Generation::default(),
+            generation: Generation::default(),
+            oldest_generation: Generation::default().next(),
             tails: Vec::new(),
             clean: true,
             space_use: options.space_use,
             counters: LifeCounters::default(),
         };
         let appended = append_queue(&device)
-            .and_then(|queue| ManifestLog::new(Arc::clone(&device), queue).append(&manifest));
+            .and_then(|queue| ManifestLog::new(Arc::clone(&device), queue, None).append(&manifest));
         if appended.is_err() {
             // What cannot be used should not lie about; the error is the one to report.
             let _ = std::fs::remove_file(path);
@@ -117,16 +118,20 @@ impl Engine {
         Self::over(Arc::new(device), detail, options)
     }
 
-    fn over(device: Arc<dyn ZonedDevice>, detail: &str, options: &OpenOptions) -> EngineResult<Self> {
+    pub(super) fn over(
+        device: Arc<dyn ZonedDevice>,
+        detail: &str,
+        options: &OpenOptions,
+    ) -> EngineResult<Self> {
         check_geometry(device.geometry())?;
-        let manifest = ManifestLog::read(&*device)?.ok_or(EngineError::NoStore)?;
+        let newest = ManifestLog::read(&*device)?.ok_or(EngineError::NoStore)?;
         let thread_count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
-        let recovered = recover(&*device, &manifest, thread_count)?;
+        let recovered = recover(&*device, &newest.manifest, thread_count)?;
         let fatal = recovered.report.damages.iter().find(|damage| !damage.confined);
         if let Some(damage) = fatal.filter(|_| !options.in_spite_of_damage) {
             return Err(damage.error());
         }
-        let inner = assemble(device, detail, options, manifest, recovered)?;
+        let inner = assemble(device, detail, options, newest, recovered)?;
         let inner = Arc::new(inner);
         let threads = if options.read_only { Vec::new() } else { background::start(&inner)? };
         Ok(Self { inner, threads: Mutex::new(threads) })
@@ -173,7 +178,7 @@ fn assemble(
     device: Arc<dyn ZonedDevice>,
     detail: &str,
     options: &OpenOptions,
-    manifest: Manifest,
+    Newest { manifest, zone: manifest_zone }: Newest,
     recovered: Recovered,
 ) -> EngineResult<Inner> {
     let geometry = *device.geometry();
@@ -207,7 +212,9 @@ fn assemble(
     };
     inner.count_live_limit();
     if !options.read_only {
-        make_writable(&mut inner, options, unit_limit, &recovered)?;
+        let queue = append_queue(&inner.device)?;
+        let manifest_log = ManifestLog::new(Arc::clone(&inner.device), queue, Some(manifest_zone));
+        make_writable(&mut inner, options, (unit_limit, manifest_log), &recovered)?;
     }
     Ok(inner)
 }
@@ -215,11 +222,10 @@ fn assemble(
 fn make_writable(
     inner: &mut Inner,
     options: &OpenOptions,
-    unit_limit: usize,
+    (unit_limit, manifest_log): (usize, ManifestLog),
     recovered: &Recovered,
 ) -> EngineResult<()> {
     let store = inner.manifest.get_mut().store;
-    let manifest_log = ManifestLog::new(Arc::clone(&inner.device), append_queue(&inner.device)?);
     // What a killed process left in caches is part of the prefix from now on.
     inner.device.flush()?;
     begin_run(inner, &manifest_log, recovered)?;
@@ -277,16 +283,24 @@ fn claim(end: &StreamEnd) -> Claim {
 fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovered) -> EngineResult<()> {
     let manifest = inner.manifest.get_mut();
     let incarnation = manifest.incarnation + 1;
+    let mut version = manifest.version + 1;
     let mut cuts = recovered.cuts.clone();
     if !manifest.clean {
-        cuts.push(Cut { incarnation, after: recovered.last_seqno });
+        // Versions that a power cut hid must not be taken for newer ones when they turn up.
+        version +=
+            inner.device.geometry().zone_capacity_bytes / u64::from(inner.device.geometry().block_bytes);
+        let (after, generation) = (recovered.last_seqno, recovered.generation);
+        // Of cuts at one place the last says it all.
+        cuts.retain(|cut| cut.after < after);
+        cuts.push(Cut { incarnation, after, generation });
     }
     *manifest = Manifest {
-        version: manifest.version + 1,
+        version,
         incarnation,
         cuts,
         watermark: recovered.last_seqno,
         generation: recovered.generation,
+        oldest_generation: recovered.oldest_generation,
         clean: false,
         ..manifest.clone()
     };

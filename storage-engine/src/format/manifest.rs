@@ -12,8 +12,8 @@ use crate::units::{Generation, SeqNo, ZoneId};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"ZMAN");
 const STRUCTURE: &str = "manifest";
-/// Magic, checksum, body length, sequence number.
-const FRAME_BYTES: usize = 20;
+/// Magic, checksum, body length, version, the zone's reset count.
+const FRAME_BYTES: usize = 24;
 /// More than any manifest has; a longer one is not believed.
 const MAX_BODY_BYTES: usize = 16 << 20;
 
@@ -24,6 +24,8 @@ pub struct Cut {
     pub incarnation: u32,
     /// Their records after this seqno are void.
     pub after: SeqNo,
+    /// The last generation given out before the cut. What was cut lies in zones filled under this one or an earlier.
+    pub generation: Generation,
 }
 
 /// How far a stream had filled its zone on stable media: claims that no later unit may have had a chance to make.
@@ -79,6 +81,8 @@ pub struct Manifest {
     pub watermark: SeqNo,
     /// No zone has been opened with a later generation when this version was written.
     pub generation: Generation,
+    /// No unit of an earlier generation counts: no zone held any when this version was written.
+    pub oldest_generation: Generation,
     /// How far streams had filled their zones on stable media.
     pub tails: Vec<Tail>,
     /// Whether the store was closed in order: then nothing was in flight.
@@ -90,12 +94,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The bytes to append: padded to whole blocks.
+    /// The bytes to append to a zone that has been reset `reset_count` times: padded to whole blocks.
     ///
     /// # Panics
     /// When the manifest exceeds 16 MiB, which no store reaches.
     #[must_use]
-    pub fn encode(&self, block_bytes: usize) -> Vec<u8> {
+    pub fn encode(&self, block_bytes: usize, reset_count: u32) -> Vec<u8> {
         let body = bincode::serde::encode_to_vec(self, bincode::config::standard())
             .expect("a manifest has no value that bincode cannot encode");
         assert!(body.len() <= MAX_BODY_BYTES, "a manifest of {} bytes", body.len());
@@ -106,17 +110,21 @@ impl Manifest {
         fields.u32(0);
         fields.u32(body_len);
         fields.u64(self.version);
+        fields.u32(reset_count);
         fields.bytes(&body);
         let crc = crc32fast::hash(&bytes[8..FRAME_BYTES + body.len()]);
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
-    /// Reads the manifest at the start of `from`; also gives its length in bytes before padding.
+    /// Reads the manifest at the start of `from`, which lies in a zone that has been reset `reset_count` times; also
+    /// gives its length in bytes before padding.
+    ///
+    /// In a hole that a power cut has left there may be versions of an earlier filling: these are not believed.
     ///
     /// # Errors
     /// [`DecodeError`], whatever the bytes are.
-    pub fn decode(from: &[u8]) -> Result<(Self, usize), DecodeError> {
+    pub fn decode(from: &[u8], reset_count: u32) -> Result<(Self, usize), DecodeError> {
         let cut_short = |needed_bytes| DecodeError::CutShort {
             structure: STRUCTURE,
             needed_bytes,
@@ -134,6 +142,11 @@ impl Manifest {
         let found = crc32fast::hash(framed);
         if found != expected {
             return Err(DecodeError::Checksum { structure: STRUCTURE, found, expected });
+        }
+        let written_after = fields.u32();
+        if written_after != reset_count {
+            let found = u64::from(written_after);
+            return Err(DecodeError::Field { structure: STRUCTURE, field: "reset count", found });
         }
         let undecodable = DecodeError::Field { structure: STRUCTURE, field: "body", found: body_len as u64 };
         let body = &from[FRAME_BYTES..FRAME_BYTES + body_len];
@@ -155,7 +168,7 @@ mod tests {
     prop_compose! {
         fn any_manifest()(
             version in any::<u64>(), store in any::<[u8; 16]>(), incarnation in any::<u32>(),
-            cuts in proptest::collection::vec((any::<u32>(), any::<u64>()), 0..20),
+            cuts in proptest::collection::vec((any::<u32>(), any::<u64>(), any::<u64>()), 0..20),
             watermark in any::<u64>(), generation in any::<u64>(), clean in any::<bool>(), bytes in any::<u64>(),
         ) -> Manifest {
             let tail = Tail {
@@ -164,7 +177,10 @@ mod tests {
             };
             Manifest {
                 version, store, incarnation, watermark: SeqNo::new(watermark), generation: Generation::new(generation),
-                cuts: cuts.into_iter().map(|(i, s)| Cut { incarnation: i, after: SeqNo::new(s) }).collect(),
+                cuts: cuts.into_iter().map(|(incarnation, after, generation)| Cut {
+                    incarnation, after: SeqNo::new(after), generation: Generation::new(generation),
+                }).collect(),
+                oldest_generation: Generation::new(bytes),
                 tails: vec![tail; 3],
                 clean,
                 space_use: if clean { SpaceUse::Whole } else { SpaceUse::Proportional },
@@ -176,25 +192,26 @@ mod tests {
     proptest! {
         #[test]
         fn a_manifest_survives_the_round_trip(manifest in any_manifest()) {
-            let bytes = manifest.encode(4096);
+            let bytes = manifest.encode(4096, 7);
             prop_assert_eq!(bytes.len() % 4096, 0);
-            let (decoded, used) = Manifest::decode(&bytes).unwrap();
+            let (decoded, used) = Manifest::decode(&bytes, 7).unwrap();
             prop_assert_eq!(decoded, manifest);
             prop_assert!(bytes[used..].iter().all(|&byte| byte == 0));
+            prop_assert!(Manifest::decode(&bytes, 8).is_err(), "a version of an earlier filling is believed");
         }
 
         #[test]
         fn any_flipped_bit_before_the_padding_is_noticed(manifest in any_manifest(), place in any::<prop::sample::Index>()) {
-            let mut bytes = manifest.encode(512);
-            let (_, used) = Manifest::decode(&bytes).unwrap();
+            let mut bytes = manifest.encode(512, 0);
+            let (_, used) = Manifest::decode(&bytes, 0).unwrap();
             let bit = place.index(used * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(Manifest::decode(&bytes).is_err());
+            prop_assert!(Manifest::decode(&bytes, 0).is_err());
         }
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Manifest::decode(&bytes);
+            let _ = Manifest::decode(&bytes, 0);
         }
     }
 }

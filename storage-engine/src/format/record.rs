@@ -186,7 +186,8 @@ impl<'a> Record<'a> {
         if self.seqno == SeqNo::ZERO {
             return field("seqno", 0);
         }
-        if self.key.is_empty() && !self.group.is_some_and(|group| group.part_index > 0) {
+        let is_later_part = self.group.is_some_and(|group| group.part_index > 0);
+        if self.key.is_empty() && !is_later_part {
             return field("key length", 0);
         }
         Ok(())

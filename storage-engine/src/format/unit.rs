@@ -1,7 +1,9 @@
 //! The append unit: what one zone append writes.
 //!
 //! A unit is a whole number of blocks: [`UnitHeader`], then records back to back, then zeros. It is believed only when its
-//! checksum, store, generation and (where the device counts resets) reset count are right.
+//! checksum, store, generation and (where the device counts resets) reset count are right. Its records are believed when
+//! together they are the ones that the header's contents checksum was made of: in a torn unit, sectors of the zone's
+//! earlier filling may complete it with records that are whole in themselves.
 //!
 //! Two kinds of statement in the header make recovery sure of what is missing:
 //! - *watermark*: all writes with a seqno up to it were on stable media when the unit was written.
@@ -13,7 +15,7 @@ use super::{DecodeError, FORMAT_VERSION, Fields, FieldsMut};
 use crate::units::{Generation, SeqNo};
 
 /// Bytes of a unit header.
-pub const UNIT_HEADER_BYTES: usize = 96;
+pub const UNIT_HEADER_BYTES: usize = 100;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"ZUNT");
 const STRUCTURE: &str = "unit header";
@@ -63,12 +65,13 @@ pub struct PreviousZone {
 /// The head of a unit.
 ///
 /// ```text
-///  0  magic "ZUNT"        4  crc32 of bytes 8..96      8  store id (16)
+///  0  magic "ZUNT"        4  crc32 of bytes 8..100     8  store id (16)
 /// 24  generation (u64)   32  first seqno (u64)        40  watermark (u64)
 /// 48  incarnation (u32)  52  reset count (u32)        56  unit number in zone (u32)
 /// 60  body bytes (u32)   64  record count (u32)       68  claim first (u32)
 /// 72  claim end (u32)    76  previous units (u32)     80  previous generation (u64)
 /// 88  previous claim first (u32)                      92  stream (u8)  93  version (u8)  94  zero (u16)
+/// 96  crc32 of the first 4 bytes (the head checksum) of every record, in order
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UnitHeader {
@@ -98,6 +101,30 @@ pub struct UnitHeader {
     pub previous: PreviousZone,
     /// Which kind of writes.
     pub stream: StreamKind,
+    /// Checksum of the records' head checksums ([`ContentsChecksum`]).
+    pub contents_crc: u32,
+}
+
+/// Which records a unit holds, in 4 bytes: the checksum of their head checksums.
+///
+/// A record's head checksum covers its value's checksum, so that this stands for every byte of every record.
+#[derive(Clone, Debug, Default)]
+pub struct ContentsChecksum(crc32fast::Hasher);
+
+impl ContentsChecksum {
+    /// Adds an encoded record.
+    ///
+    /// # Panics
+    /// When it is shorter than 4 bytes, which no record is.
+    pub fn add(&mut self, encoded_record: &[u8]) {
+        self.0.update(&encoded_record[..4]);
+    }
+
+    /// The checksum of what was added.
+    #[must_use]
+    pub fn finish(self) -> u32 {
+        self.0.finalize()
+    }
 }
 
 impl UnitHeader {
@@ -127,6 +154,7 @@ impl UnitHeader {
         fields.u8(self.stream.code());
         fields.u8(FORMAT_VERSION);
         fields.u16(0);
+        fields.u32(self.contents_crc);
         let crc = crc32fast::hash(&head[8..]);
         head[4..8].copy_from_slice(&crc.to_le_bytes());
     }
@@ -173,10 +201,13 @@ impl UnitHeader {
             claim_end: fields.u32(),
             previous: PreviousZone { unit_count: fields.u32(), ..PreviousZone::default() },
             stream: StreamKind::User,
+            contents_crc: 0,
         };
         header.previous.generation = Generation::new(fields.u64());
         header.previous.claim_first = fields.u32();
         header.stream = StreamKind::from_code(fields.u8())?;
+        let [_version, _zero @ ..]: [u8; 3] = fields.bytes();
+        header.contents_crc = fields.u32();
         Ok(header)
     }
 
@@ -228,6 +259,7 @@ mod tests {
             store in any::<[u8; 16]>(), generation in 2..u64::MAX, first in 2..u64::MAX / 2, incarnation in any::<u32>(),
             reset_count in any::<u32>(), unit in 1..u32::MAX, body_bytes in any::<u32>(), record_count in any::<u32>(),
             previous_units in any::<u32>(), previous_claim in any::<u32>(), relocation in any::<bool>(),
+            contents_crc in any::<u32>(),
         ) -> UnitHeader {
             UnitHeader {
                 store, generation: Generation::new(generation), incarnation, reset_count, unit, body_bytes, record_count,
@@ -237,6 +269,7 @@ mod tests {
                     generation: Generation::new(generation - 1), claim_first: previous_claim, unit_count: previous_units,
                 },
                 stream: if relocation { StreamKind::Relocation } else { StreamKind::User },
+                contents_crc,
             }
         }
     }
@@ -279,6 +312,7 @@ mod tests {
             claim_end: 3,
             previous: PreviousZone::default(),
             stream: StreamKind::User,
+            contents_crc: 0,
         };
         let refused = |change: fn(&mut UnitHeader)| {
             let (mut header, mut bytes) = (good, [0; UNIT_HEADER_BYTES]);

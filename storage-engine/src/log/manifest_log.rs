@@ -1,12 +1,17 @@
 //! Where the manifest is kept: versions appended to both manifest zones, the newest readable one counts.
 //!
-//! Order of writes: the first zone, a flush, then the second zone. A zone that is full is reset after a flush, when the
-//! other one holds the newest version on stable media.
+//! Order of writes: one zone, a flush, then the other. The zone that is known to hold the newest version at opening comes
+//! last. A zone that is full is reset after a flush, when the other one holds the newest version on stable media.
+//!
+//! After a power cut the write pointer may stand behind holes, and what lies last need not be the newest: only a version
+//! that ends at the write pointer and says that all was in order is believed without a look at the rest of the zone.
+//!
+//! A manifest zone that has worn out is left alone; the other one goes on by itself, until it is full.
 
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{Persistence, ZonedDevice};
+use crate::device::{DeviceError, Persistence, ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::Manifest;
 use crate::queue::{IoQueue, Outcome, Request, Wait};
@@ -23,30 +28,46 @@ const WINDOW_BYTES: u64 = 256 << 10;
 pub struct ManifestLog {
     device: Arc<dyn ZonedDevice>,
     queue: Arc<dyn IoQueue>,
+    /// In the order in which they are appended to.
+    zones: [ZoneId; 2],
+}
+
+/// The newest version of the manifest that can be read.
+#[derive(Debug)]
+pub struct Newest {
+    /// What it says.
+    pub manifest: Manifest,
+    /// A zone that holds it.
+    pub zone: ZoneId,
 }
 
 impl ManifestLog {
-    /// A manifest log with a queue that nobody else uses.
+    /// A manifest log with a queue that nobody else uses; `holder` is the zone that holds the newest version, if any does.
     #[must_use]
-    pub fn new(device: Arc<dyn ZonedDevice>, queue: Arc<dyn IoQueue>) -> Self {
-        Self { device, queue }
+    pub fn new(device: Arc<dyn ZonedDevice>, queue: Arc<dyn IoQueue>, holder: Option<ZoneId>) -> Self {
+        let [first, second] = MANIFEST_ZONES;
+        let zones = if holder == Some(first) { [second, first] } else { [first, second] };
+        Self { device, queue, zones }
     }
 
     /// The newest version that can be read; `None` when there is none at all.
     ///
     /// # Errors
     /// The device's; [`EngineError::ManifestDamaged`] when there is something and none of it can be read.
-    pub fn read(device: &dyn ZonedDevice) -> EngineResult<Option<Manifest>> {
-        let mut newest: Option<Manifest> = None;
+    pub fn read(device: &dyn ZonedDevice) -> EngineResult<Option<Newest>> {
+        let mut newest: Option<Newest> = None;
         let mut written = false;
         for zone in MANIFEST_ZONES {
-            let end = device.report(zone)?.write_pointer.get();
-            written |= end > 0;
-            let found = newest_in_zone(device, zone, end)?;
-            if found.as_ref().map(|manifest| manifest.version)
-                > newest.as_ref().map(|manifest| manifest.version)
+            let descriptor = device.report(zone)?;
+            written |= descriptor.write_pointer > ZoneOffset::START;
+            if descriptor.state == ZoneState::Offline {
+                continue;
+            }
+            let found = newest_in_zone(device, &descriptor)?;
+            if let Some(manifest) = found
+                && newest.as_ref().is_none_or(|newest| manifest.version > newest.manifest.version)
             {
-                newest = found;
+                newest = Some(Newest { manifest, zone });
             }
         }
         if newest.is_none() && written {
@@ -61,22 +82,41 @@ impl ManifestLog {
     /// # Errors
     /// The device's.
     pub fn append(&self, manifest: &Manifest) -> EngineResult<()> {
-        let encoded = manifest.encode(self.device.geometry().block_bytes as usize);
-        let [first, second] = MANIFEST_ZONES;
-        self.append_to(first, &encoded)?;
-        self.device.flush()?;
-        self.append_to(second, &encoded)
+        let states =
+            self.zones.map(|zone| self.device.report(zone).map(|descriptor| (zone, descriptor.state)));
+        let states = states.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let worn = |state| matches!(state, ZoneState::ReadOnly | ZoneState::Offline);
+        let usable: Vec<ZoneId> =
+            states.iter().filter(|(_, state)| !worn(*state)).map(|&(zone, _)| zone).collect();
+        match usable[..] {
+            [first, second] => {
+                self.append_to(first, manifest, WhenFull::Reset)?;
+                self.device.flush()?;
+                self.append_to(second, manifest, WhenFull::Reset)
+            }
+            [only] => {
+                self.append_to(only, manifest, WhenFull::Refuse)?;
+                Ok(self.device.flush()?)
+            }
+            _ => Err(DeviceError::ZoneReadOnly { zone: self.zones[0] }.into()),
+        }
     }
 
-    fn append_to(&self, zone: ZoneId, encoded: &[u8]) -> EngineResult<()> {
+    fn append_to(&self, zone: ZoneId, manifest: &Manifest, when_full: WhenFull) -> EngineResult<()> {
         let geometry = *self.device.geometry();
-        if self.device.report(zone)?.write_pointer.get() + encoded.len() as u64 > geometry.zone_capacity_bytes
-        {
+        let encode = |reset_count| manifest.encode(geometry.block_bytes as usize, reset_count);
+        let descriptor = self.device.report(zone)?;
+        let mut encoded = encode(descriptor.reset_count);
+        if descriptor.write_pointer.get() + encoded.len() as u64 > geometry.zone_capacity_bytes {
+            if when_full == WhenFull::Refuse {
+                return Err(DeviceError::ZoneFull { zone }.into());
+            }
             self.device.flush()?;
             self.device.reset(zone)?;
+            encoded = encode(self.device.report(zone)?.reset_count);
         }
         let mut payload = AlignedBuffer::zeroed(encoded.len());
-        payload.copy_from_slice(encoded);
+        payload.copy_from_slice(&encoded);
         let request = Request::Append {
             zone_start: geometry.zone_start(zone),
             payload: Arc::new(payload),
@@ -96,25 +136,42 @@ impl ManifestLog {
     }
 }
 
-/// Looks for the last readable version, backwards from the write pointer.
-fn newest_in_zone(device: &dyn ZonedDevice, zone: ZoneId, end_bytes: u64) -> EngineResult<Option<Manifest>> {
-    let block_bytes = u64::from(device.geometry().block_bytes);
+/// What to do with a manifest zone that has no room left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum WhenFull {
+    /// The other zone holds the newest version.
+    Reset,
+    /// There is no other.
+    Refuse,
+}
+
+/// Looks for the newest readable version, backwards from the write pointer.
+fn newest_in_zone(device: &dyn ZonedDevice, zone: &ZoneDescriptor) -> EngineResult<Option<Manifest>> {
+    let (geometry, end_bytes) = (device.geometry(), zone.write_pointer.get());
+    let mut newest: Option<Manifest> = None;
     let mut window_end = end_bytes;
     while window_end > 0 {
-        let start = device.geometry().round_down_to_block(window_end.saturating_sub(WINDOW_BYTES));
+        let start = geometry.round_down_to_block(window_end.saturating_sub(WINDOW_BYTES));
         // A version that begins in this window may end in the one looked at before.
         let read_end = (window_end + WINDOW_BYTES).min(end_bytes);
         let mut window = AlignedBuffer::zeroed(usize::try_from(read_end - start).expect("512 KiB at most"));
-        device.read(zone, ZoneOffset::new(start), &mut window)?;
+        device.read(zone.zone, ZoneOffset::new(start), &mut window)?;
         let mut block = window_end;
         while block > start {
-            block -= block_bytes;
+            block -= u64::from(geometry.block_bytes);
             let from = usize::try_from(block - start).expect("inside the window");
-            if let Ok((manifest, _)) = Manifest::decode(&window[from..]) {
+            let Ok((manifest, len_bytes)) = Manifest::decode(&window[from..], zone.reset_count) else {
+                continue;
+            };
+            let is_last = block + geometry.round_up_to_block(len_bytes as u64) == end_bytes;
+            if is_last && manifest.clean {
                 return Ok(Some(manifest));
+            }
+            if newest.as_ref().is_none_or(|newest| manifest.version > newest.version) {
+                newest = Some(manifest);
             }
         }
         window_end = start;
     }
-    Ok(None)
+    Ok(newest)
 }

@@ -320,6 +320,7 @@ impl Stream {
             claim_end: claim_end.max(zone.claim_first),
             previous: zone.previous,
             stream: self.kind,
+            contents_crc: 0,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::buffer::AlignedBuffer;
 use crate::format::record::Record;
-use crate::format::unit::{UNIT_HEADER_BYTES, UnitHeader};
+use crate::format::unit::{ContentsChecksum, UNIT_HEADER_BYTES, UnitHeader};
 
 /// A unit that is being filled.
 #[derive(Debug)]
@@ -10,6 +10,7 @@ pub struct UnitBuilder {
     buffer: AlignedBuffer,
     filled_bytes: usize,
     record_count: u32,
+    contents: ContentsChecksum,
 }
 
 impl UnitBuilder {
@@ -20,7 +21,8 @@ impl UnitBuilder {
     #[must_use]
     pub fn new(buffer: AlignedBuffer) -> Self {
         assert!(buffer.len() > UNIT_HEADER_BYTES, "a unit of {} bytes", buffer.len());
-        Self { buffer, filled_bytes: UNIT_HEADER_BYTES, record_count: 0 }
+        let contents = ContentsChecksum::default();
+        Self { buffer, filled_bytes: UNIT_HEADER_BYTES, record_count: 0, contents }
     }
 
     /// Bytes of records that still fit.
@@ -42,6 +44,7 @@ impl UnitBuilder {
     pub fn push(&mut self, record: &Record<'_>) -> u32 {
         let offset = self.filled_bytes;
         self.filled_bytes += record.encode(&mut self.buffer[offset..]);
+        self.contents.add(&self.buffer[offset..]);
         self.record_count += 1;
         u32::try_from(offset).expect("a unit is at most 1 MiB")
     }
@@ -54,6 +57,7 @@ impl UnitBuilder {
         let offset = self.filled_bytes;
         self.buffer[offset..offset + record.len()].copy_from_slice(record);
         self.filled_bytes += record.len();
+        self.contents.add(record);
         self.record_count += 1;
         u32::try_from(offset).expect("a unit is at most 1 MiB")
     }
@@ -66,7 +70,7 @@ impl UnitBuilder {
 
     /// Writes the header, pads with zeros to whole blocks and gives the unit.
     ///
-    /// Record count and body length of `header` are filled in here.
+    /// Record count, body length and contents checksum of `header` are filled in here.
     ///
     /// # Panics
     /// When the unit is empty.
@@ -75,7 +79,9 @@ impl UnitBuilder {
         assert!(self.record_count > 0, "an empty unit is never appended");
         let body_bytes =
             u32::try_from(self.filled_bytes - UNIT_HEADER_BYTES).expect("a unit is at most 1 MiB");
-        UnitHeader { body_bytes, record_count: self.record_count, ..header }.encode(&mut self.buffer);
+        let contents_crc = self.contents.finish();
+        let header = UnitHeader { body_bytes, record_count: self.record_count, contents_crc, ..header };
+        header.encode(&mut self.buffer);
         let len_bytes = self.filled_bytes.next_multiple_of(block_bytes);
         self.buffer[self.filled_bytes..len_bytes].fill(0);
         self.buffer.set_len(len_bytes);

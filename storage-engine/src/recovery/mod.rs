@@ -81,7 +81,9 @@ pub struct Recovered {
     pub last_seqno: SeqNo,
     /// The last generation given out.
     pub generation: Generation,
-    /// Cuts of earlier recoveries that something on the device still falls under.
+    /// The generation of the zone that was opened first; the next one where none is filled.
+    pub oldest_generation: Generation,
+    /// Cuts of earlier recoveries that something on the device may still fall under.
     pub cuts: Vec<Cut>,
     /// Where new writes go on.
     pub user: StreamEnd,
@@ -110,7 +112,8 @@ pub fn recover(
         .filter(|zone| !MANIFEST_ZONES.contains(zone))
         .map(|zone| device.report(zone))
         .collect::<Result<_, _>>()?;
-    let scans = scan::scan_zones(device, manifest.store, &descriptors, thread_count)?;
+    let oldest = manifest.oldest_generation;
+    let scans = scan::scan_zones(device, (manifest.store, oldest), &descriptors, thread_count)?;
     let prefix = prefix::find(manifest, &scans);
     let mut damages = claims::verify(manifest, &scans, &prefix);
     let report = RecoveryReport {
@@ -121,10 +124,15 @@ pub fn recover(
         void_record_count: 0,
         damages: Vec::new(),
     };
-    let generation = scans.iter().map(|scan| scan.generation).fold(manifest.generation, Ord::max);
+    let seen = scans.iter().map(|scan| scan.generation).fold(manifest.generation, Ord::max);
+    // A power cut may hide that zones were opened since the last manifest: each at most once, for a reset writes one.
+    let hidden_count = if manifest.clean { 0 } else { u64::from(device.geometry().zone_count) };
+    let generation = seen.forward(hidden_count);
     let user = stream_end(device, &scans, StreamKind::User);
     let relocation = stream_end(device, &scans, StreamKind::Relocation);
-    let cuts = prefix.cuts_still_needed(manifest, &scans);
+    let filled = scans.iter().map(|scan| scan.generation).filter(|&filled| filled > Generation::default());
+    let oldest_generation = filled.min().unwrap_or(generation.next());
+    let cuts = prefix::cuts_still_needed(manifest, oldest_generation);
     let rebuilt = rebuild::rebuild(device.geometry(), &descriptors, scans, &prefix, [&user, &relocation]);
     damages.extend(rebuilt.damages);
     damages.sort_by_key(|damage| (damage.zone, damage.offset));
@@ -133,6 +141,7 @@ pub fn recover(
         zones: rebuilt.zones,
         last_seqno: prefix.last_seqno,
         generation,
+        oldest_generation,
         cuts,
         user,
         relocation,
@@ -151,21 +160,26 @@ fn stream_end(device: &dyn ZonedDevice, scans: &[scan::ZoneScan], kind: StreamKi
     let of_stream = scans.iter().filter(|scan| scan.stream == Some(kind));
     let Some(last) = of_stream.max_by_key(|scan| scan.generation) else { return StreamEnd::default() };
     let newest = last.units.last().expect("a stream is known by a unit").header;
-    let unit_count = last.units.iter().map(|unit| unit.header.unit + 1).max().unwrap_or(0);
-    // Where units are missing or torn, earlier claims stay as they are and new ones begin behind the gap.
-    let whole = last.is_whole_from(newest.claim_first);
-    let claim_first = if whole { newest.claim_first } else { unit_count };
+    let next_unit = last.next_unit(device.geometry().block_bytes);
+    // Where units are missing or torn, earlier claims stay as they are and new ones begin behind them.
+    let claim_first = newest.claim_first.max(last.whole_from(next_unit));
     let zone = StreamZone {
         zone: last.descriptor.zone,
         generation: last.generation,
         reset_count: last.descriptor.reset_count,
         used_bytes: last.descriptor.write_pointer.get(),
-        next_unit: unit_count,
+        next_unit,
         claim_first,
-        previous: newest.previous,
+        previous: if is_whole(scans, newest.previous) { newest.previous } else { PreviousZone::default() },
     };
     let goes_on =
         last.descriptor.state.is_active() && zone.used_bytes < device.geometry().zone_capacity_bytes;
-    let previous = PreviousZone { generation: zone.generation, claim_first, unit_count };
+    let previous = PreviousZone { generation: zone.generation, claim_first, unit_count: next_unit };
     StreamEnd { zone: goes_on.then_some(zone), previous }
+}
+
+/// Whether a filled zone still has every unit that would be claimed: a crash may have taken its last ones.
+fn is_whole(scans: &[scan::ZoneScan], zone: PreviousZone) -> bool {
+    let found = scans.iter().find(|scan| scan.generation == zone.generation);
+    found.is_some_and(|scan| scan.whole_from(zone.unit_count) <= zone.claim_first)
 }

@@ -7,7 +7,7 @@
 use super::scan::{ScannedRecord, ScannedUnit, ZoneScan};
 use crate::format::manifest::{Cut, Manifest};
 use crate::format::unit::StreamKind;
-use crate::units::SeqNo;
+use crate::units::{Generation, SeqNo};
 
 /// What of the log counts.
 #[derive(Debug)]
@@ -35,22 +35,18 @@ impl Prefix {
         let covered = self.watermark.min(self.limit(unit.header.incarnation));
         unit.header.stream == StreamKind::User && unit.header.last_seqno() <= covered
     }
-
-    /// Cuts that something on the device still falls under.
-    pub(super) fn cuts_still_needed(&self, manifest: &Manifest, scans: &[ZoneScan]) -> Vec<Cut> {
-        let concerns = |cut: &Cut| {
-            scans.iter().flat_map(|scan| &scan.units).any(|unit| {
-                unit.header.incarnation < cut.incarnation
-                    && (unit.header.last_seqno() > cut.after || unit.header.watermark > cut.after)
-            })
-        };
-        manifest.cuts.iter().copied().filter(concerns).collect()
-    }
 }
 
 fn limit(cuts: &[Cut], incarnation: u32) -> SeqNo {
     let later = cuts.iter().filter(|cut| cut.incarnation > incarnation);
     later.map(|cut| cut.after).min().unwrap_or(SeqNo::new(u64::MAX))
+}
+
+/// Cuts that something in a zone of `oldest` or a later generation may still fall under.
+///
+/// Whether it can be seen now does not matter: an append that a crash took may turn up at a later recovery.
+pub(super) fn cuts_still_needed(manifest: &Manifest, oldest: Generation) -> Vec<Cut> {
+    manifest.cuts.iter().copied().filter(|cut| oldest <= cut.generation).collect()
 }
 
 /// Finds the prefix of the log that is whole.

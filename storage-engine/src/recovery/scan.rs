@@ -1,5 +1,6 @@
 //! Reads every zone and keeps what recovery needs of it: unit headers, record heads, gaps.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -8,7 +9,7 @@ use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
 use crate::format::DecodeError;
 use crate::format::record::{Record, RecordKind};
-use crate::format::unit::{StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 use crate::log::scanner::{Found, Scanner};
 use crate::units::{Generation, SeqNo, ZoneOffset};
 
@@ -33,7 +34,7 @@ pub(super) struct ScannedUnit {
     pub(super) offset: ZoneOffset,
     /// The first thing in it that does not pass its checks, with its offset in the unit.
     pub(super) flaw: Option<(u32, DecodeError)>,
-    /// Whether the flaw is in a value, so that all records are known.
+    /// Whether the flaw is in a value, so that all records are known. Otherwise none of them is believed.
     pub(super) heads_whole: bool,
 }
 
@@ -56,24 +57,60 @@ pub(super) struct ScannedRecord {
 }
 
 impl ZoneScan {
+    fn new(descriptor: ZoneDescriptor) -> Self {
+        Self {
+            descriptor,
+            generation: Generation::default(),
+            stream: None,
+            units: Vec::new(),
+            records: Vec::new(),
+            keys: Vec::new(),
+            gaps: Vec::new(),
+        }
+    }
+
     pub(super) fn key(&self, record: &ScannedRecord) -> &[u8] {
         &self.keys[record.key_start..record.key_start + usize::from(record.key_len)]
     }
 
-    /// Whether units with all numbers from `first` to the last one are there, none of them torn.
-    pub(super) fn is_whole_from(&self, first: u32) -> bool {
-        let after: Vec<&ScannedUnit> = self.units.iter().filter(|unit| unit.header.unit >= first).collect();
-        let mut numbers: Vec<u32> = after.iter().map(|unit| unit.header.unit).collect();
-        numbers.sort_unstable();
-        let is_dense = numbers.into_iter().zip(first..).all(|(number, expected)| number == expected);
-        is_dense && after.iter().all(|unit| unit.flaw.is_none())
+    /// The number of the next unit: higher than that of any unit that may lie unseen in a gap.
+    ///
+    /// Such a unit may be seen by a later recovery. It is void then; its number must not be another unit's as well.
+    pub(super) fn next_unit(&self, block_bytes: u32) -> u32 {
+        let seen = self.units.iter().map(|unit| unit.header.unit + 1).max().unwrap_or(0);
+        let gap_blocks =
+            self.gaps.iter().map(|&(_, len_bytes, _)| len_bytes / u64::from(block_bytes)).sum::<u64>();
+        seen.saturating_add(u32::try_from(gap_blocks).unwrap_or(u32::MAX))
+    }
+
+    /// The first number from which on all units up to `end` are there, none of them torn; `end` if the last is not.
+    pub(super) fn whole_from(&self, end: u32) -> u32 {
+        let whole = self.units.iter().filter(|unit| unit.flaw.is_none()).map(|unit| unit.header.unit);
+        let numbers: BTreeSet<u32> = whole.filter(|&number| number < end).collect();
+        let mut first = end;
+        for number in numbers.into_iter().rev() {
+            if number + 1 != first {
+                break;
+            }
+            first = number;
+        }
+        first
     }
 }
 
-/// Scans zones on several threads.
+/// What of a unit's records does not pass its checks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum FlawedPart {
+    /// A value; whose it is, is known.
+    Value,
+    /// A head, or which records there are.
+    Head,
+}
+
+/// Scans zones on several threads. Units of `believed`, a store and its oldest generation, count.
 pub(super) fn scan_zones(
     device: &dyn ZonedDevice,
-    store: StoreId,
+    believed: (StoreId, Generation),
     descriptors: &[ZoneDescriptor],
     thread_count: usize,
 ) -> EngineResult<Vec<ZoneScan>> {
@@ -84,7 +121,7 @@ pub(super) fn scan_zones(
     let (next, scans) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(written.len())));
     let work = || -> EngineResult<()> {
         while let Some(descriptor) = written.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let scan = scan_zone(device, store, descriptor)?;
+            let scan = scan_zone(device, believed, descriptor)?;
             scans.lock().push(scan);
         }
         Ok(())
@@ -102,33 +139,48 @@ pub(super) fn scan_zones(
 
 fn scan_zone(
     device: &dyn ZonedDevice,
-    store: StoreId,
+    (store, oldest): (StoreId, Generation),
     descriptor: &ZoneDescriptor,
 ) -> EngineResult<ZoneScan> {
-    let mut scan = ZoneScan {
-        descriptor: *descriptor,
-        generation: Generation::default(),
-        stream: None,
-        units: Vec::new(),
-        records: Vec::new(),
-        keys: Vec::new(),
-        gaps: Vec::new(),
-    };
+    let mut scan = ZoneScan::new(*descriptor);
     let mut scanner = Scanner::new(device, store, descriptor);
     while let Some(found) = scanner.advance()? {
         match found {
             Found::Gap { offset, len_bytes, error } => scan.gaps.push((offset, len_bytes, error)),
-            Found::Unit { offset, header, body } => scan.add_unit(offset, header, body),
+            Found::Unit { offset, header, body } => {
+                if let Err(error) = scan.check_unit(oldest, &header) {
+                    scan.gaps.push((offset, header.unit_bytes(), error));
+                } else {
+                    scan.add_unit(offset, header, body);
+                }
+            }
         }
     }
     Ok(scan)
 }
 
 impl ZoneScan {
-    fn add_unit(&mut self, offset: ZoneOffset, header: UnitHeader, body: &[u8]) {
-        if header.generation < self.generation {
-            return;
+    /// Whether a unit is what its place in the zone is for.
+    ///
+    /// After a power cut the write pointer may stand before appends that the cut had cost their zone table entry. What of
+    /// them is not written over comes to light when the write pointer passes it: units of an earlier run behind those of a
+    /// later one, or of a generation that has no zone any more.
+    fn check_unit(&self, oldest: Generation, header: &UnitHeader) -> Result<(), DecodeError> {
+        let refuse = |field, found| Err(DecodeError::Field { structure: "unit header", field, found });
+        if header.generation < self.generation.max(oldest) {
+            return refuse("generation", header.generation.get());
         }
+        match self.units.last() {
+            Some(last)
+                if header.generation == self.generation && header.incarnation < last.header.incarnation =>
+            {
+                refuse("incarnation", u64::from(header.incarnation))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add_unit(&mut self, offset: ZoneOffset, header: UnitHeader, body: &[u8]) {
         if header.generation > self.generation {
             // What was read so far belongs to an earlier filling of the zone.
             self.generation = header.generation;
@@ -138,27 +190,45 @@ impl ZoneScan {
             self.keys.clear();
         }
         let unit_index = u32::try_from(self.units.len()).expect("unit numbers are 20 bits");
-        let mut unit = ScannedUnit { header, offset, flaw: None, heads_whole: true };
-        let mut position = 0;
-        for _ in 0..header.record_count {
-            match Record::decode(&body[position..]) {
-                Ok(decoded) => {
-                    let at = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
-                    if let Err(error) = decoded.value_check {
-                        unit.flaw.get_or_insert((at, error));
-                    }
-                    self.add_record(&decoded.record, unit_index, at, decoded.value_check.err());
-                    position += decoded.encoded_bytes;
-                }
-                Err(error) => {
-                    let at = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
-                    unit.flaw = Some((at, error));
-                    unit.heads_whole = false;
-                    break;
-                }
-            }
+        let (record_count, keys_len) = (self.records.len(), self.keys.len());
+        let flaw = self.add_records(&header, unit_index, body);
+        let heads_whole = flaw.is_none_or(|(_, part)| part == FlawedPart::Value);
+        if !heads_whole {
+            // Which of its records are this unit's and which an earlier filling's cannot be told.
+            self.records.truncate(record_count);
+            self.keys.truncate(keys_len);
         }
-        self.units.push(unit);
+        let flaw = flaw.map(|(at_and_error, _)| at_and_error);
+        self.units.push(ScannedUnit { header, offset, flaw, heads_whole });
+    }
+
+    /// Takes the records of a unit, and gives the worst flaw among them.
+    fn add_records(
+        &mut self,
+        header: &UnitHeader,
+        unit_index: u32,
+        body: &[u8],
+    ) -> Option<((u32, DecodeError), FlawedPart)> {
+        let (mut position, mut contents, mut flaw) = (0, ContentsChecksum::default(), None);
+        for _ in 0..header.record_count {
+            let at = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
+            let decoded = match Record::decode(&body[position..]) {
+                Ok(decoded) => decoded,
+                Err(error) => return Some(((at, error), FlawedPart::Head)),
+            };
+            if let Err(error) = decoded.value_check {
+                flaw.get_or_insert(((at, error), FlawedPart::Value));
+            }
+            contents.add(&body[position..]);
+            self.add_record(&decoded.record, unit_index, at, decoded.value_check.err());
+            position += decoded.encoded_bytes;
+        }
+        let (found, expected) = (contents.finish(), header.contents_crc);
+        if found != expected {
+            let error = DecodeError::Checksum { structure: "unit contents", found, expected };
+            return Some(((0, error), FlawedPart::Head));
+        }
+        flaw
     }
 
     fn add_record(
@@ -186,5 +256,72 @@ impl ZoneScan {
             part_count: record.group.map_or(0, |group| group.part_count),
             value_flaw,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ZoneScan;
+    use crate::buffer::AlignedBuffer;
+    use crate::device::{ZoneDescriptor, ZoneState};
+    use crate::format::record::{Record, RecordKind};
+    use crate::format::unit::{PreviousZone, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+    use crate::log::unit_builder::UnitBuilder;
+    use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset};
+
+    fn unit(first_seqno: u64) -> (UnitHeader, AlignedBuffer) {
+        let header = UnitHeader {
+            store: [1; 16],
+            generation: Generation::new(1),
+            first_seqno: SeqNo::new(first_seqno),
+            watermark: SeqNo::ZERO,
+            incarnation: 1,
+            reset_count: 0,
+            unit: 0,
+            body_bytes: 0,
+            record_count: 0,
+            claim_first: 0,
+            claim_end: 0,
+            previous: PreviousZone::default(),
+            stream: StreamKind::User,
+            contents_crc: 0,
+        };
+        let mut builder = UnitBuilder::new(AlignedBuffer::zeroed(8192));
+        for seqno in first_seqno..first_seqno + 4 {
+            let (seqno, kind, value) = (SeqNo::new(seqno), RecordKind::Put, &[7; 1000][..]);
+            builder.push(&Record { seqno, kind, group: None, key: b"key", value });
+        }
+        let unit = builder.seal(header, 4096);
+        (UnitHeader::decode(&unit).unwrap(), unit)
+    }
+
+    fn scan(header: UnitHeader, unit: &[u8]) -> ZoneScan {
+        let (zone, write_pointer) = (ZoneId::new(2), ZoneOffset::new(8192));
+        let descriptor = ZoneDescriptor { zone, state: ZoneState::Closed, write_pointer, reset_count: 0 };
+        let mut scan = ZoneScan::new(descriptor);
+        scan.add_unit(ZoneOffset::START, header, &unit[UNIT_HEADER_BYTES..]);
+        scan
+    }
+
+    /// Tearing used to go unnoticed when the zone's earlier filling had records of the same size at the same places.
+    #[test]
+    fn a_torn_unit_is_not_completed_by_records_of_an_earlier_filling() {
+        let ((header, mut torn), (_, earlier)) = (unit(100), unit(10));
+        let whole = scan(header, &torn);
+        assert!(whole.units[0].flaw.is_none() && whole.records.len() == 4);
+        let second_half = UNIT_HEADER_BYTES + 2 * (24 + 3 + 1000);
+        torn[second_half..].copy_from_slice(&earlier[second_half..]);
+        let scan = scan(header, &torn);
+        assert!(scan.units[0].flaw.is_some() && !scan.units[0].heads_whole);
+        assert!(scan.records.is_empty() && scan.keys.is_empty());
+    }
+
+    #[test]
+    fn a_flawed_value_leaves_the_other_records_of_its_unit_believed() {
+        let (header, mut torn) = unit(100);
+        torn[UNIT_HEADER_BYTES + 24 + 3 + 500] ^= 1;
+        let scan = scan(header, &torn);
+        assert!(scan.units[0].flaw.is_some() && scan.units[0].heads_whole);
+        assert_eq!(scan.records.iter().filter(|record| record.value_flaw.is_some()).count(), 1);
     }
 }

@@ -1,0 +1,1 @@
+//! Failing appends and flushes.

@@ -1,0 +1,60 @@
+//! The engine on media that fail: power cuts, failing appends and flushes, zones that wear out.
+//!
+//! `media` is the device that these tests run on, `history` what has been written to a store and what of it must be
+//! there. Every random choice comes from a seed, which a failing test names.
+
+mod failures;
+mod history;
+mod media;
+mod power;
+mod worn;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{CreateOptions, Engine, OpenOptions};
+use crate::device::Geometry;
+use crate::error::EngineResult;
+use crate::format::manifest::SpaceUse;
+use media::Media;
+
+/// Small zones of which part cannot be written, so that collection sets in soon and sums of zone sizes show.
+const GEOMETRY: Geometry = Geometry {
+    block_bytes: 4096,
+    zone_size_bytes: 512 << 10,
+    zone_capacity_bytes: 384 << 10,
+    zone_count: 16,
+    max_open_zones: 8,
+    max_active_zones: 8,
+    append_limit_bytes: 128 << 10,
+    volatile_cache: true,
+};
+
+fn open_options() -> OpenOptions {
+    OpenOptions {
+        read_only: false,
+        direct_io: false,
+        cache_bytes: 256 << 10,
+        buffered_delay: Duration::from_millis(1),
+        unit_bytes: 128 << 10,
+        expects_durable: false,
+        in_spite_of_damage: false,
+    }
+}
+
+fn create(path: &Path) {
+    let options = CreateOptions { geometry: GEOMETRY, space_use: SpaceUse::Whole, direct_io: false };
+    Engine::create(path, &options).expect("make a store");
+}
+
+/// Opens the store on media for writing.
+fn open(media: &Arc<Media>) -> EngineResult<Engine> {
+    Engine::over(Arc::clone(media) as Arc<_>, "test", &open_options())
+}
+
+/// Opens the store on media for reading, whatever is wrong with it.
+fn open_to_look(media: &Arc<Media>) -> EngineResult<Engine> {
+    let options = OpenOptions { read_only: true, in_spite_of_damage: true, ..open_options() };
+    Engine::over(Arc::clone(media) as Arc<_>, "test", &options)
+}

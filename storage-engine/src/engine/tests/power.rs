@@ -1,0 +1,98 @@
+//! Power cuts, one after another, on one store: the cache of the media is lost in part, in any combination.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::history::{History, assert_sound, state_of};
+use super::media::{Lost, Media, turn_up};
+use super::{create, open, open_to_look};
+use crate::device::emulated::Access;
+
+/// Whether appends that a cut took may be found at a later opening after all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Late {
+    Never,
+    Sometimes,
+}
+
+/// One store under power cuts.
+struct Ordeal {
+    directory: tempfile::TempDir,
+    seed: u64,
+    random: StdRng,
+    history: History,
+    lost: Vec<Lost>,
+    late: Late,
+}
+
+impl Ordeal {
+    fn new(seed: u64, late: Late) -> Self {
+        println!("seed {seed}");
+        let directory = tempfile::tempdir().expect("make a directory");
+        create(&directory.path().join("0"));
+        let (random, history) = (StdRng::seed_from_u64(seed), History::default());
+        Self { directory, seed, random, history, lost: Vec::new(), late }
+    }
+
+    fn image(&self, round: u8) -> PathBuf {
+        self.directory.path().join(round.to_string())
+    }
+
+    /// Opens what the last cut left, checks it, writes, and cuts the power again.
+    fn round(&mut self, round: u8) {
+        let context = format!("seed {}, round {round}", self.seed);
+        let image = self.image(round);
+        self.look(&image, round, &context);
+        let media = Media::open(&image, Access::ReadWrite, round + 1).expect("open the device");
+        let engine = open(&media).unwrap_or_else(|error| panic!("{context}: {error}"));
+        self.history.accept(&state_of(&engine), &context);
+        for _ in 0..self.random.random_range(0..400) {
+            self.history.call(&engine, &mut self.random);
+        }
+        let next = self.image(round + 1);
+        media.forget_overwritten(&mut self.lost);
+        let lost = media.cut_power(&next, &mut self.random);
+        if self.late == Late::Sometimes {
+            self.turn_up_some(&next);
+            self.lost.extend(lost);
+        }
+        drop(engine);
+        std::fs::remove_file(image).expect("remove the image");
+    }
+
+    /// Reads the store without changing it: recovery comes to a sound state, and to the one that writing starts from.
+    fn look(&self, image: &Path, round: u8, context: &str) {
+        let media = Media::open(image, Access::ReadOnly, round + 1).expect("open the device");
+        let engine = open_to_look(&media).unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert_sound(&engine, context);
+        drop((engine, Arc::into_inner(media)));
+    }
+
+    fn turn_up_some(&mut self, image: &Path) {
+        for lost in std::mem::take(&mut self.lost) {
+            if self.random.random_range(0..4) == 0 {
+                turn_up(image, &lost);
+            } else {
+                self.lost.push(lost);
+            }
+        }
+    }
+}
+
+fn undergo(seed: u64, late: Late, rounds: u8) {
+    let mut ordeal = Ordeal::new(seed, late);
+    (0..rounds).for_each(|round| ordeal.round(round));
+}
+
+#[test]
+fn a_power_cut_leaves_a_prefix_with_all_that_was_durable() {
+    (0..4).for_each(|seed| undergo(seed, Late::Never, 12));
+}
+
+#[test]
+fn what_was_cut_stays_cut_though_it_turns_up_late() {
+    (100..104).for_each(|seed| undergo(seed, Late::Sometimes, 12));
+}
