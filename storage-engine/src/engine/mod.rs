@@ -81,8 +81,9 @@ struct Inner {
     live_limit_bytes: AtomicU64,
     /// Writers that wait for a zone to be freed.
     waiting_count: AtomicUsize,
-    /// The collector found nothing to gain while writers waited for space.
-    exhausted: AtomicBool,
+    /// The round of cleaning that was begun last, and the last one that found nothing to gain.
+    cleaning_round: AtomicU64,
+    exhausted_round: AtomicU64,
     closed: AtomicBool,
     recovery: RecoveryReport,
 }

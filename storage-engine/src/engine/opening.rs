@@ -205,7 +205,8 @@ fn assemble(
         buffered_delay: options.buffered_delay,
         live_limit_bytes: 0.into(),
         waiting_count: 0.into(),
-        exhausted: AtomicBool::new(false),
+        cleaning_round: 0.into(),
+        exhausted_round: 0.into(),
         closed: AtomicBool::new(false),
         recovery: recovered.report.clone(),
         device,
@@ -268,6 +269,7 @@ fn make_writable(
         log: Arc::clone(&log),
         policy: Box::new(CostBenefit),
         relocated_bytes: 0.into(),
+        opened_at: recovered.generation,
     });
     inner.log = Some(log);
     inner.manifest_log = Some(manifest_log);
