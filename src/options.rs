@@ -59,7 +59,7 @@ impl Default for Options {
             append_limit_bytes: 1 << 20,
             direct_io: true,
             buffered_delay: Duration::from_millis(5),
-            unit_bytes: 256 << 10,
+            unit_bytes: 512 << 10,
         }
     }
 }
@@ -112,7 +112,7 @@ setters! {
     direct_io: bool => direct_io;
     /// The longest that a [`Durability::Buffered`] write stays in memory before it is appended. Default: 5 ms.
     buffered_delay: Duration => buffered_delay;
-    /// The largest append unit, in bytes; the device's append limit counts as well. At least 128 KiB. Default: 256 KiB.
+    /// The largest append unit, in bytes; the device's append limit counts as well. At least 128 KiB. Default: 512 KiB.
     unit_bytes: u32 => unit_bytes;
 }
 

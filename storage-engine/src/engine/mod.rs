@@ -28,6 +28,7 @@ pub use stats::{EngineInfo, EngineStats, ZoneStats};
 pub use verify::{Depth, VerifyReport};
 pub use write::Durability;
 
+use crate::counter::StripedCounter;
 use crate::device::ZonedDevice;
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::{Counters as LifeCounters, Manifest, SpaceUse};
@@ -91,11 +92,11 @@ struct Inner {
 /// Counts since the store was opened.
 #[derive(Debug, Default)]
 struct Counters {
-    puts: AtomicU64,
-    deletes: AtomicU64,
-    gets: AtomicU64,
-    memory_hits: AtomicU64,
-    user_bytes: AtomicU64,
+    puts: StripedCounter,
+    deletes: StripedCounter,
+    gets: StripedCounter,
+    memory_hits: StripedCounter,
+    user_bytes: StripedCounter,
     zone_resets: AtomicU64,
 }
 
@@ -137,7 +138,7 @@ impl Inner {
         let before = self.counters_before;
         let relocated = self.collector.as_ref().map_or(0, |it| it.relocated_bytes.load(Ordering::Relaxed));
         LifeCounters {
-            user_bytes_written: before.user_bytes_written + self.counters.user_bytes.load(Ordering::Relaxed),
+            user_bytes_written: before.user_bytes_written + self.counters.user_bytes.count(),
             device_bytes_written: before.device_bytes_written + self.device.activity().appended_bytes,
             relocated_bytes: before.relocated_bytes + relocated,
             zone_resets: before.zone_resets + self.counters.zone_resets.load(Ordering::Relaxed),
@@ -198,7 +199,7 @@ impl Engine {
     /// [`EngineError::Corruption`] when the stored bytes are damaged; the device's.
     pub fn value(&self, key: &[u8]) -> EngineResult<Option<Bytes>> {
         self.inner.check_open()?;
-        self.inner.counters.gets.fetch_add(1, Ordering::Relaxed);
+        self.inner.counters.gets.add(1);
         self.inner.value(key)
     }
 
@@ -208,7 +209,7 @@ impl Engine {
     /// As [`Engine::value`].
     pub fn values(&self, keys: &[&[u8]]) -> EngineResult<Vec<Option<Bytes>>> {
         self.inner.check_open()?;
-        self.inner.counters.gets.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        self.inner.counters.gets.add(i64::try_from(keys.len()).unwrap_or(i64::MAX));
         self.inner.values(keys)
     }
 

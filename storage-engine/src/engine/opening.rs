@@ -131,7 +131,7 @@ impl Engine {
         if let Some(damage) = fatal.filter(|_| !options.in_spite_of_damage) {
             return Err(damage.error());
         }
-        let inner = assemble(device, detail, options, newest, recovered)?;
+        let inner = assemble(device, detail, options, newest, &recovered)?;
         let inner = Arc::new(inner);
         let threads = if options.read_only { Vec::new() } else { background::start(&inner)? };
         Ok(Self { inner, threads: Mutex::new(threads) })
@@ -179,7 +179,7 @@ fn assemble(
     detail: &str,
     options: &OpenOptions,
     Newest { manifest, zone: manifest_zone }: Newest,
-    recovered: Recovered,
+    recovered: &Recovered,
 ) -> EngineResult<Inner> {
     let geometry = *device.geometry();
     let unit_limit = unit_limit_bytes(&geometry, options.unit_bytes)?;
@@ -215,7 +215,7 @@ fn assemble(
     if !options.read_only {
         let queue = append_queue(&inner.device)?;
         let manifest_log = ManifestLog::new(Arc::clone(&inner.device), queue, Some(manifest_zone));
-        make_writable(&mut inner, options, (unit_limit, manifest_log), &recovered)?;
+        make_writable(&mut inner, options, (unit_limit, manifest_log), recovered)?;
     }
     Ok(inner)
 }

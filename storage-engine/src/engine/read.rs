@@ -7,7 +7,6 @@
 use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crossbeam::epoch;
 
@@ -157,18 +156,18 @@ impl Inner {
         // A unit is filled, then in memory, then placed. Looking in that order twice cannot miss it on its way.
         for _ in 0..2 {
             if let Some(unit) = self.memory.unit(key) {
-                self.counters.memory_hits.fetch_add(1, Ordering::Relaxed);
+                self.counters.memory_hits.add(1);
                 return copy(&unit).map(Source::Bytes);
             }
             if let Some(start) = self.zones.zone(zone).place(unit) {
                 if let Some(value) = self.values.value(wanted.location, generation) {
-                    self.counters.memory_hits.fetch_add(1, Ordering::Relaxed);
+                    self.counters.memory_hits.add(1);
                     return Ok(Source::Bytes(value));
                 }
                 return Ok(Source::Device(self.extent(wanted, start)));
             }
             if let Some(copied) = self.log.as_ref().and_then(|log| log.read_open_unit(key, copy)) {
-                self.counters.memory_hits.fetch_add(1, Ordering::Relaxed);
+                self.counters.memory_hits.add(1);
                 return copied.map(Source::Bytes);
             }
         }

@@ -135,12 +135,11 @@ impl Engine {
 impl Inner {
     fn stats(&self) -> EngineStats {
         let (life, activity) = (self.life_counters(), self.device.activity());
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         EngineStats {
             keys: self.catalog.live_key_count(),
             tombstones: self.catalog.tombstone_count(),
             live_bytes: self.zones.live_bytes(),
-            live_limit_bytes: count(&self.live_limit_bytes),
+            live_limit_bytes: self.live_limit_bytes.load(Ordering::Relaxed),
             index_bytes: self.catalog.index().memory_bytes() as u64,
             cache_bytes: self.memory.kept_bytes() + self.values.bytes(),
             user_bytes_written: life.user_bytes_written,
@@ -149,10 +148,10 @@ impl Inner {
             zone_resets: life.zone_resets,
             device_bytes_read: activity.read_bytes,
             device_flushes: activity.flush_count,
-            puts: count(&self.counters.puts),
-            deletes: count(&self.counters.deletes),
-            gets: count(&self.counters.gets),
-            memory_hits: count(&self.counters.memory_hits),
+            puts: self.counters.puts.count(),
+            deletes: self.counters.deletes.count(),
+            gets: self.counters.gets.count(),
+            memory_hits: self.counters.memory_hits.count(),
         }
     }
 }

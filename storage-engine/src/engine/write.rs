@@ -246,12 +246,12 @@ impl Inner {
     }
 
     fn count(&self, writes: &[LogWrite<'_>]) {
-        let deletes = writes.iter().filter(|write| write.value.is_none()).count() as u64;
-        let bytes =
-            writes.iter().map(|write| write.key.len() + write.value.map_or(0, <[u8]>::len)).sum::<usize>();
-        self.counters.deletes.fetch_add(deletes, Ordering::Relaxed);
-        self.counters.puts.fetch_add(writes.len() as u64 - deletes, Ordering::Relaxed);
-        self.counters.user_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        for write in writes {
+            let counter = if write.value.is_some() { &self.counters.puts } else { &self.counters.deletes };
+            counter.add(1);
+            let bytes = write.key.len() + write.value.map_or(0, <[u8]>::len);
+            self.counters.user_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
     }
 }
 

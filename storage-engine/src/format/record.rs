@@ -73,6 +73,12 @@ pub struct DecodedRecord<'a> {
     pub encoded_bytes: usize,
 }
 
+/// The checksum of a value.
+#[must_use]
+pub fn value_crc(value: &[u8]) -> u32 {
+    crc32fast::hash(value)
+}
+
 /// Bytes of a record with a key and a value of these lengths.
 #[must_use]
 pub const fn encoded_bytes(key_bytes: usize, value_bytes: usize, grouped: bool) -> usize {
@@ -92,13 +98,21 @@ impl<'a> Record<'a> {
     /// # Panics
     /// When `into` is too short, the key longer than [`MAX_KEY_BYTES`] or the value longer than 4 GiB.
     pub fn encode(&self, into: &mut [u8]) -> usize {
+        self.encode_with_value_crc(value_crc(self.value), into)
+    }
+
+    /// The same with the value's checksum given: for writers that compute it before they hold a lock.
+    ///
+    /// # Panics
+    /// As [`Record::encode`].
+    pub fn encode_with_value_crc(&self, value_crc: u32, into: &mut [u8]) -> usize {
         let len_bytes = self.encoded_bytes();
         let into = &mut into[..len_bytes];
         let key_len = u16::try_from(self.key.len()).expect("keys are at most 65,535 bytes");
         let value_len = u32::try_from(self.value.len()).expect("values in one record are below 4 GiB");
         let mut fields = FieldsMut::new(into);
         fields.u32(0);
-        fields.u32(crc32fast::hash(self.value));
+        fields.u32(value_crc);
         fields.u64(self.seqno.get());
         fields.u32(value_len);
         fields.u16(key_len);

@@ -5,12 +5,12 @@
 //! it is. Keys and tombstones are counted apart from that, when one is written or forgotten: moving them changes nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use crossbeam::epoch;
 
 use super::large::LargeValues;
 use super::{Entry, LargeId, Location, OrderedIndex};
+use crate::counter::StripedCounter;
 use crate::zones::{ZoneTable, charge_bytes};
 
 /// Index, large values and ledger.
@@ -19,8 +19,8 @@ pub struct Catalog {
     index: OrderedIndex,
     large: LargeValues,
     zones: Arc<ZoneTable>,
-    live_key_count: AtomicI64,
-    tombstone_count: AtomicI64,
+    live_key_count: StripedCounter,
+    tombstone_count: StripedCounter,
 }
 
 impl Catalog {
@@ -31,8 +31,8 @@ impl Catalog {
             index: OrderedIndex::new(),
             large,
             zones,
-            live_key_count: AtomicI64::new(0),
-            tombstone_count: AtomicI64::new(0),
+            live_key_count: StripedCounter::default(),
+            tombstone_count: StripedCounter::default(),
         };
         for (key, entry) in &entries {
             catalog.charge(key, *entry);
@@ -56,13 +56,13 @@ impl Catalog {
     /// How many keys have a value.
     #[must_use]
     pub fn live_key_count(&self) -> u64 {
-        u64::try_from(self.live_key_count.load(Ordering::Relaxed)).unwrap_or(0)
+        self.live_key_count.count()
     }
 
     /// How many deleted keys are remembered.
     #[must_use]
     pub fn tombstone_count(&self) -> u64 {
-        u64::try_from(self.tombstone_count.load(Ordering::Relaxed)).unwrap_or(0)
+        self.tombstone_count.count()
     }
 
     /// Makes a write visible: it is the newest of its key.
@@ -109,7 +109,7 @@ impl Catalog {
             Entry::Tombstone { .. } => &self.tombstone_count,
             Entry::Value { .. } | Entry::Large { .. } => &self.live_key_count,
         };
-        count.fetch_add(change, Ordering::Relaxed);
+        count.add(change);
     }
 
     fn charge(&self, key: &[u8], entry: Entry) {

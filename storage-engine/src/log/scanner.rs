@@ -54,6 +54,7 @@ pub enum Found<'a> {
 impl<'a> Scanner<'a> {
     /// Scans what the descriptor says is written.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "a window fits any address space")]
     pub fn new(device: &'a dyn ZonedDevice, store: StoreId, descriptor: &ZoneDescriptor) -> Self {
         let end_bytes = descriptor.write_pointer.get();
         let window_bytes = usize::try_from(end_bytes.min(WINDOW_BYTES)).expect("2 MiB at most");

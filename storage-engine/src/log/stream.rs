@@ -238,8 +238,8 @@ impl Stream {
     ///
     /// # Panics
     /// When it does not fit.
-    pub fn push(&mut self, record: &Record<'_>) -> Location {
-        let offset = self.unit.as_mut().expect("a unit is being filled").builder.push(record);
+    pub fn push(&mut self, record: &Record<'_>, value_crc: u32) -> Location {
+        let offset = self.unit.as_mut().expect("a unit is being filled").builder.push(record, value_crc);
         self.location(offset)
     }
 
@@ -373,7 +373,7 @@ impl Rehearsal<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::record::RecordKind;
+    use crate::format::record::{RecordKind, value_crc};
 
     const UNIT: usize = 128 << 10;
     const FACTS: SealFacts = SealFacts {
@@ -416,7 +416,7 @@ mod tests {
             }
             stream.begin_unit(SeqNo::new(seqno), memory);
         }
-        stream.push(&record);
+        stream.push(&record, value_crc(value));
     }
 
     #[test]

@@ -37,13 +37,13 @@ impl UnitBuilder {
         self.record_count
     }
 
-    /// Adds a record and gives its offset in the unit.
+    /// Adds a record whose value has this checksum and gives its offset in the unit.
     ///
     /// # Panics
     /// When it does not fit.
-    pub fn push(&mut self, record: &Record<'_>) -> u32 {
+    pub fn push(&mut self, record: &Record<'_>, value_crc: u32) -> u32 {
         let offset = self.filled_bytes;
-        self.filled_bytes += record.encode(&mut self.buffer[offset..]);
+        self.filled_bytes += record.encode_with_value_crc(value_crc, &mut self.buffer[offset..]);
         self.contents.add(&self.buffer[offset..]);
         self.record_count += 1;
         u32::try_from(offset).expect("a unit is at most 1 MiB")

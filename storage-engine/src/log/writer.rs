@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::Tail;
-use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes};
+use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes, value_crc};
 use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES};
 use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES};
 use crate::log::commit::{Commit, Deferred, Level, State, Turn};
@@ -150,6 +150,7 @@ struct UserLog {
 /// # Errors
 /// The geometry's own; [`EngineError::InvalidArgument`] when its append limit, its zones or what is wanted are below
 /// what a store needs.
+#[expect(clippy::missing_panics_doc, reason = "a unit fits any address space")]
 pub fn unit_limit_bytes(geometry: &Geometry, wanted_bytes: usize) -> EngineResult<usize> {
     geometry.validate()?;
     let limit = wanted_bytes.min(geometry.append_limit_bytes as usize).min(MAX_UNIT_BYTES as usize);
@@ -232,6 +233,9 @@ impl LogWriter {
     ///
     /// # Errors
     /// [`AppendFailure::NoZone`]; or the failure that has latched the store; nothing was written.
+    ///
+    /// # Panics
+    /// When a key is longer than [`MAX_KEY_BYTES`]: the caller checks.
     pub fn append(
         &self,
         writes: &[LogWrite<'_>],
@@ -244,6 +248,8 @@ impl LogWriter {
             "keys are checked by the caller"
         );
         self.commit.check().map_err(AppendFailure::Error)?;
+        let single = writes.first().filter(|write| writes.len() == 1 && self.record_count(write) == 1);
+        let value_crc = single.map(|write| value_crc(write.value.unwrap_or_default()));
         let mut log = self.user.lock();
         let was_open = log.stream.has_open_unit();
         self.make_room(&mut log.stream, writes, purpose)?;
@@ -251,6 +257,7 @@ impl LogWriter {
         let records: usize = writes.iter().map(|write| self.record_count(write)).sum();
         log.group_last = log.next_seqno.forward(records as u64).back(1);
         let mut packer = Packer::new(self, &mut log, &mut submissions, records);
+        packer.value_crc = value_crc;
         for write in writes {
             let entry = packer.pack(write);
             entries.push(entry);
@@ -725,6 +732,8 @@ struct Packer<'a> {
     submissions: &'a mut Vec<Submission>,
     group_len: u32,
     group_index: u32,
+    /// Checksum of the first record's value, where it was computed before the lock was taken.
+    value_crc: Option<u32>,
 }
 
 impl<'a> Packer<'a> {
@@ -735,7 +744,7 @@ impl<'a> Packer<'a> {
         records: usize,
     ) -> Self {
         let group_len = u32::try_from(records).expect("a batch is limited to far fewer records");
-        Self { writer, log, submissions, group_len, group_index: 0 }
+        Self { writer, log, submissions, group_len, group_index: 0, value_crc: None }
     }
 
     fn pack(&mut self, write: &LogWrite<'_>) -> Entry {
@@ -784,7 +793,8 @@ impl<'a> Packer<'a> {
             let (stream, seqno) = (&mut self.log.stream, self.log.next_seqno);
             self.submissions.extend(self.writer.advance(StreamKind::User, stream, record_bytes, seqno));
         }
-        let location = self.log.stream.push(&record);
+        let crc = self.value_crc.take().unwrap_or_else(|| value_crc(value));
+        let location = self.log.stream.push(&record, crc);
         self.log.next_seqno = self.log.next_seqno.next();
         self.group_index += 1;
         location

@@ -101,6 +101,7 @@ pub struct Recovered {
 ///
 /// # Errors
 /// The device's only.
+#[expect(clippy::missing_panics_doc, reason = "a device has fewer zones than a u32 counts")]
 pub fn recover(
     device: &dyn ZonedDevice,
     manifest: &Manifest,
@@ -133,7 +134,7 @@ pub fn recover(
     let filled = scans.iter().map(|scan| scan.generation).filter(|&filled| filled > Generation::default());
     let oldest_generation = filled.min().unwrap_or(generation.next());
     let cuts = prefix::cuts_still_needed(manifest, oldest_generation);
-    let rebuilt = rebuild::rebuild(device.geometry(), &descriptors, scans, &prefix, [&user, &relocation]);
+    let rebuilt = rebuild::rebuild(device.geometry(), &descriptors, &scans, &prefix, [&user, &relocation]);
     damages.extend(rebuilt.damages);
     damages.sort_by_key(|damage| (damage.zone, damage.offset));
     Ok(Recovered {

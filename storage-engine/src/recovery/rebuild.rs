@@ -38,16 +38,16 @@ struct Handle {
 pub(super) fn rebuild(
     geometry: &Geometry,
     descriptors: &[ZoneDescriptor],
-    scans: Vec<ZoneScan>,
+    scans: &[ZoneScan],
     prefix: &Prefix,
     streams: [&StreamEnd; 2],
 ) -> Rebuilt {
     let zones = Arc::new(ZoneTable::new(geometry.zone_count));
-    let abandoned = fill_zone_table(&zones, geometry, descriptors, &scans, prefix, streams);
+    let abandoned = fill_zone_table(&zones, geometry, descriptors, scans, prefix, streams);
     let mut believed = Vec::new();
     let mut parts: HashMap<LargeId, Vec<Handle>, FixedState> = HashMap::default();
     let mut void_record_count = 0;
-    for (scan_index, scan) in (0u32..).zip(&scans) {
+    for (scan_index, scan) in (0u32..).zip(scans) {
         for (record_index, record) in (0u32..).zip(&scan.records) {
             let unit = &scan.units[record.unit_index as usize];
             if !prefix.counts(unit, record) {
@@ -64,7 +64,7 @@ pub(super) fn rebuild(
         }
     }
     let record_count = believed.len() as u64;
-    let winners = Winners { scans: &scans, parts }.choose(believed);
+    let winners = Winners { scans, parts }.choose(believed);
     let catalog = Catalog::new(winners.entries, winners.large, Arc::clone(&zones));
     Rebuilt { catalog, zones, abandoned, damages: winners.damages, record_count, void_record_count }
 }

@@ -264,7 +264,7 @@ mod tests {
     use super::ZoneScan;
     use crate::buffer::AlignedBuffer;
     use crate::device::{ZoneDescriptor, ZoneState};
-    use crate::format::record::{Record, RecordKind};
+    use crate::format::record::{Record, RecordKind, value_crc};
     use crate::format::unit::{PreviousZone, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
     use crate::log::unit_builder::UnitBuilder;
     use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset};
@@ -289,7 +289,8 @@ mod tests {
         let mut builder = UnitBuilder::new(AlignedBuffer::zeroed(8192));
         for seqno in first_seqno..first_seqno + 4 {
             let (seqno, kind, value) = (SeqNo::new(seqno), RecordKind::Put, &[7; 1000][..]);
-            builder.push(&Record { seqno, kind, group: None, key: b"key", value });
+            let record = Record { seqno, kind, group: None, key: b"key", value };
+            builder.push(&record, value_crc(value));
         }
         let unit = builder.seal(header, 4096);
         (UnitHeader::decode(&unit).unwrap(), unit)

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::counter::StripedCounter;
 use crate::format::record::RECORD_HEADER_BYTES;
 use crate::format::unit::StreamKind;
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset, ZoneSector};
@@ -185,8 +186,8 @@ impl Zone {
 pub struct ZoneTable {
     zones: Box<[Zone]>,
     /// The sum over all zones, kept because every put asks for it.
-    live_bytes: AtomicI64,
-    tombstone_bytes: AtomicI64,
+    live_bytes: StripedCounter,
+    tombstone_bytes: StripedCounter,
 }
 
 impl ZoneTable {
@@ -195,8 +196,8 @@ impl ZoneTable {
     pub fn new(zone_count: u32) -> Self {
         Self {
             zones: (0..zone_count).map(|_| Zone::new()).collect(),
-            live_bytes: AtomicI64::new(0),
-            tombstone_bytes: AtomicI64::new(0),
+            live_bytes: StripedCounter::default(),
+            tombstone_bytes: StripedCounter::default(),
         }
     }
 
@@ -217,26 +218,26 @@ impl ZoneTable {
     /// Bytes of all records that the index points at.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        u64::try_from(self.live_bytes.load(Ordering::Acquire)).unwrap_or(0)
+        self.live_bytes.count()
     }
 
     /// How many of them are those of deletes.
     #[must_use]
     pub fn tombstone_bytes(&self) -> u64 {
-        u64::try_from(self.tombstone_bytes.load(Ordering::Acquire)).unwrap_or(0)
+        self.tombstone_bytes.count()
     }
 
     /// Counts a delete in, or out when negative.
     pub(crate) fn charge_tombstone(&self, zone: ZoneId, bytes: i64) {
         self.zone(zone).tombstone_bytes.fetch_add(bytes, Ordering::AcqRel);
-        self.tombstone_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.tombstone_bytes.add(bytes);
         self.charge(zone, bytes);
     }
 
     /// Counts a record of the zone in, or out when negative.
     pub(crate) fn charge(&self, zone: ZoneId, bytes: i64) {
         self.zone(zone).live_bytes.fetch_add(bytes, Ordering::AcqRel);
-        self.live_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.live_bytes.add(bytes);
     }
 }
 
