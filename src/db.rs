@@ -9,7 +9,7 @@ use zonal_engine::device::Geometry;
 use zonal_engine::engine::{CreateOptions, Depth, Direction, Engine, OpenOptions, Page};
 use zonal_engine::error::EngineError;
 use zonal_engine::format::manifest::SpaceUse;
-use zonal_engine::log::writer::LogWrite;
+use zonal_engine::log::writer::{LogWrite, unit_limit_bytes};
 
 use crate::options::GIB;
 use crate::{
@@ -336,7 +336,8 @@ impl Db {
         Ok(zones.iter().map(|zone| Zone::new(zone, capacity_bytes)).collect())
     }
 
-    /// Flushes and closes the store, for all clones of this handle. Blocks while background work ends.
+    /// Flushes and closes the store, for all clones of this handle. Blocks while background work ends. The store can be
+    /// opened again at once, here and elsewhere.
     ///
     /// # Errors
     /// [`ErrorKind::WritesRefused`] and others when something buffered could not be made durable. The store is closed
@@ -365,6 +366,8 @@ fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 
 fn create(path: &Path, options: &Options) -> Result<()> {
     let created = geometry(path, options).and_then(|geometry| {
+        // Opening would refuse them, too, when the store is there already.
+        unit_limit_bytes(&geometry, options.unit_bytes as usize).map_err(|error| Error::new(path, error))?;
         let space_use =
             if options.capacity_bytes.is_some() { SpaceUse::Whole } else { SpaceUse::Proportional };
         let create = CreateOptions { geometry, space_use, direct_io: options.direct_io };
@@ -381,14 +384,18 @@ fn geometry(path: &Path, options: &Options) -> Result<Geometry> {
     if options.zone_size_bytes == 0 {
         return Err(Error::invalid(path, "a zone size of 0 bytes; zones hold at least 128 KiB"));
     }
+    let zone_capacity_bytes = options.zone_capacity_bytes.unwrap_or(options.zone_size_bytes);
+    if zone_capacity_bytes == 0 {
+        return Err(Error::invalid(path, "a zone capacity of 0 bytes; zones hold at least 128 KiB"));
+    }
     let capacity_bytes = options.capacity_bytes.unwrap_or(GROWTH_LIMIT_BYTES);
-    let zone_count = capacity_bytes.div_ceil(options.zone_size_bytes);
+    let zone_count = capacity_bytes.div_ceil(zone_capacity_bytes);
     let Ok(zone_count) = u32::try_from(zone_count) else {
         return Err(Error::invalid(
             path,
             format!(
-                "{capacity_bytes} bytes in zones of {} bytes make {zone_count} zones; at most {} are possible",
-                options.zone_size_bytes,
+                "{capacity_bytes} bytes in zones of {zone_capacity_bytes} bytes make {zone_count} zones; at most {} \
+                 are possible",
                 u32::MAX
             ),
         ));
@@ -396,7 +403,7 @@ fn geometry(path: &Path, options: &Options) -> Result<Geometry> {
     Ok(Geometry {
         block_bytes: options.block_bytes,
         zone_size_bytes: options.zone_size_bytes,
-        zone_capacity_bytes: options.zone_capacity_bytes.unwrap_or(options.zone_size_bytes),
+        zone_capacity_bytes,
         zone_count,
         max_open_zones: options.max_open_zones,
         max_active_zones: options.max_active_zones,

@@ -40,7 +40,7 @@ impl StripedCounter {
         self.stripes.iter().map(|stripe| stripe.load(Ordering::Relaxed)).sum()
     }
 
-    /// The sum of a counter that only grows.
+    /// The sum of a counter that does not fall below zero, but for the moment in which it is read.
     #[must_use]
     pub fn count(&self) -> u64 {
         u64::try_from(self.sum()).unwrap_or(0)

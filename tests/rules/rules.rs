@@ -202,8 +202,8 @@ mod rule_4_a_reader_asks_again_before_it_gives_up {
         let directory = tempfile::tempdir().unwrap();
         let db = Db::open(directory.path().join("store"), options()).unwrap();
         let done = AtomicBool::new(false);
-        db.put_with("large", [1; 300_000], written()).unwrap();
-        db.put_with("still", [9; 300_000], written()).unwrap();
+        db.put_with("large", vec![1; 300_000], written()).unwrap();
+        db.put_with("still", vec![9; 300_000], written()).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 let (db, done) = (db.clone(), &done);
@@ -211,13 +211,13 @@ mod rule_4_a_reader_asks_again_before_it_gives_up {
                     while !done.load(Ordering::Relaxed) {
                         let value = db.get("large").unwrap().expect("it is always there");
                         assert!(value.len() == 300_000 && value.iter().all(|byte| *byte == value[0]));
-                        assert_eq!(&*db.get("still").unwrap().unwrap(), &[9; 300_000]);
+                        assert_eq!(&*db.get("still").unwrap().unwrap(), &vec![9; 300_000][..]);
                     }
                 });
             }
             for number in 0..400_u32 {
-                db.put_with("large", [number.to_le_bytes()[0]; 300_000], written()).unwrap();
-                db.put_with(format!("small {}", number % 9), [3; 20_000], written()).unwrap();
+                db.put_with("large", vec![number.to_le_bytes()[0]; 300_000], written()).unwrap();
+                db.put_with(format!("small {}", number % 9), vec![3; 20_000], written()).unwrap();
             }
             done.store(true, Ordering::Relaxed);
         });

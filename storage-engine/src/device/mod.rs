@@ -167,6 +167,13 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
     /// [`DeviceError::Io`]. A failed flush must not be retried into success: what it covered is unknown.
     fn flush(&self) -> DeviceResult<()>;
 
+    /// Ends the use of the device and lets others have it. Nothing is changed from then on; reports still tell how things
+    /// stood. Dropping the device does the same. Call it when no append is in flight.
+    ///
+    /// # Errors
+    /// [`DeviceError::Io`]. Others may have the device all the same.
+    fn shut_down(&self) -> DeviceResult<()>;
+
     /// Counts of what the device was asked to do since it was opened.
     fn activity(&self) -> DeviceActivity;
 }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use super::Inner;
 use crate::error::{EngineError, EngineResult};
-use crate::gc::collector::Collected;
+use crate::gc::collector::{Aim, Collected};
 use crate::signal::Woken;
 use crate::zones::Purpose;
 
@@ -63,24 +63,35 @@ impl Inner {
         if let Some(step) = self.evacuate_step() {
             return step;
         }
-        // A batch may wait for more zones than would otherwise be called few.
-        let scarce = self.allocator.available_count(Purpose::Put) < LOW_FREE_ZONES
-            || self.waiting_count.load(Ordering::Acquire) > 0;
-        if !scarce && !self.has_excess_garbage() {
-            return Step::Rest;
-        }
         let Some(collector) = &self.collector else { return Step::Rest };
-        match collector.collect(self) {
-            Ok(Collected::Zone(_)) => {
-                self.counters.zone_resets.fetch_add(1, Ordering::Relaxed);
-                Step::Again
-            }
-            Ok(Collected::Nothing) => self.rest_exhausted(),
-            Err(error) => {
-                self.report_failed_collection(error);
-                self.rest_exhausted()
+        let round = self.cleaning_round.fetch_add(1, Ordering::AcqRel) + 1;
+        let short = self.allocator.available_count(Purpose::Put) < LOW_FREE_ZONES;
+        // A batch may wait for more zones than would otherwise be called few.
+        let wants_space =
+            short || self.waiting_count.load(Ordering::Acquire) > 0 || self.has_excess_garbage();
+        // Getting rid of tombstones frees nothing at once: it waits until there is room, or is the last resort.
+        let aims = match (short, wants_space) {
+            (true, _) => [Some(Aim::Space), Some(Aim::Tombstones)],
+            (false, true) => [Some(Aim::Tombstones), Some(Aim::Space)],
+            (false, false) => [Some(Aim::Tombstones), None],
+        };
+        for aim in aims.into_iter().flatten() {
+            match collector.collect(aim, self) {
+                Ok(Collected::Zone(_)) => {
+                    self.counters.zone_resets.fetch_add(1, Ordering::Relaxed);
+                    return Step::Again;
+                }
+                Ok(Collected::Nothing) => {}
+                Err(error) => {
+                    self.report_failed_collection(error);
+                    break;
+                }
             }
         }
+        if wants_space {
+            self.tell_exhausted(round);
+        }
+        Step::Rest
     }
 
     /// Copies what is live out of one zone that has gone read-only, while there is room to spare for it.
@@ -96,11 +107,10 @@ impl Inner {
         Some(Step::Again)
     }
 
-    /// Tells writers that wait for space that none is coming.
-    fn rest_exhausted(&self) -> Step {
-        self.exhausted.store(true, Ordering::Release);
+    /// Tells writers that wait for space that a round of cleaning has found none.
+    fn tell_exhausted(&self, round: u64) {
+        self.exhausted_round.store(round, Ordering::Release);
         self.allocator.notify();
-        Step::Rest
     }
 
     /// A device error during cleaning is as bad as one during a write: what is on the device is no longer known.

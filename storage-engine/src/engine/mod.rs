@@ -84,8 +84,9 @@ struct Inner {
     live_limit_bytes: AtomicU64,
     /// Writers that wait for a zone to be freed.
     waiting_count: AtomicUsize,
-    /// The collector found nothing to gain while writers waited for space.
-    exhausted: AtomicBool,
+    /// The round of cleaning that was begun last, and the last one that found nothing to gain.
+    cleaning_round: AtomicU64,
+    exhausted_round: AtomicU64,
     closed: AtomicBool,
     recovery: RecoveryReport,
 }
@@ -251,7 +252,7 @@ impl Engine {
         log.commit_to(log.last_seqno(), Level::Durable)
     }
 
-    /// Flushes, takes down that all is in order, and refuses everything from then on.
+    /// Flushes, takes down that all is in order, lets others have the device, and refuses everything from then on.
     ///
     /// # Errors
     /// The failure of the flush. The store is closed nevertheless; the next opening recovers.
@@ -266,7 +267,12 @@ impl Engine {
             // A panic in a background thread has been reported by the panic hook; closing goes on.
             let _ = thread.join();
         }
-        let Some(log) = &self.inner.log else { return Ok(()) };
+        // After a failure appends may still be in flight: then the device is let go with the last handle only.
+        self.inner.log.as_ref().map_or(Ok(()), |log| self.leave_in_order(log))?;
+        Ok(self.inner.device.shut_down()?)
+    }
+
+    fn leave_in_order(&self, log: &LogWriter) -> EngineResult<()> {
         // Writes that had begun have passed every latch when this returns; later ones are refused under theirs.
         self.inner.latches.pass_all();
         log.make_relocations_durable()?;

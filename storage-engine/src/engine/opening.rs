@@ -206,7 +206,8 @@ fn assemble(
         worn: Mutex::new(worn_zones(&*device, &recovered.zones)?),
         live_limit_bytes: 0.into(),
         waiting_count: 0.into(),
-        exhausted: AtomicBool::new(false),
+        cleaning_round: 0.into(),
+        exhausted_round: 0.into(),
         closed: AtomicBool::new(false),
         recovery: recovered.report.clone(),
         device,
@@ -280,6 +281,7 @@ fn make_writable(
         log: Arc::clone(&log),
         policy: Box::new(CostBenefit),
         relocated_bytes: 0.into(),
+        opened_at: recovered.generation,
     });
     inner.log = Some(log);
     inner.manifest_log = Some(manifest_log);

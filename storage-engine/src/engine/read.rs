@@ -89,7 +89,11 @@ impl Inner {
             match self.read_entry(key, entry) {
                 Ok(value) => return Ok((Some(entry), value)),
                 // The same entry has failed twice in a row: nothing is moving, so it is damage.
-                Err(error) if failed == Some(entry) || !error.may_be_a_race() => return Err(error),
+                // But what is read after closing may be what others have written since.
+                Err(error) if failed == Some(entry) || !error.may_be_a_race() => {
+                    self.check_open()?;
+                    return Err(error);
+                }
                 Err(_) => failed = Some(entry),
             }
         }

@@ -12,6 +12,7 @@ use super::latches::Held;
 use super::read::Bytes;
 use super::{Engine, Inner};
 use crate::error::{EngineError, EngineResult};
+use crate::gc::collector::Collector;
 use crate::index::Entry;
 use crate::log::commit::Level;
 use crate::log::writer::{AppendFailure, Appended, LogWrite, LogWriter, Visibility};
@@ -137,19 +138,26 @@ impl Engine {
 }
 
 impl Inner {
-    /// Refuses what would not fit beside the live data, before anything is done.
+    /// Refuses what would not fit beside the live data, before anything is done. Blocks while tombstones are cleared away.
     fn admit(&self, log: &LogWriter, writes: &[LogWrite<'_>]) -> EngineResult<()> {
         log.commit().check()?;
         if purpose(writes) == Purpose::Delete {
             return Ok(());
         }
         let wanted: u64 = writes.iter().map(|write| log.logged_bytes(write)).sum();
-        let (live_bytes, limit_bytes) =
-            (self.zones.live_bytes(), self.live_limit_bytes.load(Ordering::Relaxed));
-        if live_bytes + wanted > limit_bytes {
-            return Err(EngineError::NoSpace { live_bytes, limit_bytes });
+        loop {
+            let seen = self.allocator.events();
+            let (live_bytes, limit_bytes) =
+                (self.zones.live_bytes(), self.live_limit_bytes.load(Ordering::Relaxed));
+            if live_bytes + wanted <= limit_bytes {
+                return Ok(());
+            }
+            let tombstones_may_go = self.collector.as_ref().is_some_and(Collector::has_excess_tombstones);
+            if wanted > limit_bytes || !tombstones_may_go {
+                return Err(EngineError::NoSpace { live_bytes, limit_bytes });
+            }
+            self.wait_for_space(seen)?;
         }
-        Ok(())
     }
 
     /// Counts anew how many live bytes the store takes: what leaves the collector enough garbage to work with.
@@ -171,10 +179,11 @@ impl Inner {
         usable.count() as u64
     }
 
-    /// Whether a write changes nothing: the delete of a key that is nowhere.
+    /// Whether a write changes nothing: deletes of keys that are nowhere.
     fn is_vain(&self, log: &LogWriter, writes: &[LogWrite<'_>], held: &Held<'_>) -> bool {
-        let [LogWrite { key, value: None }] = writes else { return false };
-        held.last_pending() <= log.commit().durable() && self.catalog.index().lookup(key).is_none()
+        purpose(writes) == Purpose::Delete
+            && held.last_pending() <= log.commit().durable()
+            && writes.iter().all(|write| self.catalog.index().lookup(write.key).is_none())
     }
 
     fn append(
@@ -223,14 +232,15 @@ impl Inner {
     /// The caller has looked at the events before it found no zone. Taken later, they might count the last zone that is
     /// going to be freed, or the end of the store, and nobody would ever wake the caller.
     fn wait_for_space(&self, seen: u64) -> EngineResult<()> {
-        self.exhausted.store(false, Ordering::Release);
+        // Only a round that begins from here on tells how things are now.
+        let round = self.cleaning_round.load(Ordering::Acquire);
         self.waiting_count.fetch_add(1, Ordering::AcqRel);
         self.housekeeping.raise();
         self.allocator.wait_for_event_after(seen);
         self.waiting_count.fetch_sub(1, Ordering::AcqRel);
         let log = self.log()?;
         log.commit().check()?;
-        if self.exhausted.load(Ordering::Acquire) {
+        if self.exhausted_round.load(Ordering::Acquire) > round {
             let (live_bytes, limit_bytes) =
                 (self.zones.live_bytes(), self.live_limit_bytes.load(Ordering::Relaxed));
             return Err(EngineError::NoSpace { live_bytes, limit_bytes });

@@ -14,7 +14,7 @@
 //!
 //! A deleted key never comes back: a tombstone is copied like a value until no zone is left that was opened before the
 //! delete was seen by the collector for the first time (its *barrier*); no older version can lie in a later zone, for
-//! versions that are not live are never copied.
+//! versions that are not live are never copied. [`super::tombstones`] sees to it that this comes to pass.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,10 +22,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam::epoch;
 
 use super::policy::{Candidate, Policy};
+use super::tombstones::{self, Ages};
 use crate::device::ZonedDevice;
 use crate::error::{EngineError, EngineResult};
 use crate::format::record::{Record, RecordKind};
-use crate::format::unit::{StoreId, UNIT_HEADER_BYTES, UnitHeader};
+use crate::format::unit::{StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::{Catalog, Entry, LargeId, Location};
 use crate::log::commit::Level;
 use crate::log::memory::UnitMemory;
@@ -64,6 +65,17 @@ pub struct Collector {
     pub policy: Box<dyn Policy>,
     /// Bytes of records copied so far.
     pub relocated_bytes: AtomicU64,
+    /// The last generation given out when the store was opened: no barrier of an earlier run is later.
+    pub opened_at: Generation,
+}
+
+/// What a zone is emptied for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Aim {
+    /// Free space: the policy chooses.
+    Space,
+    /// An end to old tombstones: the oldest zone is turned over, if they weigh enough.
+    Tombstones,
 }
 
 /// What became of an attempt to collect.
@@ -75,13 +87,25 @@ pub enum Collected {
     Nothing,
 }
 
+/// A zone that is being emptied.
+#[derive(Clone, Copy)]
+struct Victim {
+    zone: ZoneId,
+    /// The oldest filling of any other zone.
+    oldest_elsewhere: Generation,
+}
+
 impl Collector {
-    /// Empties the zone that the policy chooses. Blocks for as long as that takes.
+    /// Empties the zone that serves the aim best. Blocks for as long as that takes.
     ///
     /// # Errors
     /// The device's, or the failure that has latched the store. The zone is as it was, copies apart.
-    pub fn collect(&self, witness: &dyn Witness) -> EngineResult<Collected> {
-        let Some(victim) = self.choose()? else { return Ok(Collected::Nothing) };
+    pub fn collect(&self, aim: Aim, witness: &dyn Witness) -> EngineResult<Collected> {
+        let victim = match aim {
+            Aim::Space => self.choose()?,
+            Aim::Tombstones => self.zone_to_turn_over()?,
+        };
+        let Some(victim) = victim else { return Ok(Collected::Nothing) };
         wait_for_pinned();
         self.empty(victim)?;
         self.log.make_relocations_durable()?;
@@ -108,20 +132,64 @@ impl Collector {
         if let Some(victim) = self.policy.choose(&self.candidates()) {
             return Ok(Some(victim));
         }
-        // What is sealed but not durable may be chosen once it is.
-        self.log.commit_to(self.log.last_seqno(), Level::Durable)?;
-        self.log.settle()?;
+        self.ripen()?;
         Ok(self.policy.choose(&self.candidates()))
     }
 
+    /// Whether tombstones weigh more than is tolerated and can be made to go.
+    #[must_use]
+    pub fn has_excess_tombstones(&self) -> bool {
+        tombstones::are_heavy(&self.zones, self.device.geometry().zone_capacity_bytes)
+            && Ages::of(&self.zones).oldest().is_some_and(|zone| self.zones.zone(zone).role() != Role::Lost)
+    }
+
+    /// The zone whose turn it is when tombstones weigh more than is tolerated: the oldest, also if it is not full yet.
+    fn zone_to_turn_over(&self) -> EngineResult<Option<ZoneId>> {
+        if !self.has_excess_tombstones() {
+            return Ok(None);
+        }
+        let Some(oldest) = Ages::of(&self.zones).oldest() else { return Ok(None) };
+        self.log.leave_zone(oldest)?;
+        if !self.is_ripe(oldest) {
+            self.ripen()?;
+        }
+        Ok(Some(oldest).filter(|&zone| self.is_ripe(zone)))
+    }
+
+    /// Makes durable what is sealed, so that it may be chosen.
+    fn ripen(&self) -> EngineResult<()> {
+        self.log.commit_to(self.log.last_seqno(), Level::Durable)?;
+        self.log.settle()
+    }
+
+    /// Whether a zone gets no more records and all that it has are durable.
+    fn is_ripe(&self, zone: ZoneId) -> bool {
+        let state = self.zones.zone(zone);
+        matches!(state.role(), Role::Sealed(_))
+            && state.newest_seqno() <= self.log.commit().durable()
+            && self.log.is_quiet(zone)
+    }
+
+    /// Bytes of tombstones in a zone that need not be copied any more.
+    fn forgettable_bytes(&self, id: ZoneId, ages: &Ages) -> u64 {
+        let zone = self.zones.zone(id);
+        // Deletes that were never copied have no barrier yet.
+        if zone.role() != Role::Sealed(StreamKind::Relocation) {
+            return 0;
+        }
+        let unknown =
+            if zone.generation() <= self.opened_at { self.opened_at } else { Generation::default() };
+        let barrier = zone.tombstone_barrier().max(unknown);
+        if ages.oldest_generation_but(id) > barrier { zone.tombstone_bytes() } else { 0 }
+    }
+
     fn candidates(&self) -> Vec<Candidate> {
-        let (durable, clock_bytes) = (self.log.commit().durable(), self.log.clock_bytes());
-        let sealed = self.zones.iter().filter(|(_, zone)| matches!(zone.role(), Role::Sealed(_)));
-        let ripe = sealed.filter(|(id, zone)| zone.newest_seqno() <= durable && self.log.is_quiet(*id));
+        let (ages, clock_bytes) = (Ages::of(&self.zones), self.log.clock_bytes());
+        let ripe = self.zones.iter().filter(|(id, _)| self.is_ripe(*id));
         ripe.map(|(id, zone)| Candidate {
             zone: id,
             capacity_bytes: self.device.geometry().zone_capacity_bytes,
-            live_bytes: zone.live_bytes(),
+            live_bytes: zone.live_bytes().saturating_sub(self.forgettable_bytes(id, &ages)),
             age_bytes: clock_bytes.saturating_sub(zone.sealed_at_bytes()),
         })
         .collect()
@@ -131,8 +199,11 @@ impl Collector {
         if self.zones.zone(victim).live_bytes() == 0 {
             return Ok(());
         }
-        let descriptor = self.device.report(victim)?;
-        let generation = self.zones.zone(victim).generation();
+        // Zones that are begun from here on hold no old versions.
+        let oldest_elsewhere = Ages::of(&self.zones).oldest_generation_but(victim);
+        let victim = Victim { zone: victim, oldest_elsewhere };
+        let descriptor = self.device.report(victim.zone)?;
+        let generation = self.zones.zone(victim.zone).generation();
         let mut scanner = Scanner::new(&*self.device, self.store, &descriptor);
         while let Some(found) = scanner.advance()? {
             if let Found::Unit { header, body, .. } = found
@@ -144,20 +215,27 @@ impl Collector {
         Ok(())
     }
 
-    fn relocate_unit(&self, victim: ZoneId, header: &UnitHeader, body: &[u8]) -> EngineResult<()> {
+    fn relocate_unit(&self, victim: Victim, header: &UnitHeader, body: &[u8]) -> EngineResult<()> {
         let mut position = 0;
         for _ in 0..header.record_count {
             // What cannot be decoded cannot be copied: then the zone stays live and is not reset.
             let Ok(decoded) = Record::decode(&body[position..]) else { return Ok(()) };
             let offset = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
             let encoded = &body[position..position + decoded.encoded_bytes];
-            self.relocate_record(&decoded.record, Location::new(victim, header.unit, offset), encoded)?;
+            let from = Location::new(victim.zone, header.unit, offset);
+            self.relocate_record(victim, &decoded.record, from, encoded)?;
             position += decoded.encoded_bytes;
         }
         Ok(())
     }
 
-    fn relocate_record(&self, record: &Record<'_>, from: Location, encoded: &[u8]) -> EngineResult<()> {
+    fn relocate_record(
+        &self,
+        victim: Victim,
+        record: &Record<'_>,
+        from: Location,
+        encoded: &[u8],
+    ) -> EngineResult<()> {
         match record.kind {
             RecordKind::Part => self.relocate_part(record, from, encoded),
             RecordKind::Put | RecordKind::Delete => match self.catalog.index().lookup(record.key) {
@@ -167,7 +245,7 @@ impl Collector {
                     Ok(())
                 }
                 Some(entry @ Entry::Tombstone { location }) if location == from => {
-                    self.relocate_tombstone(record, entry)
+                    self.relocate_tombstone(victim, record, entry)
                 }
                 _ => Ok(()),
             },
@@ -184,28 +262,19 @@ impl Collector {
         Ok(())
     }
 
-    fn relocate_tombstone(&self, record: &Record<'_>, entry: Entry) -> EngineResult<()> {
-        let Entry::Tombstone { location: from } = entry else { return Ok(()) };
-        if record.barrier().is_some_and(|barrier| self.oldest_generation_but(from.zone) > barrier) {
+    fn relocate_tombstone(&self, victim: Victim, record: &Record<'_>, entry: Entry) -> EngineResult<()> {
+        if record.barrier().is_some_and(|barrier| victim.oldest_elsewhere > barrier) {
             self.catalog.forget_tombstone(record.key, entry);
             return Ok(());
         }
-        let barrier = record.barrier().unwrap_or(self.allocator.generation()).get().to_le_bytes();
-        let copy = Record { value: &barrier, ..*record };
+        let barrier = record.barrier().unwrap_or(self.allocator.generation());
+        let copy = Record { value: &barrier.get().to_le_bytes(), ..*record };
         let mut encoded = vec![0; copy.encoded_bytes()];
         copy.encode(&mut encoded);
         let location = self.copy(&encoded)?;
+        self.zones.zone(location.zone).raise_tombstone_barrier(barrier);
         self.catalog.relocate(record.key, entry, Entry::Tombstone { location });
         Ok(())
-    }
-
-    /// The oldest filling of any zone but the victim's: what was written before it is nowhere else.
-    fn oldest_generation_but(&self, victim: ZoneId) -> Generation {
-        let filled = self.zones.iter().filter(|(id, zone)| {
-            *id != victim && matches!(zone.role(), Role::Open(_) | Role::Sealed(_) | Role::Lost)
-        });
-        let generations = filled.map(|(_, zone)| zone.generation()).filter(|generation| generation.get() > 0);
-        generations.min().unwrap_or(Generation::new(u64::MAX))
     }
 
     fn copy(&self, encoded: &[u8]) -> EngineResult<Location> {

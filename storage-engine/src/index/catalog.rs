@@ -2,15 +2,15 @@
 //!
 //! Invariant: a zone's live bytes are what the index (and the parts of the large values that it names) point at in it.
 //! Each change counts the new place in before the old one is counted out, so that a zone is never thought emptier than
-//! it is.
+//! it is. Keys and tombstones are counted apart from that, when one is written or forgotten: moving them changes nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::epoch;
 
 use super::large::LargeValues;
 use super::{Entry, LargeId, Location, OrderedIndex};
+use crate::counter::StripedCounter;
 use crate::zones::{ZoneTable, charge_bytes};
 
 /// Index, large values and ledger.
@@ -19,16 +19,24 @@ pub struct Catalog {
     index: OrderedIndex,
     large: LargeValues,
     zones: Arc<ZoneTable>,
-    tombstone_count: AtomicU64,
+    live_key_count: StripedCounter,
+    tombstone_count: StripedCounter,
 }
 
 impl Catalog {
     /// A catalog of what recovery found; the ledger is counted up here.
     #[must_use]
     pub fn new(entries: Vec<(Box<[u8]>, Entry)>, large: LargeValues, zones: Arc<ZoneTable>) -> Self {
-        let catalog = Self { index: OrderedIndex::new(), large, zones, tombstone_count: AtomicU64::new(0) };
+        let catalog = Self {
+            index: OrderedIndex::new(),
+            large,
+            zones,
+            live_key_count: StripedCounter::default(),
+            tombstone_count: StripedCounter::default(),
+        };
         for (key, entry) in &entries {
             catalog.charge(key, *entry);
+            catalog.count(*entry, 1);
         }
         Self { index: OrderedIndex::from_sorted(entries), ..catalog }
     }
@@ -48,13 +56,13 @@ impl Catalog {
     /// How many keys have a value.
     #[must_use]
     pub fn live_key_count(&self) -> u64 {
-        (self.index.key_count() as u64).saturating_sub(self.tombstone_count.load(Ordering::Relaxed))
+        self.live_key_count.count()
     }
 
     /// How many deleted keys are remembered.
     #[must_use]
     pub fn tombstone_count(&self) -> u64 {
-        self.tombstone_count.load(Ordering::Relaxed)
+        self.tombstone_count.count()
     }
 
     /// Makes a write visible: it is the newest of its key.
@@ -62,7 +70,10 @@ impl Catalog {
         // The collector waits for whoever has changed the index and not yet the ledger.
         let _changing = epoch::pin();
         self.charge(key, entry);
-        if let Some(old) = self.index.upsert(key, entry) {
+        let old = self.index.upsert(key, entry);
+        self.count(entry, 1);
+        if let Some(old) = old {
+            self.count(old, -1);
             self.discharge(key, old);
         }
     }
@@ -87,9 +98,18 @@ impl Catalog {
     pub fn forget_tombstone(&self, key: &[u8], tombstone: Entry) -> bool {
         let forgotten = self.index.remove_if(key, tombstone);
         if forgotten {
+            self.count(tombstone, -1);
             self.discharge(key, tombstone);
         }
         forgotten
+    }
+
+    fn count(&self, entry: Entry, change: i64) {
+        let count = match entry {
+            Entry::Tombstone { .. } => &self.tombstone_count,
+            Entry::Value { .. } | Entry::Large { .. } => &self.live_key_count,
+        };
+        count.add(change);
     }
 
     fn charge(&self, key: &[u8], entry: Entry) {
@@ -98,8 +118,7 @@ impl Catalog {
                 self.zones.charge(location.zone, charge_bytes(key.len(), value_len as usize));
             }
             Entry::Tombstone { location } => {
-                self.tombstone_count.fetch_add(1, Ordering::Relaxed);
-                self.zones.charge(location.zone, charge_bytes(key.len(), 0));
+                self.zones.charge_tombstone(location.zone, charge_bytes(key.len(), 0));
             }
             Entry::Large { id } => {
                 let value = self.large.value(id).expect("a large value is known before it is published");
@@ -114,8 +133,7 @@ impl Catalog {
                 self.zones.charge(location.zone, -charge_bytes(key.len(), value_len as usize));
             }
             Entry::Tombstone { location } => {
-                self.tombstone_count.fetch_sub(1, Ordering::Relaxed);
-                self.zones.charge(location.zone, -charge_bytes(key.len(), 0));
+                self.zones.charge_tombstone(location.zone, -charge_bytes(key.len(), 0));
             }
             Entry::Large { id } => {
                 let value = self.large.remove(id).expect("a published large value is known");

@@ -151,16 +151,19 @@ struct UserLog {
 /// The largest unit on a device.
 ///
 /// # Errors
-/// [`EngineError::InvalidArgument`] when the device's append limit is below what a store needs.
+/// The geometry's own; [`EngineError::InvalidArgument`] when its append limit, its zones or what is wanted are below
+/// what a store needs.
 #[expect(clippy::missing_panics_doc, reason = "a unit fits any address space")]
 pub fn unit_limit_bytes(geometry: &Geometry, wanted_bytes: usize) -> EngineResult<usize> {
+    geometry.validate()?;
     let limit = wanted_bytes.min(geometry.append_limit_bytes as usize).min(MAX_UNIT_BYTES as usize);
     let capacity = usize::try_from(geometry.zone_capacity_bytes).unwrap_or(usize::MAX);
     let limit = geometry.round_down_to_block(limit.min(capacity) as u64);
     let limit = usize::try_from(limit).expect("below the limit above");
     if limit < MIN_UNIT_BYTES {
         return Err(EngineError::InvalidArgument(format!(
-            "append limit and zone capacity allow units of {limit} bytes; a store needs at least {MIN_UNIT_BYTES}"
+            "unit size, append limit and zone capacity allow units of {limit} bytes; a store needs at least \
+             {MIN_UNIT_BYTES}"
         )));
     }
     Ok(limit)
@@ -380,20 +383,50 @@ impl LogWriter {
     ) -> Vec<Submission> {
         let mut submissions = Vec::new();
         if !stream.zone_fits(record_bytes) {
-            if let Some((zone, fillers)) = stream.leave_zone(seqno, &self.facts(kind), &self.parts.memory) {
-                let register = |filler| self.register(kind, filler, Vec::new(), Persistence::Volatile);
-                submissions.extend(fillers.into_iter().map(register));
-                self.parts.zones.zone(zone).set_sealed_at_bytes(self.clock_bytes());
-                self.parts.zones.zone(zone).set_role(Role::Sealed(kind));
-                let PreviousZone { claim_first, unit_count, .. } = stream.previous();
-                self.parts.zones.zone(zone).set_left_claim(claim_first, unit_count);
-            }
+            submissions = self.leave(kind, stream, seqno);
             stream.begin_zone(|zone| self.parts.allocator.begin(zone));
             self.parts.housekeeping.raise();
         }
         let first_seqno = if kind == StreamKind::User { seqno } else { SeqNo::ZERO };
         stream.begin_unit(first_seqno, &self.parts.memory);
         submissions
+    }
+
+    /// Fills up the zone that a stream is at.
+    fn leave(&self, kind: StreamKind, stream: &mut Stream, seqno: SeqNo) -> Vec<Submission> {
+        let Some((zone, fillers)) = stream.leave_zone(seqno, &self.facts(kind), &self.parts.memory) else {
+            return Vec::new();
+        };
+        let register = |filler| self.register(kind, filler, Vec::new(), Persistence::Volatile);
+        let submissions = fillers.into_iter().map(register).collect();
+        self.parts.zones.zone(zone).set_sealed_at_bytes(self.clock_bytes());
+        let PreviousZone { claim_first, unit_count, .. } = stream.previous();
+        self.parts.zones.zone(zone).set_left_claim(claim_first, unit_count);
+        self.parts.zones.zone(zone).set_role(Role::Sealed(kind));
+        submissions
+    }
+
+    /// Fills up a zone if a stream is at it still, so that the collector may empty it. Only the collector calls this.
+    ///
+    /// # Errors
+    /// The failure that has latched the store.
+    pub fn leave_zone(&self, zone: ZoneId) -> EngineResult<()> {
+        let is_at = |stream: &Stream| stream.zone().is_some_and(|filled| filled.zone == zone);
+        let mut submissions = Vec::new();
+        let mut log = self.user.lock();
+        if is_at(&log.stream) {
+            submissions.extend(self.seal_user(&mut log, Persistence::Volatile));
+            let next_seqno = log.next_seqno;
+            submissions.extend(self.leave(StreamKind::User, &mut log.stream, next_seqno));
+        }
+        drop(log);
+        let mut stream = self.relocation.lock();
+        if is_at(&stream) {
+            submissions.extend(self.seal_relocation(&mut stream));
+            submissions.extend(self.leave(StreamKind::Relocation, &mut stream, SeqNo::ZERO));
+        }
+        drop(stream);
+        self.submit(submissions)
     }
 
     /// Hands sealed units to the queue. Blocks while too many appends or zones are in flight.

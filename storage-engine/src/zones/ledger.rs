@@ -1,6 +1,7 @@
 //! The ledger: for each zone its live bytes, its filling, and where its units lie.
 //!
-//! Invariant: `live_bytes` of a zone is the sum of [`charge_bytes`] over the records in it that the index points at.
+//! Invariant: `live_bytes` of a zone is the sum of [`charge_bytes`] over the records in it that the index points at;
+//! `tombstone_bytes` the same over the deletes among them.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
@@ -55,6 +56,8 @@ pub struct Zone {
     role: AtomicU8,
     generation: AtomicU64,
     live_bytes: AtomicI64,
+    tombstone_bytes: AtomicI64,
+    tombstone_barrier: AtomicU64,
     written_bytes: AtomicU64,
     newest_seqno: AtomicU64,
     sealed_at_bytes: AtomicU64,
@@ -78,6 +81,8 @@ impl Zone {
             role: AtomicU8::new(Role::Free.code()),
             generation: AtomicU64::new(0),
             live_bytes: AtomicI64::new(0),
+            tombstone_bytes: AtomicI64::new(0),
+            tombstone_barrier: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             newest_seqno: AtomicU64::new(0),
             sealed_at_bytes: AtomicU64::new(0),
@@ -107,6 +112,8 @@ impl Zone {
         self.places.write().clear();
         self.forget_claims();
         self.live_bytes.store(0, Ordering::Release);
+        self.tombstone_bytes.store(0, Ordering::Release);
+        self.tombstone_barrier.store(0, Ordering::Release);
         self.written_bytes.store(0, Ordering::Release);
         self.newest_seqno.store(0, Ordering::Release);
         self.generation.store(generation.get(), Ordering::Release);
@@ -121,6 +128,22 @@ impl Zone {
     /// The same without hiding an account that went wrong.
     pub(crate) fn live_bytes_signed(&self) -> i64 {
         self.live_bytes.load(Ordering::Acquire)
+    }
+
+    /// How many of the live bytes are those of deletes.
+    #[must_use]
+    pub fn tombstone_bytes(&self) -> u64 {
+        u64::try_from(self.tombstone_bytes.load(Ordering::Acquire)).unwrap_or(0)
+    }
+
+    /// The latest barrier of the deletes that the collector has copied here since the store was opened.
+    #[must_use]
+    pub fn tombstone_barrier(&self) -> Generation {
+        Generation::new(self.tombstone_barrier.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn raise_tombstone_barrier(&self, barrier: Generation) {
+        self.tombstone_barrier.fetch_max(barrier.get(), Ordering::AcqRel);
     }
 
     /// Bytes that sealed units take, padding included.
@@ -194,13 +217,18 @@ pub struct ZoneTable {
     zones: Box<[Zone]>,
     /// The sum over all zones, kept because every put asks for it.
     live_bytes: StripedCounter,
+    tombstone_bytes: StripedCounter,
 }
 
 impl ZoneTable {
     /// A table of free zones.
     #[must_use]
     pub fn new(zone_count: u32) -> Self {
-        Self { zones: (0..zone_count).map(|_| Zone::new()).collect(), live_bytes: StripedCounter::default() }
+        Self {
+            zones: (0..zone_count).map(|_| Zone::new()).collect(),
+            live_bytes: StripedCounter::default(),
+            tombstone_bytes: StripedCounter::default(),
+        }
     }
 
     /// One zone.
@@ -221,6 +249,19 @@ impl ZoneTable {
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
         self.live_bytes.count()
+    }
+
+    /// How many of them are those of deletes.
+    #[must_use]
+    pub fn tombstone_bytes(&self) -> u64 {
+        self.tombstone_bytes.count()
+    }
+
+    /// Counts a delete in, or out when negative.
+    pub(crate) fn charge_tombstone(&self, zone: ZoneId, bytes: i64) {
+        self.zone(zone).tombstone_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.tombstone_bytes.add(bytes);
+        self.charge(zone, bytes);
     }
 
     /// Counts a record of the zone in, or out when negative.

@@ -57,6 +57,11 @@ impl DeviceFile {
         Ok(Self { metadata, data, data_path: DataPath::Buffered })
     }
 
+    /// The open file that the lock belongs to.
+    pub(super) fn locked(&self) -> &File {
+        &self.metadata
+    }
+
     pub(super) fn uses_direct_io(&self) -> bool {
         self.data_path != DataPath::Buffered
     }

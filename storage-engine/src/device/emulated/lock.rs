@@ -36,6 +36,15 @@ pub(super) fn take(file: &File, path: &Path, access: Access) -> DeviceResult<()>
     }
 }
 
+/// Lets others take the lock.
+///
+/// # Errors
+/// [`DeviceError::Io`].
+pub(super) fn give_up(file: &File, path: &Path) -> DeviceResult<()> {
+    file.unlock()
+        .map_err(|source| DeviceError::Io { action: format!("unlocking {}", path.display()), source })
+}
+
 fn holder_of(file: &File) -> io::Result<Option<u32>> {
     let metadata = file.metadata()?;
     let locks = fs::read_to_string("/proc/locks")?;

@@ -285,6 +285,11 @@ impl ZonedDevice for EmulatedDevice {
         Ok(())
     }
 
+    fn shut_down(&self) -> DeviceResult<()> {
+        let closed = self.stable.close();
+        lock::give_up(self.stable.file().locked(), self.path()).and(closed)
+    }
+
     fn activity(&self) -> DeviceActivity {
         let Counters { flush_count, reset_count, appended_bytes, read_bytes } = &self.counters;
         DeviceActivity {

@@ -8,6 +8,7 @@
 //! - Nothing is changed before the session block says that a session is under way, and its write makes everything
 //!   durable that earlier sessions left in the page cache.
 //! - After a failed write of the table or a failed flush nothing is written any more: what it covered is unknown.
+//! - After the end of the session nothing is written either: the file may be another's by then.
 //!
 //! Lock order: a zone's row, then the table's mutex or the list of promises. Flushes take no lock while they wait.
 
@@ -69,6 +70,7 @@ pub(super) struct StableTable {
     session_begun: AtomicBool,
     session: Mutex<()>,
     failed: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl StableTable {
@@ -91,6 +93,7 @@ impl StableTable {
             session_begun: AtomicBool::new(false),
             session: Mutex::default(),
             failed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -134,8 +137,18 @@ impl StableTable {
         Ok(())
     }
 
-    /// Ends the session, if one has begun, so that the next opening believes every write pointer.
+    /// Ends the session, if one has begun, so that the next opening believes every write pointer. Once.
     pub(super) fn close(&self) -> DeviceResult<()> {
+        let _one_at_a_time = self.session.lock();
+        if self.ended.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let ended = self.end_session();
+        self.ended.store(true, Ordering::Release);
+        ended
+    }
+
+    fn end_session(&self) -> DeviceResult<()> {
         if !self.session_begun.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -207,8 +220,15 @@ impl StableTable {
         self.file.sync().map_err(|source| self.fail("flushing", source))
     }
 
-    /// Refuses when a write of the table or a flush has failed.
+    /// Refuses when a write of the table or a flush has failed, or the session has ended.
     pub(super) fn check_health(&self) -> DeviceResult<()> {
+        if self.ended.load(Ordering::Acquire) {
+            let action = format!("writing to {}, which has been closed,", self.path.display());
+            return Err(DeviceError::Io {
+                action,
+                source: io::Error::other("the device has been shut down"),
+            });
+        }
         if !self.failed.load(Ordering::Acquire) {
             return Ok(());
         }

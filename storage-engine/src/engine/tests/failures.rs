@@ -133,9 +133,9 @@ fn a_store_that_fails_while_it_is_cleaned_keeps_what_was_acknowledged() {
         (0..250).for_each(|_| history.call(&engine, &mut random));
         let number = i64::try_from(failing).unwrap();
         if failing % 2 == 0 {
-            media.fail_appends_after(number * 3)
+            media.fail_appends_after(number * 3);
         } else {
-            media.fail_flushes_after(number)
+            media.fail_flushes_after(number);
         }
         while history.try_call(&engine, &mut random).is_ok() {}
         let seen = state_of(&engine);

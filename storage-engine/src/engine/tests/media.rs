@@ -304,6 +304,11 @@ impl ZonedDevice for Media {
         Ok(())
     }
 
+    /// What follows is for the power cut to decide.
+    fn shut_down(&self) -> DeviceResult<()> {
+        Ok(())
+    }
+
     fn activity(&self) -> DeviceActivity {
         self.inner.activity()
     }

@@ -199,6 +199,10 @@ impl ZonedDevice for TestDevice {
         unsupported()
     }
 
+    fn shut_down(&self) -> DeviceResult<()> {
+        Ok(())
+    }
+
     fn activity(&self) -> DeviceActivity {
         DeviceActivity::default()
     }
