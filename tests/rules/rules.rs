@@ -319,7 +319,7 @@ mod rule_10_zone_starts_use_the_size_and_room_the_capacity {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store");
         let narrow =
-            options().zone_size_bytes(2 << 20).zone_capacity_bytes(256 << 10).capacity_bytes(28 << 20);
+            options().zone_size_bytes(2 << 20).zone_capacity_bytes(256 << 10).capacity_bytes(14 * (256 << 10));
         let db = Db::open(&path, narrow).unwrap();
         let mut expected = Contents::new();
         let error = loop {

@@ -14,7 +14,7 @@ pub(crate) const ZONE_CAPACITY_BYTES: u64 = 384 << 10;
 /// A store of a few small zones, part of which cannot be written, so that it is cleaned soon.
 pub(crate) fn small(zone_count: u64) -> Options {
     Options::default()
-        .capacity_bytes(zone_count * ZONE_SIZE_BYTES)
+        .capacity_bytes(zone_count * ZONE_CAPACITY_BYTES)
         .zone_size_bytes(ZONE_SIZE_BYTES)
         .zone_capacity_bytes(ZONE_CAPACITY_BYTES)
         .max_open_zones(8)

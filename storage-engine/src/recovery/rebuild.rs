@@ -64,7 +64,8 @@ pub(super) fn rebuild(
         }
     }
     let record_count = believed.len() as u64;
-    let winners = Winners { scans, parts }.choose(believed);
+    let zones_lost = descriptors.iter().any(|zone| zone.state == ZoneState::Offline);
+    let winners = Winners { scans, parts, zones_lost }.choose(believed);
     let catalog = Catalog::new(winners.entries, winners.large, Arc::clone(&zones));
     Rebuilt { catalog, zones, abandoned, damages: winners.damages, record_count, void_record_count }
 }
@@ -82,6 +83,8 @@ struct Chosen {
 struct Winners<'a> {
     scans: &'a [ZoneScan],
     parts: HashMap<LargeId, Vec<Handle>, FixedState>,
+    /// Whether zones are offline, so that it is known why parts of values are missing.
+    zones_lost: bool,
 }
 
 impl<'a> Winners<'a> {
@@ -149,22 +152,27 @@ impl<'a> Winners<'a> {
                 *place = Some(handle);
             }
         }
-        let Some(handles) = places.into_iter().collect::<Option<Vec<_>>>() else {
+        if places.iter().any(Option::is_none) {
             let unit = &scan.units[record.unit_index as usize];
             chosen.damages.push(Damage {
                 zone: scan.descriptor.zone,
                 offset: unit.offset.forward(u64::from(record.offset)),
                 what: format!("of {} parts of a value some cannot be found", record.part_count),
-                confined: false,
+                confined: self.zones_lost,
             });
-            return None;
+        }
+        let place = |part: Option<Handle>| match part {
+            Some(part) => (self.location(part), self.record(part).1.value_len),
+            None => (NOWHERE, 0),
         };
-        let parts =
-            handles.iter().map(|&part| (self.location(part), self.record(part).1.value_len)).collect();
+        let parts = places.into_iter().map(place).collect();
         chosen.large.insert(id, LargeValue::new(usize::from(record.key_len), parts));
         Some(Entry::Large { id })
     }
 }
+
+/// The place of a part that is lost: reading it finds nothing and gives damage. No unit of a manifest zone is looked up.
+const NOWHERE: Location = Location { zone: MANIFEST_ZONES[0], unit: 0, offset: 0 };
 
 /// Gives each zone its role, filling and places; says which are partly written and nobody's.
 fn fill_zone_table(

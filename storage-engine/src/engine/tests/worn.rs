@@ -11,6 +11,7 @@ use super::media::Media;
 use super::{create, open, open_to_look};
 use crate::device::emulated::{Access, Degraded};
 use crate::engine::{Durability, Engine};
+use crate::error::EngineError;
 use crate::log::manifest_log::MANIFEST_ZONES;
 use crate::log::writer::LogWrite;
 use crate::units::ZoneId;
@@ -106,25 +107,31 @@ fn a_deleted_key_does_not_come_back_out_of_a_read_only_zone() {
     }
 }
 
+/// A large value that has lost one part only used to keep the whole store from being opened.
 #[test]
 fn of_an_offline_zone_the_loss_is_told_and_the_store_goes_on() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store");
-    let expected = fill(&path, 3);
-    let media = Media::open(&path, Access::ReadOnly, 1).unwrap();
-    let zone = fullest(&open_to_look(&media).unwrap());
-    drop(media);
-    degrade(&path, &[zone], Degraded::Offline);
-    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
-    let engine = open(&media).unwrap();
-    let damages = &engine.recovery().damages;
-    assert!(
-        damages.iter().any(|damage| damage.zone == zone && damage.what.contains("offline")),
-        "{damages:?}"
-    );
-    assert!(state_of(&engine).keys().all(|key| expected.contains_key(key)));
-    overwrite(&engine, 300);
-    engine.close().unwrap();
+    for zone in (2..16).map(ZoneId::new) {
+        let path = directory.path().join(zone.to_string());
+        let expected = fill(&path, 3);
+        degrade(&path, &[zone], Degraded::Offline);
+        let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+        let engine = open(&media).unwrap();
+        let damages = &engine.recovery().damages;
+        let told = damages.iter().any(|damage| damage.zone == zone && damage.what.contains("offline"));
+        for (key, value) in &expected {
+            match engine.value(key) {
+                Ok(Some(found)) if *found == value[..] => {}
+                Ok(_) | Err(EngineError::Corruption { .. }) => assert!(told, "{zone}: a silent loss"),
+                Err(error) => panic!("{zone}: {error}"),
+            }
+            engine.write(&[LogWrite { key, value: Some(b"new") }], Durability::Written).unwrap();
+        }
+        overwrite(&engine, 200);
+        // Where a tombstone is lost, an older version may be read again: other keys than the expected ones are not asked.
+        assert!(expected.keys().all(|key| engine.value(key).unwrap().as_deref() == Some(b"new")));
+        engine.close().unwrap();
+    }
 }
 
 #[test]
