@@ -1,0 +1,325 @@
+//! Collection: stores overwritten many times their capacity, filled up, emptied, and filled again.
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use zonal::{Db, Durability, ErrorKind, Options, WriteBatch};
+
+use crate::support::{
+    KIB, LEVELS, MIB, Model, Place, at, expect_bytes, expect_no_lost_zone, expect_same, growing, seeded,
+    stamped,
+};
+
+fn key_of(number: u64) -> Vec<u8> {
+    format!("key {number:06}").into_bytes()
+}
+
+/// Which keys are written how often.
+#[derive(Clone, Copy, Debug)]
+enum Skew {
+    /// All alike.
+    Uniform,
+    /// Nine of ten writes go to a tenth of the keys.
+    Hot,
+}
+
+impl Skew {
+    fn choose(self, random: &mut SmallRng, key_count: u64) -> u64 {
+        match self {
+            Self::Hot if random.random_ratio(9, 10) => random.random_range(0..key_count / 10),
+            _ => random.random_range(0..key_count),
+        }
+    }
+}
+
+/// Overwrites keys until so many bytes have been written, now and then looking at one.
+fn overwrite(db: &Db, model: &mut Model, random: &mut SmallRng, skew: Skew, level: Durability, total: usize) {
+    const KEY_COUNT: u64 = 300;
+    let mut written = 0;
+    while written < total {
+        let key = key_of(skew.choose(random, KEY_COUNT));
+        let value = stamped(random.random(), random.random_range(0..40 * KIB));
+        db.put_with(&key, &value, at(level)).unwrap();
+        written += key.len() + value.len();
+        model.insert(key, value);
+        let looked_at = key_of(random.random_range(0..KEY_COUNT));
+        expect_bytes(&looked_at, db.get(&looked_at).unwrap().as_deref(), model.get(&looked_at));
+    }
+}
+
+#[test]
+fn a_store_is_overwritten_twenty_times_its_capacity_at_every_durability() {
+    for (seed, (level, skew)) in (0..).zip([
+        (Durability::Sync, Skew::Hot),
+        (Durability::Written, Skew::Uniform),
+        (Durability::Buffered, Skew::Hot),
+    ]) {
+        println!("{level:?}, {skew:?}, seed {seed}");
+        let (place, mut model, mut random) = (Place::new(16), Model::new(), seeded(seed));
+        let db = place.open();
+        overwrite(&db, &mut model, &mut random, skew, level, 21 * 16 * MIB);
+        let stats = db.stats();
+        assert!(stats.zone_resets > 10 * 16, "{stats:#?}");
+        assert!((1.0..6.0).contains(&stats.write_amplification), "{stats:#?}");
+        assert_eq!(stats.puts, stats.since(&zonal::Stats::default()).puts);
+        expect_same(&db, &model);
+        expect_no_lost_zone(&db);
+        db.close().unwrap();
+        place.expect_sound();
+        expect_same(&place.open(), &model);
+    }
+}
+
+#[test]
+fn small_durable_writes_that_waste_most_of_their_blocks_are_collected() {
+    let place = Place::new(12);
+    let (db, mut model) = (place.open(), Model::new());
+    for number in 0..6000u64 {
+        let (key, value) = (key_of(number % 200), number.to_le_bytes());
+        db.put(&key, value).unwrap();
+        model.insert(key, value.to_vec());
+    }
+    assert!(db.stats().zone_resets > 10);
+    expect_same(&db, &model);
+    expect_no_lost_zone(&db);
+    drop(db);
+    place.expect_sound();
+    expect_same(&place.open(), &model);
+}
+
+#[test]
+fn large_values_are_collected_part_by_part() {
+    let place = Place::new(24);
+    let (db, mut model, mut random) = (place.open(), Model::new(), seeded(11));
+    for number in 0..200u64 {
+        let (key, level) = (key_of(number % 6), LEVELS[random.random_range(0..3)]);
+        let value = stamped(number, random.random_range(200 * KIB..2 * MIB));
+        db.put_with(&key, &value, at(level)).unwrap();
+        model.insert(key, value);
+        // Small keys among the parts keep zones from being dead as a whole.
+        let (key, value) = (key_of(100 + number % 50), stamped(number, 30 * KIB));
+        db.put_with(&key, &value, at(level)).unwrap();
+        model.insert(key, value);
+    }
+    assert!(db.stats().zone_resets > 100);
+    expect_same(&db, &model);
+    expect_no_lost_zone(&db);
+    db.close().unwrap();
+    place.expect_sound();
+    expect_same(&place.open(), &model);
+}
+
+/// A key so long that it does not take millions of tombstones to fill a store.
+fn long_key_of(number: u64) -> Vec<u8> {
+    [vec![b'k'; 500], key_of(number)].concat()
+}
+
+#[test]
+fn deleted_keys_stay_deleted_while_their_tombstones_are_collected_and_forgotten() {
+    let place = Place::new(16);
+    let (db, mut model, mut random) = (place.open(), Model::new(), seeded(12));
+    for round in 0..60u64 {
+        for number in 0..400 {
+            let (key, value) = (long_key_of(round * 400 + number), stamped(number, 4 * KIB));
+            db.put_with(&key, &value, at(Durability::Buffered)).unwrap();
+            model.insert(key, value);
+        }
+        let gone: Vec<_> = model.keys().filter(|_| random.random_ratio(9, 10)).cloned().collect();
+        for key in gone {
+            db.delete_with(&key, at(Durability::Buffered)).unwrap();
+            model.remove(&key);
+        }
+        if round % 10 == 9 {
+            expect_same(&db, &model);
+        }
+    }
+    let stats = db.stats();
+    assert!(stats.tombstones < 8000, "of 24,000 deletes so many are remembered: {stats:#?}");
+    expect_no_lost_zone(&db);
+    db.close().unwrap();
+    place.expect_sound();
+    expect_same(&place.open(), &model);
+}
+
+#[test]
+fn a_store_that_was_emptied_takes_as_much_as_before() {
+    let place = Place::new(16);
+    let mut db = place.open();
+    let mut counts = Vec::new();
+    for round in 0..4u64 {
+        let keys = (0..).map(|number| long_key_of(round << 32 | number));
+        let put: Vec<_> =
+            keys.take_while(|key| db.put_with(key, "", at(Durability::Buffered)).is_ok()).collect();
+        for key in &put {
+            db.delete_with(key, at(Durability::Buffered)).unwrap();
+        }
+        expect_same(&db, &Model::new());
+        expect_no_lost_zone(&db);
+        counts.push(put.len());
+        drop(db);
+        place.expect_sound();
+        db = place.open();
+        expect_same(&db, &Model::new());
+    }
+    assert!(counts.iter().all(|count| count * 3 > counts[0] * 2), "keys taken by turns: {counts:?}");
+}
+
+#[test]
+fn a_queue_beside_data_that_never_change_runs_for_ever() {
+    let place = Place::new(16);
+    let (db, mut model) = (place.open(), Model::new());
+    for number in 0..200 {
+        let (key, value) = ([b"cold ".as_slice(), &key_of(number)].concat(), stamped(number, 16 * KIB));
+        db.put_with(&key, &value, at(Durability::Buffered)).unwrap();
+        model.insert(key, value);
+    }
+    let message = |number: u64| [vec![b'm'; 2000], key_of(number)].concat();
+    for number in 0..20_000 {
+        db.put_with(message(number), "work", at(Durability::Buffered)).unwrap();
+        if number >= 10 {
+            db.delete_with(message(number - 10), at(Durability::Buffered)).unwrap();
+        }
+    }
+    for number in 20_000 - 10..20_000 {
+        model.insert(message(number), b"work".to_vec());
+    }
+    expect_same(&db, &model);
+    expect_no_lost_zone(&db);
+    assert!(db.stats().tombstones < 10_000, "{:#?}", db.stats());
+    drop(db);
+    place.expect_sound();
+    expect_same(&place.open(), &model);
+}
+
+fn used_zones(db: &Db) -> u64 {
+    db.zones().unwrap().iter().filter(|zone| zone.write_pointer > 0).count() as u64
+}
+
+#[test]
+fn a_store_without_a_capacity_takes_little_more_than_its_live_data() {
+    let place = Place::with(growing());
+    let (db, mut model, mut random) = (place.open(), Model::new(), seeded(13));
+    for total_mib in [20, 100, 100] {
+        overwrite(&db, &mut model, &mut random, Skew::Uniform, Durability::Buffered, total_mib * MIB);
+        db.flush().unwrap();
+    }
+    let (live_mib, zones) = (db.stats().live_bytes / MIB as u64, used_zones(&db));
+    // Half as much again, and a few zones: eight of garbage, the streams', the manifest's, those not collected yet.
+    assert!(zones <= live_mib * 3 / 2 + 8 + 8, "{zones} zones for {live_mib} MiB");
+    expect_same(&db, &model);
+    expect_no_lost_zone(&db);
+    drop(db);
+    place.expect_sound();
+    expect_same(&place.open(), &model);
+}
+
+/// Puts new keys until the store says that it is full.
+fn fill(db: &Db, model: &mut Model, from: u64, value_bytes: usize, level: Durability) -> u64 {
+    for number in from.. {
+        let (key, value) = (key_of(number), stamped(number, value_bytes));
+        match db.put_with(&key, &value, at(level)) {
+            Ok(()) => model.insert(key, value),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+                return number;
+            }
+        };
+    }
+    unreachable!("a store does not take everything")
+}
+
+fn fill_and_empty(options: Options, value_bytes: usize, level: Durability) {
+    let (place, mut model, mut next) = (Place::with(options), Model::new(), 0);
+    let mut db = place.open();
+    for round in 0..4 {
+        next = fill(&db, &mut model, next, value_bytes, level);
+        let stats = db.stats();
+        assert!(stats.live_bytes > stats.live_limit_bytes * 9 / 10, "it was not full: {stats:#?}");
+        assert_eq!(db.put("other", stamped(0, value_bytes + 100)).unwrap_err().kind(), ErrorKind::NoSpace);
+        expect_same(&db, &model);
+        let half: Vec<_> = model.keys().skip(round % 2).step_by(2).cloned().collect();
+        for key in half {
+            db.delete_with(&key, at(level)).unwrap();
+            model.remove(&key);
+        }
+        expect_same(&db, &model);
+        if round % 2 == 1 {
+            expect_no_lost_zone(&db);
+            drop(db);
+            place.expect_sound();
+            db = place.open();
+            expect_same(&db, &model);
+        }
+    }
+    fill(&db, &mut model, next, value_bytes, level);
+    drop(db);
+    // Full when it is opened: reads and deletes work, and make room.
+    let db = place.open();
+    expect_same(&db, &model);
+    let keys: Vec<_> = model.keys().take(model.len() / 2).cloned().collect();
+    for key in keys {
+        db.delete_with(&key, at(level)).unwrap();
+        model.remove(&key);
+    }
+    db.put_with("again", stamped(1, value_bytes), at(level)).unwrap();
+    model.insert(b"again".to_vec(), stamped(1, value_bytes));
+    expect_same(&db, &model);
+    db.close().unwrap();
+    place.expect_sound();
+}
+
+#[test]
+fn a_full_store_reads_and_deletes_and_takes_puts_again_when_there_is_room() {
+    for (value_bytes, level) in
+        [(20 * KIB, Durability::Sync), (2000, Durability::Buffered), (700 * KIB, Durability::Written)]
+    {
+        println!("values of {value_bytes} bytes at {level:?}");
+        fill_and_empty(Place::new(14).options(), value_bytes, level);
+    }
+}
+
+#[test]
+fn a_store_of_the_fewest_zones_works() {
+    fill_and_empty(Place::new(8).options(), 10 * KIB, Durability::Buffered);
+}
+
+#[test]
+fn a_batch_that_cannot_fit_changes_nothing() {
+    let place = Place::new(14);
+    let (db, mut model) = (place.open(), Model::new());
+    for number in 0..100 {
+        let (key, value) = (key_of(number), stamped(number, 20 * KIB));
+        db.put(&key, &value).unwrap();
+        model.insert(key, value);
+    }
+    for level in LEVELS {
+        let mut batch = WriteBatch::new();
+        batch.delete(key_of(1));
+        batch.put(key_of(2), "new");
+        (0..1000).for_each(|number| batch.put(key_of(1000 + number), stamped(number, 20 * KIB)));
+        assert_eq!(db.write_with(batch, at(level)).unwrap_err().kind(), ErrorKind::NoSpace);
+        expect_same(&db, &model);
+    }
+    drop(db);
+    place.expect_sound();
+    expect_same(&place.open(), &model);
+}
+
+#[test]
+fn a_batch_over_many_zones_is_taken_where_cleaning_makes_room_for_it() {
+    let place = Place::new(20);
+    let (db, mut model) = (place.open(), Model::new());
+    for round in 0..12u64 {
+        let mut batch = WriteBatch::new();
+        for number in 0..300 {
+            let (key, value) = (key_of(number), stamped(round * 1000 + number, 16 * KIB));
+            batch.put(&key, &value);
+            model.insert(key, value);
+        }
+        db.write_with(batch, at(LEVELS[usize::try_from(round).unwrap() % 3])).unwrap();
+        expect_same(&db, &model);
+        expect_no_lost_zone(&db);
+    }
+    drop(db);
+    place.expect_sound();
+    expect_same(&place.open(), &model);
+}
