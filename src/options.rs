@@ -94,7 +94,8 @@ setters! {
     /// New stores: what all zones together hold, in bytes, rounded up to whole zones.
     ///
     /// With a capacity, the store fills it before it cleans. Default: the file grows as needed up to 64 GiB, and is
-    /// cleaned so that it stays within about one and a half times the live data plus a few zones.
+    /// cleaned so that it stays within about one and a half times the live data plus a few zones; writers faster than
+    /// that wait when it comes to twice the live data.
     capacity_bytes: u64 => Some(capacity_bytes);
     /// New stores: from one zone start to the next, in bytes. Default: 16 MiB.
     zone_size_bytes: u64 => zone_size_bytes;

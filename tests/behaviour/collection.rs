@@ -203,8 +203,9 @@ fn a_store_without_a_capacity_takes_little_more_than_its_live_data() {
         db.flush().unwrap();
     }
     let (live_mib, zones) = (db.stats().live_bytes / MIB as u64, used_zones(&db));
-    // Half as much again, and a few zones: eight of garbage, the streams', the manifest's, those not collected yet.
-    assert!(zones <= live_mib * 3 / 2 + 8 + 8, "{zones} zones for {live_mib} MiB");
+    // Where the collector does not keep up, writers are held at twice the live data and 16 zones; then those being
+    // filled and the manifest's.
+    assert!(zones <= live_mib * 2 + 16 + 6, "{zones} zones for {live_mib} MiB");
     expect_same(&db, &model);
     expect_no_lost_zone(&db);
     drop(db);

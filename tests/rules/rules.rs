@@ -318,8 +318,10 @@ mod rule_10_zone_starts_use_the_size_and_room_the_capacity {
     fn a_store_is_full_when_its_capacity_is_not_when_its_addresses_are() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store");
-        let narrow =
-            options().zone_size_bytes(2 << 20).zone_capacity_bytes(256 << 10).capacity_bytes(14 * (256 << 10));
+        let narrow = options()
+            .zone_size_bytes(2 << 20)
+            .zone_capacity_bytes(256 << 10)
+            .capacity_bytes(14 * (256 << 10));
         let db = Db::open(&path, narrow).unwrap();
         let mut expected = Contents::new();
         let error = loop {
