@@ -405,7 +405,7 @@ fn geometry(path: &Path, options: &Options) -> Result<Geometry> {
         zone_size_bytes: options.zone_size_bytes,
         zone_capacity_bytes,
         zone_count,
-        max_open_zones: options.max_open_zones,
+        max_open_zones: options.max_open_zones.unwrap_or(options.max_active_zones),
         max_active_zones: options.max_active_zones,
         append_limit_bytes: options.append_limit_bytes,
         volatile_cache: true,

@@ -33,7 +33,7 @@ pub struct Options {
     pub(crate) zone_size_bytes: u64,
     pub(crate) zone_capacity_bytes: Option<u64>,
     pub(crate) block_bytes: u32,
-    pub(crate) max_open_zones: u32,
+    pub(crate) max_open_zones: Option<u32>,
     pub(crate) max_active_zones: u32,
     pub(crate) append_limit_bytes: u32,
     pub(crate) direct_io: bool,
@@ -54,7 +54,7 @@ impl Default for Options {
             zone_size_bytes: 16 * MIB,
             zone_capacity_bytes: None,
             block_bytes: 4096,
-            max_open_zones: 14,
+            max_open_zones: None,
             max_active_zones: 14,
             append_limit_bytes: 1 << 20,
             direct_io: true,
@@ -94,7 +94,8 @@ setters! {
     /// New stores: what all zones together hold, in bytes, rounded up to whole zones.
     ///
     /// With a capacity, the store fills it before it cleans. Default: the file grows as needed up to 64 GiB, and is
-    /// cleaned so that it stays within about one and a half times the live data plus a few zones.
+    /// cleaned so that it stays within about one and a half times the live data plus a few zones; writers faster than
+    /// that wait when it comes to twice the live data.
     capacity_bytes: u64 => Some(capacity_bytes);
     /// New stores: from one zone start to the next, in bytes. Default: 16 MiB.
     zone_size_bytes: u64 => zone_size_bytes;
@@ -102,8 +103,8 @@ setters! {
     zone_capacity_bytes: u64 => Some(zone_capacity_bytes);
     /// New stores: the device's block size in bytes, 512 or 4096. Default: 4096.
     block_bytes: u32 => block_bytes;
-    /// New stores: how many zones of the device may be open at once. Default: 14.
-    max_open_zones: u32 => max_open_zones;
+    /// New stores: how many zones of the device may be open at once. Default: as many as may be active.
+    max_open_zones: u32 => Some(max_open_zones);
     /// New stores: how many zones of the device may be active at once; at least 8. Default: 14.
     max_active_zones: u32 => max_active_zones;
     /// New stores: the largest single append, in bytes; at least 128 KiB. Default: 1 MiB.

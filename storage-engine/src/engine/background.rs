@@ -12,6 +12,8 @@ use crate::zones::Purpose;
 
 /// Free zones, beyond the reserve, below which cleaning begins.
 const LOW_FREE_ZONES: usize = 2;
+/// Zones that writers may take until the collector is asked again, when it has found nothing to gain.
+const ALLOWANCE_WITHOUT_GAIN: u64 = 4;
 
 pub(super) fn start(inner: &Arc<Inner>) -> EngineResult<Vec<JoinHandle<()>>> {
     let spawn = |name: &str, run: fn(&Inner)| {
@@ -69,6 +71,7 @@ impl Inner {
         // A batch may wait for more zones than would otherwise be called few.
         let wants_space =
             short || self.waiting_count.load(Ordering::Acquire) > 0 || self.has_excess_garbage();
+        self.count_zone_allowance();
         // Getting rid of tombstones frees nothing at once: it waits until there is room, or is the last resort.
         let aims = match (short, wants_space) {
             (true, _) => [Some(Aim::Space), Some(Aim::Tombstones)],
@@ -88,6 +91,9 @@ impl Inner {
                 }
             }
         }
+        // There is nothing to wait for.
+        self.zone_allowance
+            .fetch_max(self.allocator.taken_count() + ALLOWANCE_WITHOUT_GAIN, Ordering::Relaxed);
         if wants_space {
             self.tell_exhausted(round);
         }

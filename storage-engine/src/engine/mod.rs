@@ -84,6 +84,8 @@ struct Inner {
     live_limit_bytes: AtomicU64,
     /// Writers that wait for a zone to be freed.
     waiting_count: AtomicUsize,
+    /// Zones taken beyond which writers wait for the collector although there is space.
+    zone_allowance: AtomicU64,
     /// The round of cleaning that was begun last, and the last one that found nothing to gain.
     cleaning_round: AtomicU64,
     exhausted_round: AtomicU64,
@@ -185,6 +187,21 @@ impl Inner {
         let capacity = self.device.geometry().zone_capacity_bytes;
         let written: u64 = self.zones.iter().map(|(_, zone)| zone.written_bytes()).sum();
         written > 8 * capacity + self.zones.live_bytes() + self.zones.live_bytes() / 2
+    }
+
+    /// Counts anew how many zones may be taken before writers have to wait for the collector: twice what is live and a
+    /// few, in a store that takes no more than it needs.
+    fn count_zone_allowance(&self) {
+        let geometry = self.device.geometry();
+        let allowance = match self.manifest.lock().space_use {
+            SpaceUse::Whole => u64::from(geometry.zone_count),
+            SpaceUse::Proportional => 16 + 2 * self.zones.live_bytes() / geometry.zone_capacity_bytes,
+        };
+        self.zone_allowance.store(allowance, Ordering::Relaxed);
+    }
+
+    fn is_overrun(&self) -> bool {
+        self.allocator.taken_count() > self.zone_allowance.load(Ordering::Relaxed)
     }
 }
 

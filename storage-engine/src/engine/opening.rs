@@ -206,6 +206,7 @@ fn assemble(
         worn: Mutex::new(worn_zones(&*device, &recovered.zones)?),
         live_limit_bytes: 0.into(),
         waiting_count: 0.into(),
+        zone_allowance: 0.into(),
         cleaning_round: 0.into(),
         exhausted_round: 0.into(),
         closed: AtomicBool::new(false),
@@ -213,6 +214,7 @@ fn assemble(
         device,
     };
     inner.count_live_limit();
+    inner.count_zone_allowance();
     if !options.read_only {
         let queue = append_queue(&inner.device)?;
         let manifest_log = ManifestLog::new(Arc::clone(&inner.device), queue, Some(manifest_zone));

@@ -138,11 +138,16 @@ impl Engine {
 }
 
 impl Inner {
-    /// Refuses what would not fit beside the live data, before anything is done. Blocks while tombstones are cleared away.
+    /// Refuses what would not fit beside the live data, before anything is done. Blocks while the collector is
+    /// behind and while tombstones are cleared away.
     fn admit(&self, log: &LogWriter, writes: &[LogWrite<'_>]) -> EngineResult<()> {
         log.commit().check()?;
         if purpose(writes) == Purpose::Delete {
             return Ok(());
+        }
+        if self.is_overrun() {
+            // Once: a writer is slowed down to the collector's pace, not stopped.
+            self.wait_for_news(self.allocator.events())?;
         }
         let wanted: u64 = writes.iter().map(|write| log.logged_bytes(write)).sum();
         loop {
@@ -234,18 +239,24 @@ impl Inner {
     fn wait_for_space(&self, seen: u64) -> EngineResult<()> {
         // Only a round that begins from here on tells how things are now.
         let round = self.cleaning_round.load(Ordering::Acquire);
-        self.waiting_count.fetch_add(1, Ordering::AcqRel);
-        self.housekeeping.raise();
-        self.allocator.wait_for_event_after(seen);
-        self.waiting_count.fetch_sub(1, Ordering::AcqRel);
-        let log = self.log()?;
-        log.commit().check()?;
+        self.wait_for_news(seen)?;
         if self.exhausted_round.load(Ordering::Acquire) > round {
             let (live_bytes, limit_bytes) =
                 (self.zones.live_bytes(), self.live_limit_bytes.load(Ordering::Relaxed));
             return Err(EngineError::NoSpace { live_bytes, limit_bytes });
         }
         Ok(())
+    }
+
+    /// Blocks until the collector has freed a zone, or found that it cannot, since the events were as `seen`.
+    fn wait_for_news(&self, seen: u64) -> EngineResult<()> {
+        // After closing nobody would answer. Who has seen the news of the closing sees here that it is closed.
+        self.log()?;
+        self.waiting_count.fetch_add(1, Ordering::AcqRel);
+        self.housekeeping.raise();
+        self.allocator.wait_for_event_after(seen);
+        self.waiting_count.fetch_sub(1, Ordering::AcqRel);
+        self.log()?.commit().check()
     }
 
     fn count(&self, writes: &[LogWrite<'_>]) {

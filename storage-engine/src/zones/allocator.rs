@@ -47,6 +47,8 @@ pub struct Allocator {
     zones: Arc<ZoneTable>,
     state: Mutex<State>,
     freed: Condvar,
+    /// Zones that hold data or are about to. Moves under the lock.
+    taken_count: AtomicU64,
     /// Counts zones freed and other news, so that a waiter can tell that something happened. Moves under the lock.
     events: AtomicU64,
 }
@@ -63,14 +65,27 @@ impl Allocator {
     #[must_use]
     pub fn new(zones: Arc<ZoneTable>, generation: Generation) -> Self {
         let free = zones.iter().filter(|(_, zone)| zone.role() == Role::Free).map(|(id, _)| id).collect();
-        let state = Mutex::new(State { free, generation });
-        Self { zones, state, freed: Condvar::new(), events: AtomicU64::new(0) }
+        let is_taken = |role| !matches!(role, Role::Free | Role::Manifest);
+        let taken_count = zones.iter().filter(|(_, zone)| is_taken(zone.role())).count() as u64;
+        Self {
+            zones,
+            taken_count: AtomicU64::new(taken_count),
+            state: Mutex::new(State { free, generation }),
+            freed: Condvar::new(),
+            events: AtomicU64::new(0),
+        }
     }
 
     /// How many zones are free.
     #[must_use]
     pub fn free_count(&self) -> usize {
         self.state.lock().free.len()
+    }
+
+    /// How many zones hold data or are about to.
+    #[must_use]
+    pub fn taken_count(&self) -> u64 {
+        self.taken_count.load(Ordering::Relaxed)
     }
 
     /// How many zones `purpose` may still take.
@@ -94,6 +109,7 @@ impl Allocator {
         }
         let zone = state.free.pop_front()?;
         self.zones.zone(zone).set_role(Role::Open(stream));
+        self.taken_count.fetch_add(1, Ordering::Relaxed);
         Some(zone)
     }
 
@@ -112,6 +128,7 @@ impl Allocator {
         self.zones.zone(zone).begin(Generation::default());
         self.zones.zone(zone).set_role(Role::Free);
         state.free.push_front(zone);
+        self.taken_count.fetch_sub(1, Ordering::Relaxed);
         self.events.fetch_add(1, Ordering::AcqRel);
         self.freed.notify_all();
     }

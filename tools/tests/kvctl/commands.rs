@@ -17,7 +17,7 @@ fn create_makes_a_store_as_asked_and_shows_it() {
     for (name, value) in [
         ("zone_size_bytes", 524_288),
         ("zone_capacity_bytes", 393_216),
-        ("zone_count", 16),
+        ("zone_count", 22),
         ("block_bytes", 512),
         ("max_open_zones", 10),
         ("max_active_zones", 12),
