@@ -8,7 +8,7 @@ use crate::device::{ZoneDescriptor, ZonedDevice};
 use crate::error::EngineResult;
 use crate::format::DecodeError;
 use crate::format::unit::{StoreId, UNIT_HEADER_BYTES, UnitHeader};
-use crate::index::MAX_UNIT_BYTES;
+use crate::index::{MAX_UNIT_BYTES, MAX_UNITS_PER_ZONE};
 use crate::units::{ZoneId, ZoneOffset};
 
 /// Bytes read at once: the largest unit always fits behind a boundary.
@@ -122,6 +122,9 @@ impl<'a> Scanner<'a> {
             }
             if header.reset_count != self.reset_count {
                 return Err(field("reset count", u64::from(header.reset_count)));
+            }
+            if header.record_count > 0 && header.unit >= MAX_UNITS_PER_ZONE {
+                return Err(field("unit number", u64::from(header.unit)));
             }
             if unit_bytes > u64::from(MAX_UNIT_BYTES) || self.position_bytes + unit_bytes > self.end_bytes {
                 return Err(field("body length", u64::from(header.body_bytes)));

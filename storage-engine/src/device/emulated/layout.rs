@@ -224,6 +224,11 @@ impl ZoneEntry {
         bytes
     }
 
+    /// The reset count in bytes that are no good entry.
+    pub(super) fn reset_count_in(bytes: &[u8; ENTRY_BYTES]) -> u32 {
+        u32_at(bytes, 24)
+    }
+
     /// Reads the entry that should be that of `zone`.
     pub(super) fn decode(
         bytes: &[u8; ENTRY_BYTES],

@@ -118,12 +118,21 @@ fn load(
     image.check_length(&geometry)?;
     let trust = Trust::after(&image.read_session()?, boot_id);
     let found = image.read_entries(&geometry, trust)?;
-    let whole: Vec<ZoneEntry> =
-        geometry.zones().map(|zone| found[zone.index()].unwrap_or_else(|| torn(zone, &geometry))).collect();
+    let whole = |(zone, entry): (ZoneId, &Result<ZoneEntry, TornEntry>)| {
+        entry.unwrap_or_else(|TornEntry { reset_count }| torn(zone, reset_count, &geometry))
+    };
+    let whole: Vec<ZoneEntry> = geometry.zones().zip(&found).map(whole).collect();
+    let found = found.into_iter().map(Result::ok).collect();
     let table = Table::new(geometry, &reckon(&whole, trust, &geometry));
     let file = DeviceFile::new(file, path, access, direct_io, geometry.block_bytes)
         .map_err(failure("opening for data", path))?;
     Ok(StableTable::new(path.to_owned(), file, table, found, boot_id))
+}
+
+/// What is left of an entry of the zone table that was torn.
+#[derive(Clone, Copy)]
+struct TornEntry {
+    reset_count: u32,
 }
 
 /// A file that may hold a device.
@@ -179,8 +188,12 @@ impl Image<'_> {
             .map_err(|error| self.damaged(format!("session block: {error}"), SESSION_AT_BYTES))
     }
 
-    /// The entries of all zones; `None` stands for one that was torn when the machine went down.
-    fn read_entries(&self, geometry: &Geometry, trust: Trust) -> DeviceResult<Vec<Option<ZoneEntry>>> {
+    /// The entries of all zones, or what is left of those that were torn when the machine went down.
+    fn read_entries(
+        &self,
+        geometry: &Geometry,
+        trust: Trust,
+    ) -> DeviceResult<Vec<Result<ZoneEntry, TornEntry>>> {
         let mut table = vec![0; geometry.zone_count as usize * ENTRY_BYTES];
         self.read(TABLE_AT_BYTES, &mut table)?;
         let (entries, _) = table.as_chunks::<ENTRY_BYTES>();
@@ -188,8 +201,8 @@ impl Image<'_> {
             ZoneEntry::decode(bytes, zone, geometry),
             trust,
         ) {
-            (Ok(entry), _) => Ok(Some(entry)),
-            (Err(_), Trust::Bounds) => Ok(None),
+            (Ok(entry), _) => Ok(Ok(entry)),
+            (Err(_), Trust::Bounds) => Ok(Err(TornEntry { reset_count: ZoneEntry::reset_count_in(bytes) })),
             (Err(error), Trust::WritePointers) => {
                 Err(self.damaged(format!("entry of {zone}: {error}"), entry_at_bytes(zone)))
             }

@@ -36,10 +36,17 @@ pub(super) fn reckon(found: &[ZoneEntry], trust: Trust, geometry: &Geometry) -> 
 /// What a zone is taken for whose entry was torn when the machine went down.
 ///
 /// A sector may be on its way to the media while its page is written to again. All that is known of such a zone is
-/// that it was written to, so that anything may be in it.
-pub(super) fn torn(zone: ZoneId, geometry: &Geometry) -> ZoneEntry {
+/// that it was written to, so that anything may be in it. Its reset count is in one word, which both versions of the
+/// sector share unless the zone was being reset; then either of them is right.
+pub(super) fn torn(zone: ZoneId, reset_count: u32, geometry: &Geometry) -> ZoneEntry {
     let capacity = ZoneOffset::new(geometry.zone_capacity_bytes);
-    ZoneEntry { state: ZoneState::Full, write_pointer: capacity, bound: capacity, ..ZoneEntry::empty(zone) }
+    ZoneEntry {
+        state: ZoneState::Full,
+        write_pointer: capacity,
+        bound: capacity,
+        reset_count,
+        ..ZoneEntry::empty(zone)
+    }
 }
 
 fn reckon_one(entry: &ZoneEntry, trust: Trust, geometry: &Geometry) -> ZoneEntry {
@@ -159,6 +166,8 @@ mod tests {
 
     #[test]
     fn a_torn_entry_stands_for_a_zone_that_may_hold_anything() {
-        assert_eq!(shape(&[torn(ZoneId::new(1), &GEOMETRY)]), [(ZoneState::Full, 4096)]);
+        let entry = torn(ZoneId::new(1), 7, &GEOMETRY);
+        assert_eq!(shape(&[entry]), [(ZoneState::Full, 4096)]);
+        assert_eq!(entry.reset_count, 7, "the zone's units would not be believed under another reset count");
     }
 }

@@ -24,7 +24,7 @@ struct Call {
 
 /// All calls that count so far, in commit order. Numbers of calls are never used twice, so that every value tells when
 /// it was written.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct History {
     base: State,
     calls: Vec<Call>,
@@ -41,22 +41,32 @@ impl History {
 
     /// Makes a random call, and notes it also where it fails: then it may survive or not.
     pub(super) fn try_call(&mut self, engine: &Engine, random: &mut StdRng) -> EngineResult<()> {
-        self.next_number += 1;
-        let writes = self.writes(random);
         let durability = match random.random_range(0..10) {
             0..2 => Durability::Sync,
             2..7 => Durability::Written,
             _ => Durability::Buffered,
         };
+        self.write(engine, random, durability)?;
+        if random.random_range(0..60) == 0 {
+            engine.flush()?;
+            self.durable = self.next_number;
+        }
+        Ok(())
+    }
+
+    /// Makes a random call that the next power cut may take.
+    pub(super) fn write_volatile(&mut self, engine: &Engine, random: &mut StdRng) {
+        self.write(engine, random, Durability::Written).expect("write");
+    }
+
+    fn write(&mut self, engine: &Engine, random: &mut StdRng, durability: Durability) -> EngineResult<()> {
+        self.next_number += 1;
+        let writes = self.writes(random);
         self.calls.push(Call { number: self.next_number, writes: writes.clone() });
         let log_writes: Vec<LogWrite<'_>> =
             writes.iter().map(|(key, value)| LogWrite { key, value: value.as_deref() }).collect();
         engine.write(&log_writes, durability)?;
         if durability == Durability::Sync {
-            self.durable = self.next_number;
-        }
-        if random.random_range(0..60) == 0 {
-            engine.flush()?;
             self.durable = self.next_number;
         }
         Ok(())

@@ -35,6 +35,8 @@ pub(super) struct Media {
     path: PathBuf,
     /// Held for reading by whatever changes the device, for writing while its state is copied.
     gate: RwLock<()>,
+    /// Changes asked for, those that wait at the gate included.
+    asked_count: AtomicI64,
     cache: Mutex<Cache>,
     /// Held over what makes things durable, so that of two such the later knows more.
     one_flush: Mutex<()>,
@@ -79,6 +81,7 @@ impl Media {
             file,
             path: path.to_owned(),
             gate: RwLock::default(),
+            asked_count: AtomicI64::new(0),
             cache: Mutex::new(Cache { appends: BTreeMap::new(), stable_table, written: Vec::new() }),
             one_flush: Mutex::default(),
             appends_left: AtomicI64::new(-1),
@@ -99,6 +102,16 @@ impl Media {
 
     pub(super) fn degrade(&self, zone: ZoneId, to: Degraded) {
         self.inner.degrade(zone, to).expect("wear a zone out");
+    }
+
+    /// Keeps every change waiting.
+    pub(super) fn hold(&self) -> impl Drop + '_ {
+        self.gate.write()
+    }
+
+    /// How many changes have been asked for: preparations, appends and flushes.
+    pub(super) fn asked(&self) -> i64 {
+        self.asked_count.load(Ordering::Relaxed) + self.flushes()
     }
 
     /// How many flushes have been asked for.
@@ -128,12 +141,29 @@ impl Media {
         torn.collect()
     }
 
+    /// Writes to `path` what is left when a power cut takes the `which`-th of the volatile appends and nothing else; false
+    /// when there are not so many.
+    pub(super) fn lose_one(&self, path: &Path, which: usize) -> bool {
+        let _still = self.gate.write();
+        let cache = self.cache.lock();
+        let Some((&at_bytes, append)) = cache.appends.iter().nth(which) else { return false };
+        std::fs::copy(&self.path, path).expect("copy the image");
+        let image = OpenOptions::new().write(true).open(path).expect("open the image");
+        image.write_all_at(&append.before, at_bytes).expect("write the image");
+        true
+    }
+
     fn tear_table(&self, image: &File, stable: &[u8], random: &mut StdRng) {
         let now = read_table(&self.file, self.inner.geometry());
         for (sector, (old, new)) in stable.chunks(SECTOR_BYTES).zip(now.chunks(SECTOR_BYTES)).enumerate() {
-            let kept = if random.random() { old } else { new };
+            let kept = match random.random_range(0..16) {
+                // A page may be written to while its sectors are on their way.
+                0 => torn_sector(old, new, random),
+                1..8 => old.to_vec(),
+                _ => new.to_vec(),
+            };
             let at_bytes = TABLE_AT_BYTES + (sector * SECTOR_BYTES) as u64;
-            image.write_all_at(kept, at_bytes).expect("write the image");
+            image.write_all_at(&kept, at_bytes).expect("write the image");
         }
     }
 
@@ -172,6 +202,12 @@ fn read_table(file: &File, geometry: &Geometry) -> Vec<u8> {
     let mut table = vec![0; (geometry.zone_count as usize * 64).next_multiple_of(SECTOR_BYTES)];
     file.read_exact_at(&mut table, TABLE_AT_BYTES).expect("read the zone table");
     table
+}
+
+/// A sector that was changed while it was written: each word is old or new.
+fn torn_sector(old: &[u8], new: &[u8], random: &mut StdRng) -> Vec<u8> {
+    let words = old.chunks(8).zip(new.chunks(8));
+    words.flat_map(|(old, new)| if random.random() { old } else { new }).copied().collect()
 }
 
 /// What a power cut may leave of an append.
@@ -242,6 +278,7 @@ impl ZonedDevice for Media {
     }
 
     fn prepare(&self, zone: ZoneId, preparation: Preparation) -> DeviceResult<()> {
+        self.asked_count.fetch_add(1, Ordering::Relaxed);
         let _changes = self.gate.read();
         self.inner.prepare(zone, preparation)
     }
@@ -252,6 +289,7 @@ impl ZonedDevice for Media {
         len_bytes: u64,
         persistence: Persistence,
     ) -> DeviceResult<AppendTicket> {
+        self.asked_count.fetch_add(1, Ordering::Relaxed);
         let _changes = self.gate.read();
         let ticket = self.inner.begin_append(zone_start, len_bytes, persistence)?;
         let AppendCommand::PositionedWrite { file_offset_bytes, .. } = ticket.command;
@@ -292,8 +330,8 @@ impl ZonedDevice for Media {
     }
 
     fn flush(&self) -> DeviceResult<()> {
-        let _changes = self.gate.read();
         self.flush_count.fetch_add(1, Ordering::Relaxed);
+        let _changes = self.gate.read();
         if !take(&self.flushes_left) {
             return Err(failed("flushing"));
         }

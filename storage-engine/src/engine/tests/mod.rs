@@ -3,6 +3,7 @@
 //! `media` is the device that these tests run on, `history` what has been written to a store and what of it must be
 //! there. Every random choice comes from a seed, which a failing test names.
 
+mod collecting;
 mod failures;
 mod history;
 mod media;

@@ -89,10 +89,35 @@ fn undergo(seed: u64, late: Late, rounds: u8) {
 
 #[test]
 fn a_power_cut_leaves_a_prefix_with_all_that_was_durable() {
-    (0..4).for_each(|seed| undergo(seed, Late::Never, 12));
+    (0..6).for_each(|seed| undergo(seed, Late::Never, 12));
 }
 
 #[test]
 fn what_was_cut_stays_cut_though_it_turns_up_late() {
-    (100..104).for_each(|seed| undergo(seed, Late::Sometimes, 12));
+    (100..106).for_each(|seed| undergo(seed, Late::Sometimes, 12));
+}
+
+/// Each unit in turn is the only one that is lost: what came after it, and a batch or large value that it is part of, is
+/// lost with it.
+#[test]
+fn whichever_append_is_lost_a_prefix_of_whole_calls_is_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, image) = (directory.path().join("store"), directory.path().join("image"));
+    create(&path);
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    let (mut random, mut history) = (StdRng::seed_from_u64(1), History::default());
+    (0..100).for_each(|_| history.call(&engine, &mut random));
+    engine.flush().unwrap();
+    history.all_durable();
+    (0..40).for_each(|_| history.write_volatile(&engine, &mut random));
+    let mut which = 0;
+    while media.lose_one(&image, which) {
+        let media = Media::open(&image, Access::ReadOnly, 2).unwrap();
+        let engine = open_to_look(&media).unwrap();
+        assert_sound(&engine, &format!("append {which} lost"));
+        history.clone().accept(&state_of(&engine), &format!("append {which} lost"));
+        which += 1;
+    }
+    assert!(which > 20, "only {which} appends were volatile");
 }
