@@ -11,7 +11,7 @@ use super::media::Media;
 use super::{create, open};
 use crate::device::emulated::Access;
 use crate::error::EngineResult;
-use crate::gc::collector::{Collected, Witness};
+use crate::gc::collector::{Aim, Collected, Witness};
 
 /// Stands between the copies and the reset, and knows whether a reader is still at work.
 struct Doorkeeper<'a> {
@@ -41,7 +41,8 @@ fn a_zone_is_not_reset_before_its_readers_have_gone() {
     let collector = engine.inner.collector.as_ref().unwrap();
     std::thread::scope(|scope| {
         let (held, begun) = (media.hold(), media.asked());
-        let collecting = scope.spawn(|| collector.collect(&Doorkeeper { readers_gone: &readers_gone }));
+        let collecting =
+            scope.spawn(|| collector.collect(Aim::Space, &Doorkeeper { readers_gone: &readers_gone }));
         while media.asked() == begun {
             std::thread::yield_now();
         }
