@@ -1,6 +1,6 @@
 //! What lies on the device: pure encoding and decoding, no I/O, no clock, no randomness.
 //!
-//! - [`unit`]: the append unit, a header and then records.
+//! - [`mod@unit`]: the append unit, a header and then records.
 //! - [`record`]: one put, delete or part of a large value.
 //! - [`manifest`]: what the store says of itself, in the two manifest zones.
 //!

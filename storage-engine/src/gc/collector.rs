@@ -14,7 +14,7 @@
 //!
 //! A deleted key never comes back: a tombstone is copied like a value until no zone is left that was opened before the
 //! delete was seen by the collector for the first time (its *barrier*); no older version can lie in a later zone, for
-//! versions that are not live are never copied. [`super::tombstones`] sees to it that this comes to pass.
+//! versions that are not live are never copied. `gc::tombstones` sees to it that this comes to pass.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

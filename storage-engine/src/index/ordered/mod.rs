@@ -1,7 +1,7 @@
 //! A concurrent ordered map from keys to entries, made for little memory and few cache misses.
 //!
 //! Three levels: a directory of chunks, chunks of some hundreds of leaves, leaves of some dozens of packed entries.
-//! Separators lie side by side as numbers ([`separators`]), leaves are one allocation each ([`page`]), and so a lookup
+//! Separators lie side by side as numbers (`separators`), leaves are one allocation each (`page`), and so a lookup
 //! waits for memory about five times even in an index of ten million keys.
 //!
 //! Invariants: each key is in at most one leaf, the one that the separators lead to; the counts of entries and bytes
