@@ -80,17 +80,17 @@ impl Catalog {
 
     /// Points a key at a copy, unless it has been written meanwhile; says whether it did.
     pub fn relocate(&self, key: &[u8], from: Entry, to: Entry) -> bool {
-        self.charge(key, to);
+        self.count_move(key, to, 1);
         let moved = self.index.replace_if(key, from, to);
-        self.discharge(key, if moved { from } else { to });
+        self.count_move(key, if moved { from } else { to }, -1);
         moved
     }
 
     /// Points one part of a large value at a copy, unless the value has gone meanwhile; says whether it did.
     pub fn relocate_part(&self, id: LargeId, part: u32, from: Location, to: Location) -> bool {
         let Some(bytes) = self.large.relocate(id, part, from, to) else { return false };
-        self.zones.charge(to.zone, bytes);
-        self.zones.charge(from.zone, -bytes);
+        self.zones.zone(to.zone).move_record(bytes);
+        self.zones.zone(from.zone).move_record(-bytes);
         true
     }
 
@@ -110,6 +110,20 @@ impl Catalog {
             Entry::Value { .. } | Entry::Large { .. } => &self.live_key_count,
         };
         count.add(change);
+    }
+
+    /// Counts an entry in or out of its zone. The sum over all zones stays: a put must not be refused for a copy.
+    fn count_move(&self, key: &[u8], entry: Entry, sign: i64) {
+        match entry {
+            Entry::Value { location, value_len } => {
+                let bytes = charge_bytes(key.len(), value_len as usize);
+                self.zones.zone(location.zone).move_record(sign * bytes);
+            }
+            Entry::Tombstone { location } => {
+                self.zones.zone(location.zone).move_tombstone(sign * charge_bytes(key.len(), 0));
+            }
+            Entry::Large { .. } => unreachable!("large values are moved part by part"),
+        }
     }
 
     fn charge(&self, key: &[u8], entry: Entry) {

@@ -136,6 +136,17 @@ impl Zone {
         u64::try_from(self.tombstone_bytes.load(Ordering::Acquire)).unwrap_or(0)
     }
 
+    /// Counts a record in that is moved here from another zone, or out when negative; the sum over all zones stays.
+    pub(crate) fn move_record(&self, bytes: i64) {
+        self.live_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// The same for a delete.
+    pub(crate) fn move_tombstone(&self, bytes: i64) {
+        self.tombstone_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.move_record(bytes);
+    }
+
     /// The latest barrier of the deletes that the collector has copied here since the store was opened.
     #[must_use]
     pub fn tombstone_barrier(&self) -> Generation {
@@ -259,15 +270,15 @@ impl ZoneTable {
 
     /// Counts a delete in, or out when negative.
     pub(crate) fn charge_tombstone(&self, zone: ZoneId, bytes: i64) {
-        self.zone(zone).tombstone_bytes.fetch_add(bytes, Ordering::AcqRel);
         self.tombstone_bytes.add(bytes);
-        self.charge(zone, bytes);
+        self.live_bytes.add(bytes);
+        self.zone(zone).move_tombstone(bytes);
     }
 
     /// Counts a record of the zone in, or out when negative.
     pub(crate) fn charge(&self, zone: ZoneId, bytes: i64) {
-        self.zone(zone).live_bytes.fetch_add(bytes, Ordering::AcqRel);
         self.live_bytes.add(bytes);
+        self.zone(zone).move_record(bytes);
     }
 }
 
