@@ -89,6 +89,7 @@ impl Db {
         let open = OpenOptions {
             read_only: options.read_only,
             direct_io: options.direct_io,
+            queue: options.queue,
             cache_bytes: options.cache_bytes,
             buffered_delay: options.buffered_delay,
             unit_bytes: options.unit_bytes as usize,

@@ -49,3 +49,4 @@ pub use iter::Range;
 pub use options::{IndexKind, Options, WriteOptions};
 pub use value::Value;
 pub use zonal_engine::engine::{Depth, Durability};
+pub use zonal_engine::queue::QueueKind;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Durability;
+use crate::{Durability, QueueKind};
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const GIB: u64 = 1 << 30;
@@ -37,6 +37,7 @@ pub struct Options {
     pub(crate) max_active_zones: u32,
     pub(crate) append_limit_bytes: u32,
     pub(crate) direct_io: bool,
+    pub(crate) queue: QueueKind,
     pub(crate) buffered_delay: Duration,
     pub(crate) unit_bytes: u32,
 }
@@ -58,6 +59,7 @@ impl Default for Options {
             max_active_zones: 14,
             append_limit_bytes: 1 << 20,
             direct_io: true,
+            queue: QueueKind::Automatic,
             buffered_delay: Duration::from_millis(5),
             unit_bytes: 512 << 10,
         }
@@ -111,6 +113,8 @@ setters! {
     append_limit_bytes: u32 => append_limit_bytes;
     /// Whether to bypass the host's page cache where its file system can. Default: yes.
     direct_io: bool => direct_io;
+    /// Which queue operations go through. Default: the best that the device and the machine have.
+    queue: QueueKind => queue;
     /// The longest that a [`Durability::Buffered`] write stays in memory before it is appended. Default: 5 ms.
     buffered_delay: Duration => buffered_delay;
     /// The largest append unit, in bytes; the device's append limit counts as well. At least 128 KiB. Default: 512 KiB.

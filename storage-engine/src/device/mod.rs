@@ -16,11 +16,14 @@ mod geometry;
 mod transition;
 
 pub mod emulated;
+mod opening;
 
+use std::io;
 use std::os::fd::RawFd;
 
 pub use error::{DeviceError, DeviceResult};
 pub use geometry::{Geometry, ZoneDescriptor, ZoneState};
+pub use opening::open_device;
 
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -42,9 +45,54 @@ pub enum Preparation {
     Streaming,
 }
 
+/// How many appends to one zone a device takes at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppendOrder {
+    /// Any number: the device gives each its place.
+    Concurrent,
+    /// One: it is written at the tracked write pointer, and the next must wait for its end.
+    OneAtATime,
+}
+
+/// One NVMe I/O command for passthrough to a namespace's character device (`/dev/ngXnY`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NvmeCommand {
+    /// The character device; it stays open until the command has ended.
+    pub fd: RawFd,
+    /// The opcode: Read 0x02, Zone Append 0x7d (NVM and Zoned Namespace Command Sets).
+    pub opcode: u8,
+    /// The namespace identifier.
+    pub namespace: u32,
+    /// The first logical block; of an append, the first of the zone.
+    pub start_lba: u64,
+    /// How many logical blocks, counted from one.
+    pub block_count: u32,
+    /// Whether the command is to reach stable media before it completes (FUA).
+    pub force_unit_access: bool,
+}
+
+/// What the kernel or the device said of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RawResult {
+    /// Bytes moved, for positioned commands; an NVMe status above 0, or 0, for passthrough; below 0 an errno negated.
+    pub result: i32,
+    /// The logical block that a zone append landed at; meaningless elsewhere, and after a failure.
+    pub lba: u64,
+}
+
+impl RawResult {
+    /// The result of a command that reports no logical block.
+    #[must_use]
+    pub const fn of(result: i32) -> Self {
+        Self { result, lba: 0 }
+    }
+}
+
 /// The raw command that performs an append, for a queue to submit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AppendCommand {
+    /// A true zone append by passthrough.
+    Nvme(NvmeCommand),
     /// A positioned write at a place that the device has already taken for this append.
     PositionedWrite {
         /// The file to write to; it stays open until [`ZonedDevice::end_append`].
@@ -76,11 +124,16 @@ pub struct AppendTicket {
 
 /// A read for a queue to submit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ReadCommand {
-    /// The file to read from.
-    pub fd: RawFd,
-    /// Where, in bytes from the start of the file.
-    pub file_offset_bytes: u64,
+pub enum ReadCommand {
+    /// A read by passthrough.
+    Nvme(NvmeCommand),
+    /// A positioned read.
+    PositionedRead {
+        /// The file to read from.
+        fd: RawFd,
+        /// Where, in bytes from the start of the file.
+        file_offset_bytes: u64,
+    },
 }
 
 /// A zoned device: an array of zones that are appended to, read anywhere and reset whole.
@@ -92,6 +145,11 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
 
     /// What the device is, in words for a person: `"emulated file"`.
     fn kind(&self) -> &'static str;
+
+    /// How it is reached, in words for a person: `"direct I/O"`.
+    fn detail(&self) -> String {
+        String::new()
+    }
 
     /// State and write pointer of one zone.
     ///
@@ -140,13 +198,19 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
         persistence: Persistence,
     ) -> DeviceResult<AppendTicket>;
 
-    /// Ends an append: `result` is the raw result of its command, bytes written or a negative errno.
+    /// How many appends to one zone may be between [`Self::begin_append`] and [`Self::end_append`] at once. Whoever begins
+    /// one too many on a device that takes them one at a time has a bug, and gets an error.
+    fn append_order(&self) -> AppendOrder {
+        AppendOrder::Concurrent
+    }
+
+    /// Ends an append: `result` is the raw result of its command.
     ///
     /// Performs the flush that the ticket may ask for, and gives the place.
     ///
     /// # Errors
     /// [`DeviceError::ShortAppend`], [`DeviceError::Io`]. The write pointer stays moved: below it is a hole.
-    fn end_append(&self, ticket: AppendTicket, result: i32) -> DeviceResult<ZoneSector>;
+    fn end_append(&self, ticket: AppendTicket, result: RawResult) -> DeviceResult<ZoneSector>;
 
     /// Where a read of `len_bytes` at `offset` finds its bytes, for a queue.
     ///
@@ -154,6 +218,27 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
     /// [`DeviceError::NoSuchZone`], [`DeviceError::Unaligned`], [`DeviceError::BeyondWritePointer`] when any byte of it
     /// is at or after the write pointer, [`DeviceError::ZoneOffline`].
     fn read_command(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ReadCommand>;
+
+    /// Says whether a queued read of `len_bytes` brought all of them, from the raw result of its command.
+    ///
+    /// # Errors
+    /// [`DeviceError::ShortRead`], [`DeviceError::Io`].
+    fn end_read(
+        &self,
+        zone: ZoneId,
+        offset: ZoneOffset,
+        len_bytes: u64,
+        result: RawResult,
+    ) -> DeviceResult<()> {
+        match u64::try_from(result.result) {
+            Ok(read_bytes) if read_bytes == len_bytes => Ok(()),
+            Ok(read_bytes) => Err(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes }),
+            Err(_) => Err(DeviceError::Io {
+                action: format!("reading {len_bytes} bytes at {offset} of {zone}"),
+                source: io::Error::from_raw_os_error(result.result.saturating_neg()),
+            }),
+        }
+    }
 
     /// Reads whole blocks at a whole block, on the caller's thread. Bytes at and after the write pointer are zeros.
     ///

@@ -38,7 +38,7 @@ use crate::log::commit::Level;
 use crate::log::manifest_log::ManifestLog;
 use crate::log::memory::UnitMemory;
 use crate::log::writer::LogWriter;
-use crate::queue::UringQueue;
+use crate::queue::{IoQueue, QueueKind, open_queue};
 use crate::recovery::RecoveryReport;
 use crate::signal::Signal;
 use crate::units::{Generation, ZoneId};
@@ -59,13 +59,14 @@ pub struct Engine {
 #[derive(Debug)]
 struct Inner {
     device: Arc<dyn ZonedDevice>,
-    device_detail: String,
     zones: Arc<ZoneTable>,
     allocator: Arc<Allocator>,
     memory: Arc<UnitMemory>,
     catalog: Arc<Catalog>,
     values: ValueCache,
     read_queues: ReadQueues,
+    /// The kind of queue that reads and appends go through.
+    queue_kind: &'static str,
     latches: Latches,
     /// `None` in a store that is open for reading only.
     log: Option<Arc<LogWriter>>,
@@ -108,19 +109,20 @@ struct Counters {
 #[derive(Debug)]
 struct ReadQueues {
     device: Arc<dyn ZonedDevice>,
-    idle: Mutex<Vec<UringQueue>>,
+    kind: QueueKind,
+    idle: Mutex<Vec<Arc<dyn IoQueue>>>,
 }
 
 impl ReadQueues {
-    fn take(&self) -> EngineResult<UringQueue> {
+    fn take(&self) -> EngineResult<Arc<dyn IoQueue>> {
         match self.idle.lock().pop() {
             Some(queue) => Ok(queue),
-            None => UringQueue::new(Arc::clone(&self.device), READ_QUEUE_ENTRIES)
-                .map_err(|error| EngineError::io("setting up an io_uring for reads", error)),
+            None => open_queue(Arc::clone(&self.device), READ_QUEUE_ENTRIES, self.kind)
+                .map_err(|error| EngineError::io("setting up a queue for reads", error)),
         }
     }
 
-    fn give_back(&self, queue: UringQueue) {
+    fn give_back(&self, queue: Arc<dyn IoQueue>) {
         self.idle.lock().push(queue);
     }
 }

@@ -16,7 +16,7 @@ use super::latches::Latches;
 use super::values::ValueCache;
 use super::{Counters, Engine, Inner, ReadQueues};
 use crate::device::emulated::{Access, DirectIo, EmulatedDevice};
-use crate::device::{DeviceError, Geometry, ZoneState, ZonedDevice};
+use crate::device::{DeviceError, Geometry, ZoneState, ZonedDevice, open_device};
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::{Counters as LifeCounters, Cut, Manifest, SpaceUse};
 use crate::format::unit::StreamKind;
@@ -26,7 +26,7 @@ use crate::log::manifest_log::{ManifestLog, Newest};
 use crate::log::memory::UnitMemory;
 use crate::log::stream::{Claim, Stream};
 use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes};
-use crate::queue::{IoQueue, UringQueue};
+use crate::queue::{IoQueue, QueueKind, open_queue};
 use crate::recovery::{Recovered, StreamEnd, recover};
 use crate::signal::Signal;
 use crate::units::{Generation, SeqNo, ZoneId};
@@ -63,6 +63,8 @@ pub struct OpenOptions {
     pub read_only: bool,
     /// Whether to bypass the page cache where possible.
     pub direct_io: bool,
+    /// Which queue to use.
+    pub queue: QueueKind,
     /// Memory for values and recent units, in bytes.
     pub cache_bytes: u64,
     /// The longest that a buffered write stays unappended.
@@ -97,7 +99,7 @@ impl Engine {
             space_use: options.space_use,
             counters: LifeCounters::default(),
         };
-        let appended = append_queue(&device)
+        let appended = append_queue(&device, QueueKind::Automatic)
             .and_then(|queue| ManifestLog::new(Arc::clone(&device), queue, None).append(&manifest));
         if appended.is_err() {
             // What cannot be used should not lie about; the error is the one to report.
@@ -114,15 +116,10 @@ impl Engine {
     pub fn open(path: &Path, options: &OpenOptions) -> EngineResult<Self> {
         let access = if options.read_only { Access::ReadOnly } else { Access::ReadWrite };
         let device = open_patiently(path, access, direct_io(options.direct_io))?;
-        let detail = if device.uses_direct_io() { "direct I/O" } else { "page cache" };
-        Self::over(Arc::new(device), detail, options)
+        Self::over(device, options)
     }
 
-    pub(super) fn over(
-        device: Arc<dyn ZonedDevice>,
-        detail: &str,
-        options: &OpenOptions,
-    ) -> EngineResult<Self> {
+    pub(super) fn over(device: Arc<dyn ZonedDevice>, options: &OpenOptions) -> EngineResult<Self> {
         check_geometry(device.geometry())?;
         let newest = ManifestLog::read(&*device)?.ok_or(EngineError::NoStore)?;
         let thread_count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
@@ -131,7 +128,7 @@ impl Engine {
         if let Some(damage) = fatal.filter(|_| !options.in_spite_of_damage) {
             return Err(damage.error());
         }
-        let inner = assemble(device, detail, options, newest, &recovered)?;
+        let inner = assemble(device, options, newest, &recovered)?;
         let inner = Arc::new(inner);
         let threads = if options.read_only { Vec::new() } else { background::start(&inner)? };
         Ok(Self { inner, threads: Mutex::new(threads) })
@@ -143,10 +140,10 @@ fn direct_io(wanted: bool) -> DirectIo {
 }
 
 /// The kernel may still be finishing the writes of a process that was killed; its lock goes when they are done.
-fn open_patiently(path: &Path, access: Access, direct_io: DirectIo) -> EngineResult<EmulatedDevice> {
+fn open_patiently(path: &Path, access: Access, direct_io: DirectIo) -> EngineResult<Arc<dyn ZonedDevice>> {
     let patience_ends = Instant::now() + LOCK_PATIENCE;
     loop {
-        match EmulatedDevice::open(path, access, direct_io) {
+        match open_device(path, access, direct_io) {
             Err(DeviceError::Locked { holder_is_dying: true, .. }) if Instant::now() < patience_ends => {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -168,15 +165,13 @@ fn check_geometry(geometry: &Geometry) -> EngineResult<()> {
     unit_limit_bytes(geometry, usize::MAX).map(drop)
 }
 
-fn append_queue(device: &Arc<dyn ZonedDevice>) -> EngineResult<Arc<dyn IoQueue>> {
-    let queue = UringQueue::new(Arc::clone(device), APPEND_QUEUE_ENTRIES)
-        .map_err(|error| EngineError::io("setting up an io_uring for appends", error))?;
-    Ok(Arc::new(queue))
+fn append_queue(device: &Arc<dyn ZonedDevice>, kind: QueueKind) -> EngineResult<Arc<dyn IoQueue>> {
+    open_queue(Arc::clone(device), APPEND_QUEUE_ENTRIES, kind)
+        .map_err(|error| EngineError::io("setting up a queue for appends", error))
 }
 
 fn assemble(
     device: Arc<dyn ZonedDevice>,
-    detail: &str,
     options: &OpenOptions,
     Newest { manifest, zone: manifest_zone }: Newest,
     recovered: &Recovered,
@@ -185,14 +180,18 @@ fn assemble(
     let unit_limit = unit_limit_bytes(&geometry, options.unit_bytes)?;
     let budget = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
     let counters_before = manifest.counters;
+    let read_queues = ReadQueues { device: Arc::clone(&device), kind: options.queue, idle: Mutex::default() };
+    let first_queue = read_queues.take()?;
+    let queue_kind = first_queue.kind();
+    read_queues.give_back(first_queue);
     let mut inner = Inner {
-        device_detail: detail.to_owned(),
         zones: Arc::clone(&recovered.zones),
         allocator: Arc::new(Allocator::new(Arc::clone(&recovered.zones), recovered.generation)),
         memory: Arc::new(UnitMemory::new(budget / 2, unit_limit)),
         catalog: Arc::clone(&recovered.catalog),
         values: ValueCache::new(options.cache_bytes / 2),
-        read_queues: ReadQueues { device: Arc::clone(&device), idle: Mutex::default() },
+        read_queues,
+        queue_kind,
         latches: Latches::new(),
         log: None,
         collector: None,
@@ -216,7 +215,7 @@ fn assemble(
     inner.count_live_limit();
     inner.count_zone_allowance();
     if !options.read_only {
-        let queue = append_queue(&inner.device)?;
+        let queue = append_queue(&inner.device, options.queue)?;
         let manifest_log = ManifestLog::new(Arc::clone(&inner.device), queue, Some(manifest_zone));
         make_writable(&mut inner, options, (unit_limit, manifest_log), recovered)?;
     }
@@ -252,7 +251,7 @@ fn make_writable(
     let log = LogWriter::new(
         LogParts {
             device: Arc::clone(&inner.device),
-            queue: append_queue(&inner.device)?,
+            queue: append_queue(&inner.device, options.queue)?,
             zones: Arc::clone(&inner.zones),
             allocator: Arc::clone(&inner.allocator),
             memory: Arc::clone(&inner.memory),

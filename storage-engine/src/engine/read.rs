@@ -17,7 +17,7 @@ use crate::format::DecodeError;
 use crate::format::record::{DecodedRecord, Record, RecordKind, encoded_bytes};
 use crate::index::{Entry, LargeValue, Location};
 use crate::log::memory::UnitKey;
-use crate::queue::{IoQueue, Outcome, Request, Wait};
+use crate::queue::{Outcome, Request, Wait};
 use crate::units::{ZoneId, ZoneOffset};
 
 /// A value, shared.

@@ -98,8 +98,8 @@ impl Engine {
         EngineInfo {
             store: manifest.store,
             device: self.inner.device.kind(),
-            device_detail: self.inner.device_detail.clone(),
-            queue: "io_uring",
+            device_detail: self.inner.device.detail(),
+            queue: self.inner.queue_kind,
             geometry: *self.inner.device.geometry(),
             incarnation: manifest.incarnation,
             format_version: crate::format::FORMAT_VERSION,

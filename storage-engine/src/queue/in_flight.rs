@@ -17,6 +17,7 @@ use io_uring::squeue::Entry;
 use rustix::io::Errno;
 
 use super::operation::Operation;
+use crate::device::RawResult;
 
 /// How often one command is submitted again before its error is believed. Only a bound: without it, a file that says
 /// "again" for ever would show as a spin instead of an error.
@@ -47,7 +48,7 @@ pub(super) struct Command {
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) operation: Operation,
-    pub(super) result: i32,
+    pub(super) result: RawResult,
 }
 
 #[derive(Debug)]
@@ -121,14 +122,14 @@ impl InFlight {
 
     /// Ends a command that the kernel never took.
     pub(super) fn not_entered(&mut self, key: Key, errno: i32) {
-        self.finish(key, -errno);
+        self.finish(key, RawResult::of(-errno));
     }
 
     /// Books one completion entry. Gives the command to submit again when the kernel merely put it off.
-    pub(super) fn take(&mut self, user_data: u64, result: i32) -> Option<Command> {
+    pub(super) fn take(&mut self, user_data: u64, result: RawResult) -> Option<Command> {
         self.taken_count += 1;
         let key = Key::of(user_data);
-        let again = is_put_off(result).then(|| self.again(key)).flatten();
+        let again = is_put_off(result.result).then(|| self.again(key)).flatten();
         if again.is_none() {
             self.finish(key, result);
         }
@@ -144,7 +145,7 @@ impl InFlight {
             .then(|| Command { key, entry: operation.entry().user_data(u64::from(key.0)) })
     }
 
-    fn finish(&mut self, key: Key, result: i32) {
+    fn finish(&mut self, key: Key, result: RawResult) {
         let slot = mem::replace(&mut self.slots[key.index()], Slot::Free);
         let Slot::Started { operation, .. } = slot else {
             panic!("a completion names {key:?}, which holds {slot:?}");
@@ -212,6 +213,7 @@ mod tests {
     use rustix::io::Errno;
 
     use super::{InFlight, Key, RESUBMISSION_LIMIT};
+    use crate::device::RawResult;
     use crate::queue::operation::Operation;
     use crate::queue::tests::append_of;
     use crate::queue::tests::device::TestDevice;
@@ -230,7 +232,9 @@ mod tests {
         for errno in [Errno::CANCELED, Errno::AGAIN, Errno::INTR] {
             let mut table = InFlight::new(1);
             let key = started(&mut table);
-            let again = table.take(u64::from(key.0), -errno.raw_os_error()).expect("it is to be tried again");
+            let again = table
+                .take(u64::from(key.0), RawResult::of(-errno.raw_os_error()))
+                .expect("it is to be tried again");
             assert_eq!(again.key, key);
             assert!(!table.has_room());
             assert!(!table.has_backlog());
@@ -242,7 +246,7 @@ mod tests {
     fn a_command_that_is_put_off_for_ever_ends_with_its_error() {
         let mut table = InFlight::new(1);
         let key = started(&mut table);
-        let put_off = -Errno::AGAIN.raw_os_error();
+        let put_off = RawResult::of(-Errno::AGAIN.raw_os_error());
         for _ in 0..RESUBMISSION_LIMIT {
             assert!(table.take(u64::from(key.0), put_off).is_some());
         }
@@ -255,7 +259,7 @@ mod tests {
         let mut table = InFlight::new(2);
         let key = started(&mut table);
         assert_eq!((table.in_flight_count(), table.expects_completion()), (1, true));
-        assert!(table.take(u64::from(key.0), 4096).is_none());
+        assert!(table.take(u64::from(key.0), RawResult::of(4096)).is_none());
         assert_eq!((table.in_flight_count(), table.expects_completion()), (1, false));
         let taken = table.take_backlog();
         assert_eq!((table.in_flight_count(), table.is_ending()), (1, true));
@@ -275,6 +279,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "a completion names")]
     fn a_completion_of_nothing_is_not_believed() {
-        InFlight::new(1).take(0, 4096);
+        InFlight::new(1).take(0, RawResult::of(4096));
     }
 }

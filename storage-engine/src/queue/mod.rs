@@ -17,12 +17,13 @@ mod tests;
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use uring::UringQueue;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{DeviceError, Persistence};
+use crate::device::{DeviceError, Persistence, ZonedDevice};
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 use std::sync::Arc;
 
@@ -85,6 +86,31 @@ pub struct Refused {
     pub error: DeviceError,
     /// What was to be done.
     pub request: Box<Request>,
+}
+
+/// Which queue operations go through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+pub enum QueueKind {
+    /// The best that the device and the machine have.
+    #[default]
+    Automatic,
+    /// Linux io_uring.
+    IoUring,
+}
+
+/// A queue on `device` that keeps about `entries` operations in flight at once.
+///
+/// # Errors
+/// Of kind [`io::ErrorKind::Unsupported`] where the device or the machine does not have what is asked for, with what to do
+/// about it; otherwise the kernel's.
+pub fn open_queue(
+    device: Arc<dyn ZonedDevice>,
+    entries: u32,
+    kind: QueueKind,
+) -> io::Result<Arc<dyn IoQueue>> {
+    match kind {
+        QueueKind::Automatic | QueueKind::IoUring => Ok(Arc::new(UringQueue::new(device, entries)?)),
+    }
 }
 
 /// How long [`IoQueue::reap`] waits.

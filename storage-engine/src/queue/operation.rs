@@ -7,7 +7,6 @@
 //!
 //! An operation belongs to one thread at a time; whoever holds it may finish it, and finishing may block.
 
-use std::io;
 use std::sync::Arc;
 
 use io_uring::squeue::Entry;
@@ -16,12 +15,15 @@ use rustix::io::ReadWriteFlags;
 
 use super::{AlignedBuffer, Completion, Outcome, Refused, Request};
 use crate::device::{
-    AppendCommand, AppendTicket, DeviceError, DeviceResult, Persistence, ReadCommand, ZonedDevice,
+    AppendCommand, AppendTicket, DeviceError, DeviceResult, Persistence, RawResult, ReadCommand, ZonedDevice,
 };
 use crate::units::{ZoneId, ZoneOffset};
 
 /// The most that Linux moves in one command (`MAX_RW_COUNT`); it cuts anything longer, and we split nothing.
 const COMMAND_LIMIT_BYTES: u32 = 0x7fff_f000;
+
+/// Until a queue takes passthrough commands, no device names any.
+const NO_PASSTHROUGH: &str = "no device names passthrough commands yet";
 
 /// An operation that the device has admitted.
 #[derive(Debug)]
@@ -61,25 +63,26 @@ impl Operation {
     pub(super) fn entry(&mut self) -> Entry {
         match self {
             Self::Append { ticket, payload, .. } => append_entry(ticket, payload),
-            Self::Read { command, into, .. } => {
+            Self::Read { command: ReadCommand::PositionedRead { fd, file_offset_bytes }, into, .. } => {
                 let len_bytes = entry_length(into.len());
-                opcode::Read::new(types::Fd(command.fd), into.as_mut_ptr(), len_bytes)
-                    .offset(command.file_offset_bytes)
+                opcode::Read::new(types::Fd(*fd), into.as_mut_ptr(), len_bytes)
+                    .offset(*file_offset_bytes)
                     .build()
             }
+            Self::Read { command: ReadCommand::Nvme(_), .. } => unreachable!("{NO_PASSTHROUGH}"),
         }
     }
 
     /// Ends the operation with the kernel's raw result. May block for as long as a flush takes.
-    pub(super) fn finish(self, device: &dyn ZonedDevice, result: i32) -> Completion {
+    pub(super) fn finish(self, device: &dyn ZonedDevice, result: RawResult) -> Completion {
         match self {
             Self::Append { ticket, payload, user_data } => {
-                assert_within(result, payload.len());
+                assert_within(result.result, payload.len());
                 Completion { user_data, outcome: Outcome::Append(device.end_append(ticket, result)) }
             }
             Self::Read { zone, offset, into, user_data, .. } => {
-                assert_within(result, into.len());
-                let result = read_result(zone, offset, into.len(), result);
+                assert_within(result.result, into.len());
+                let result = device.end_read(zone, offset, into.len() as u64, result);
                 Completion { user_data, outcome: Outcome::Read { result, into } }
             }
         }
@@ -97,6 +100,7 @@ fn append_entry(ticket: &AppendTicket, payload: &AlignedBuffer) -> Entry {
         "the device admitted another length than the payload's"
     );
     match ticket.command {
+        AppendCommand::Nvme(_) => unreachable!("{NO_PASSTHROUGH}"),
         AppendCommand::PositionedWrite { fd, file_offset_bytes, persistence } => {
             opcode::Write::new(types::Fd(fd), payload.as_ptr(), entry_length(payload.len()))
                 .offset(file_offset_bytes)
@@ -133,18 +137,6 @@ fn checked_length(device: &dyn ZonedDevice, len_bytes: usize) -> DeviceResult<u3
 fn assert_within(result: i32, len_bytes: usize) {
     let moved_bytes = usize::try_from(result).unwrap_or(0);
     assert!(moved_bytes <= len_bytes, "the kernel moved {moved_bytes} bytes of a command for {len_bytes}");
-}
-
-fn read_result(zone: ZoneId, offset: ZoneOffset, len_bytes: usize, result: i32) -> DeviceResult<()> {
-    let len_bytes = len_bytes as u64;
-    match u64::try_from(result) {
-        Ok(read_bytes) if read_bytes == len_bytes => Ok(()),
-        Ok(read_bytes) => Err(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes }),
-        Err(_) => Err(DeviceError::Io {
-            action: format!("reading {len_bytes} bytes at {offset} of {zone}"),
-            source: io::Error::from_raw_os_error(-result),
-        }),
-    }
 }
 
 #[cfg(test)]

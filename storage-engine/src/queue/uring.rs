@@ -38,7 +38,7 @@ use super::in_flight::{Command, InFlight, Key};
 use super::operation::Operation;
 use super::ring_setup::new_ring;
 use super::{Completion, IoQueue, Refused, Request, Wait};
-use crate::device::{DeviceError, ZonedDevice};
+use crate::device::{DeviceError, RawResult, ZonedDevice};
 
 /// A queue over one io_uring instance.
 ///
@@ -171,7 +171,7 @@ impl UringQueue {
         // SAFETY: the completion queue is used by one thread at a time: every use of it lies in this function, under the
         // `in_flight` lock, and the view ends with the loop.
         for entry in unsafe { self.ring.completion_shared() } {
-            put_off.extend(in_flight.take(entry.user_data(), entry.result()));
+            put_off.extend(in_flight.take(entry.user_data(), RawResult::of(entry.result())));
             taken_count += 1;
         }
         if taken_count > 0 {

@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 
 use super::stable::Promised;
 use super::{EmulatedDevice, in_zone};
-use crate::device::{AppendCommand, AppendTicket, DeviceError, DeviceResult, Persistence, ZonedDevice};
+use crate::device::{
+    AppendCommand, AppendTicket, DeviceError, DeviceResult, Persistence, RawResult, ZonedDevice,
+};
 use crate::units::{DevicePosition, ZoneId, ZoneSector};
 
 impl EmulatedDevice {
@@ -35,11 +37,17 @@ impl EmulatedDevice {
     }
 
     /// Turns the raw result of that write into the place.
-    pub(super) fn conclude_append(&self, ticket: &AppendTicket, result: i32) -> DeviceResult<ZoneSector> {
+    pub(super) fn conclude_append(
+        &self,
+        ticket: &AppendTicket,
+        result: RawResult,
+    ) -> DeviceResult<ZoneSector> {
         let AppendTicket { command, zone, len_bytes, place, needs_flush } = *ticket;
-        let AppendCommand::PositionedWrite { persistence, .. } = command;
-        let written_bytes = u64::try_from(result).map_err(|_| {
-            let source = io::Error::from_raw_os_error(result.saturating_neg());
+        let AppendCommand::PositionedWrite { persistence, .. } = command else {
+            unreachable!("this device admits positioned writes only");
+        };
+        let written_bytes = u64::try_from(result.result).map_err(|_| {
+            let source = io::Error::from_raw_os_error(result.result.saturating_neg());
             in_zone("appending", len_bytes, zone, place)(source)
         })?;
         if written_bytes != len_bytes {

@@ -48,8 +48,8 @@ use self::table::Table;
 use self::word::ZoneWord;
 use super::transition::ZoneCommand;
 use super::{
-    AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence, Preparation, ReadCommand,
-    ZoneDescriptor, ZonedDevice,
+    AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence, Preparation, RawResult,
+    ReadCommand, ZoneDescriptor, ZonedDevice,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -220,6 +220,10 @@ impl ZonedDevice for EmulatedDevice {
         "emulated file"
     }
 
+    fn detail(&self) -> String {
+        (if self.uses_direct_io() { "direct I/O" } else { "page cache" }).to_owned()
+    }
+
     fn report(&self, zone: ZoneId) -> DeviceResult<ZoneDescriptor> {
         self.table().check_exists(zone)?;
         Ok(self.table().describe(zone))
@@ -263,7 +267,7 @@ impl ZonedDevice for EmulatedDevice {
         self.admit_append(zone_start, len_bytes, persistence)
     }
 
-    fn end_append(&self, ticket: AppendTicket, result: i32) -> DeviceResult<ZoneSector> {
+    fn end_append(&self, ticket: AppendTicket, result: RawResult) -> DeviceResult<ZoneSector> {
         self.conclude_append(&ticket, result)
     }
 

@@ -23,7 +23,7 @@ impl EmulatedDevice {
         }
         self.counters.read_bytes.fetch_add(len_bytes, Ordering::Relaxed);
         let file_offset_bytes = self.file_offset_bytes(zone, offset);
-        Ok(ReadCommand { fd: self.stable.file().data_fd(), file_offset_bytes })
+        Ok(ReadCommand::PositionedRead { fd: self.stable.file().data_fd(), file_offset_bytes })
     }
 
     /// Reads what was written, and zeros after it.

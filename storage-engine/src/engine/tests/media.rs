@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use crate::device::emulated::{Access, Degraded, DirectIo, EmulatedDevice};
 use crate::device::{
     AppendCommand, AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence,
-    Preparation, ReadCommand, ZoneDescriptor, ZonedDevice,
+    Preparation, RawResult, ReadCommand, ZoneDescriptor, ZonedDevice,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -292,7 +292,9 @@ impl ZonedDevice for Media {
         self.asked_count.fetch_add(1, Ordering::Relaxed);
         let _changes = self.gate.read();
         let ticket = self.inner.begin_append(zone_start, len_bytes, persistence)?;
-        let AppendCommand::PositionedWrite { file_offset_bytes, .. } = ticket.command;
+        let AppendCommand::PositionedWrite { file_offset_bytes, .. } = ticket.command else {
+            unreachable!("the medium is an emulated file");
+        };
         let mut before = vec![0; usize::try_from(len_bytes).expect("64-bit sizes")];
         self.file.read_exact_at(&mut before, file_offset_bytes).expect("read what was there before");
         let mut cache = self.cache.lock();
@@ -301,13 +303,15 @@ impl ZonedDevice for Media {
         Ok(ticket)
     }
 
-    fn end_append(&self, ticket: AppendTicket, result: i32) -> DeviceResult<ZoneSector> {
+    fn end_append(&self, ticket: AppendTicket, result: RawResult) -> DeviceResult<ZoneSector> {
         let _changes = self.gate.read();
-        let AppendCommand::PositionedWrite { file_offset_bytes, persistence, .. } = ticket.command;
+        let AppendCommand::PositionedWrite { file_offset_bytes, persistence, .. } = ticket.command else {
+            unreachable!("the medium is an emulated file");
+        };
         let needs_flush = ticket.needs_flush;
         let _alone = needs_flush.then(|| self.one_flush.lock());
         let (ended, table) = self.flushable();
-        let result = if take(&self.appends_left) { result } else { -EIO };
+        let result = if take(&self.appends_left) { result } else { RawResult::of(-EIO) };
         let sector = self.inner.end_append(ticket, result)?;
         if needs_flush {
             self.note_flushed(&ended, table);

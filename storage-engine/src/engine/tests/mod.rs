@@ -18,6 +18,7 @@ use super::{CreateOptions, Engine, OpenOptions};
 use crate::device::Geometry;
 use crate::error::EngineResult;
 use crate::format::manifest::SpaceUse;
+use crate::queue::QueueKind;
 use media::Media;
 
 /// Small zones of which part cannot be written, so that collection sets in soon and sums of zone sizes show.
@@ -34,6 +35,7 @@ const GEOMETRY: Geometry = Geometry {
 
 fn open_options() -> OpenOptions {
     OpenOptions {
+        queue: QueueKind::Automatic,
         read_only: false,
         direct_io: false,
         cache_bytes: 256 << 10,
@@ -51,11 +53,11 @@ fn create(path: &Path) {
 
 /// Opens the store on media for writing.
 fn open(media: &Arc<Media>) -> EngineResult<Engine> {
-    Engine::over(Arc::clone(media) as Arc<_>, "test", &open_options())
+    Engine::over(Arc::clone(media) as Arc<_>, &open_options())
 }
 
 /// Opens the store on media for reading, whatever is wrong with it.
 fn open_to_look(media: &Arc<Media>) -> EngineResult<Engine> {
     let options = OpenOptions { read_only: true, in_spite_of_damage: true, ..open_options() };
-    Engine::over(Arc::clone(media) as Arc<_>, "test", &options)
+    Engine::over(Arc::clone(media) as Arc<_>, &options)
 }

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::device::{
     AppendCommand, AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence,
-    Preparation, ReadCommand, ZoneDescriptor, ZoneState, ZonedDevice,
+    Preparation, RawResult, ReadCommand, ZoneDescriptor, ZoneState, ZonedDevice,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -171,7 +171,11 @@ impl ZonedDevice for TestDevice {
         Ok(AppendTicket { command, zone, len_bytes, place, needs_flush: false })
     }
 
-    fn end_append(&self, ticket: AppendTicket, result: i32) -> DeviceResult<ZoneSector> {
+    fn end_append(
+        &self,
+        ticket: AppendTicket,
+        RawResult { result, .. }: RawResult,
+    ) -> DeviceResult<ZoneSector> {
         drop(self.end_gate.lock());
         self.ended.lock().push(result);
         let AppendTicket { zone, len_bytes, place, .. } = ticket;
@@ -188,7 +192,7 @@ impl ZonedDevice for TestDevice {
     fn read_command(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ReadCommand> {
         aligned(zone, len_bytes)?;
         let fd = self.descriptor(self.read_source.as_ref());
-        Ok(ReadCommand { fd, file_offset_bytes: GEOMETRY.position(zone, offset).get() })
+        Ok(ReadCommand::PositionedRead { fd, file_offset_bytes: GEOMETRY.position(zone, offset).get() })
     }
 
     fn read(&self, _zone: ZoneId, _offset: ZoneOffset, _into: &mut [u8]) -> DeviceResult<()> {

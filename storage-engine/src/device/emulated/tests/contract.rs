@@ -8,6 +8,7 @@ use super::{
     Access, DeviceError, Geometry, KIB, Persistence, Place, SMALL, ZoneOffset, ZoneState, ZonedDevice,
     append, begin, complete, fill, perform, read, refused, shape, zone,
 };
+use crate::device::RawResult;
 use crate::device::emulated::Degraded;
 use crate::units::{DevicePosition, ZoneSector};
 
@@ -113,9 +114,12 @@ fn a_short_or_failed_append_is_an_error_and_leaves_a_hole() {
     let place = Place::new();
     let device = place.create(&SMALL);
     let ticket = begin(&device, zone(0), 8192, Persistence::Durable).unwrap();
-    refused!(device.end_append(ticket, 4096), DeviceError::ShortAppend { written_bytes: 4096, .. });
+    refused!(
+        device.end_append(ticket, RawResult::of(4096)),
+        DeviceError::ShortAppend { written_bytes: 4096, .. }
+    );
     let ticket = begin(&device, zone(0), 8192, Persistence::Volatile).unwrap();
-    match device.end_append(ticket, -5) {
+    match device.end_append(ticket, RawResult::of(-5)) {
         Err(DeviceError::Io { action, source }) => {
             assert_eq!(source.raw_os_error(), Some(5));
             assert_eq!(action, "appending 8192 bytes at byte 8192 of zone 0");

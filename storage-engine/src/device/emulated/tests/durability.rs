@@ -57,7 +57,9 @@ fn table_bytes(place: &Place, geometry: &Geometry) -> Vec<u8> {
 
 fn durable_append(device: &EmulatedDevice, zone: ZoneId, len_bytes: u64) -> (Persistence, bool) {
     let ticket = begin(device, zone, len_bytes, Persistence::Durable).unwrap();
-    let AppendCommand::PositionedWrite { persistence, .. } = ticket.command;
+    let AppendCommand::PositionedWrite { persistence, .. } = ticket.command else {
+        panic!("an emulated device names positioned writes");
+    };
     let needs_flush = ticket.needs_flush;
     perform(&ticket, 8);
     complete(device, ticket).unwrap();

@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 use super::{Access, DirectIo, EmulatedDevice};
 use crate::device::{
-    AppendCommand, AppendTicket, DeviceError, DeviceResult, Geometry, Persistence, ZoneState, ZonedDevice,
+    AppendCommand, AppendTicket, DeviceError, DeviceResult, Geometry, Persistence, RawResult, ZoneState,
+    ZonedDevice,
 };
 use crate::units::{ZoneId, ZoneOffset, ZoneSector};
 
@@ -106,7 +107,9 @@ fn begin(
 
 /// Does what a queue does with the command of an append.
 fn perform(ticket: &AppendTicket, byte: u8) {
-    let AppendCommand::PositionedWrite { fd, file_offset_bytes, persistence } = ticket.command;
+    let AppendCommand::PositionedWrite { fd, file_offset_bytes, persistence } = ticket.command else {
+        panic!("an emulated device names positioned writes");
+    };
     let payload = vec![byte; usize::try_from(ticket.len_bytes).unwrap()];
     let path = Path::new("/proc/self/fd").join(fd.to_string());
     let file = OpenOptions::new().write(true).open(path).unwrap();
@@ -118,7 +121,7 @@ fn perform(ticket: &AppendTicket, byte: u8) {
 
 fn complete(device: &EmulatedDevice, ticket: AppendTicket) -> DeviceResult<ZoneSector> {
     let written = i32::try_from(ticket.len_bytes).unwrap();
-    device.end_append(ticket, written)
+    device.end_append(ticket, RawResult::of(written))
 }
 
 fn append(device: &EmulatedDevice, zone: ZoneId, len_bytes: u64, byte: u8) -> DeviceResult<ZoneOffset> {
