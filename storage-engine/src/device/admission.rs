@@ -53,12 +53,7 @@ pub(super) fn check_read(
     }
 }
 
-fn check_whole_blocks(
-    geometry: &Geometry,
-    zone: ZoneId,
-    what: &'static str,
-    value: u64,
-) -> DeviceResult<()> {
+fn check_whole_blocks(geometry: &Geometry, zone: ZoneId, what: &'static str, value: u64) -> DeviceResult<()> {
     if geometry.is_whole_blocks(value) { Ok(()) } else { Err(unaligned(geometry, zone, what, value)) }
 }
 

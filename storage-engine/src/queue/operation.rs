@@ -195,9 +195,73 @@ fn assert_within(result: i32, len_bytes: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{COMMAND_LIMIT_BYTES, checked_length, write_flags};
-    use crate::device::{DeviceError, Persistence};
+    use std::sync::Arc;
+
+    use rustix::io::Errno;
+
+    use super::{COMMAND_LIMIT_BYTES, Operation, checked_length, write_flags};
+    use crate::device::{AppendCommand, AppendTicket, DeviceError, NvmeCommand, Persistence, ReadCommand};
+    use crate::queue::AlignedBuffer;
+    use crate::queue::tests::append_of;
     use crate::queue::tests::device::TestDevice;
+    use crate::units::{ZoneId, ZoneOffset};
+
+    const NVME: NvmeCommand = NvmeCommand {
+        fd: 3,
+        opcode: 0x7d,
+        namespace: 1,
+        start_lba: 0,
+        block_count: 2,
+        force_unit_access: false,
+    };
+
+    fn nvme_append(len_bytes: usize) -> Operation {
+        let ticket = AppendTicket {
+            command: AppendCommand::Nvme(NVME),
+            zone: ZoneId::new(0),
+            len_bytes: len_bytes as u64,
+            place: ZoneOffset::START,
+            needs_flush: false,
+        };
+        Operation::Append { ticket, payload: Arc::new(AlignedBuffer::zeroed(len_bytes)), user_data: 0 }
+    }
+
+    fn nvme_read() -> Operation {
+        Operation::Read {
+            command: ReadCommand::Nvme(NVME),
+            zone: ZoneId::new(0),
+            offset: ZoneOffset::START,
+            into: AlignedBuffer::zeroed(8192),
+            user_data: 0,
+        }
+    }
+
+    fn put_off(operation: &Operation) -> [bool; 3] {
+        [Errno::CANCELED, Errno::AGAIN, Errno::INTR].map(|errno| operation.is_put_off(-errno.raw_os_error()))
+    }
+
+    #[test]
+    fn only_what_cannot_happen_twice_is_submitted_again() {
+        let positioned = Operation::admit(&TestDevice::new(), append_of(4096, 7)).expect("the append fits");
+        assert_eq!(put_off(&positioned), [true, true, true]);
+        assert_eq!(put_off(&nvme_read()), [true, true, true]);
+        assert_eq!(put_off(&nvme_append(8192)), [true, true, false], "the drive may have done it");
+    }
+
+    #[test]
+    fn no_status_of_a_drive_is_taken_for_an_errno() {
+        for operation in [nvme_append(8192), nvme_read()] {
+            for result in [0, 4, 11, 125, 0x1b9, 0x4281] {
+                assert!(!operation.is_put_off(result), "{result}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a command of another length")]
+    fn a_drive_is_never_told_to_move_more_than_there_is_memory_for() {
+        let _ = nvme_append(4096).checked(&TestDevice::new());
+    }
 
     #[test]
     fn only_a_durable_append_asks_the_kernel_for_stable_media() {

@@ -79,7 +79,8 @@ impl<R: RingShape> UringQueue<R> {
     /// too many (the limit is 32,768).
     pub fn new(device: Arc<dyn ZonedDevice>, entries: u32) -> io::Result<Self> {
         if !R::carries(device.command_set()) {
-            let text = format!("{} does not carry the commands of a device of kind {}", R::NAME, device.kind());
+            let text =
+                format!("{} does not carry the commands of a device of kind {}", R::NAME, device.kind());
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         let ring = new_ring(entries)?;

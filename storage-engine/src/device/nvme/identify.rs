@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn a_controller_says_what_it_is_and_what_it_moves() {
-        let data = data_of(&[(4, b"zt0                 "), (24, b"QEMU NVMe Ctrl  "), (77, &[7]), (525, &[7])]);
+        let data =
+            data_of(&[(4, b"zt0                 "), (24, b"QEMU NVMe Ctrl  "), (77, &[7]), (525, &[7])]);
         let expected = Controller {
             model: "QEMU NVMe Ctrl".to_owned(),
             serial: "zt0".to_owned(),

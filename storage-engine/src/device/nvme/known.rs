@@ -8,7 +8,7 @@
 //! - `state` is what the drive last said or must have made of it. It is believed only as far as it says that nothing can
 //!   be appended: the drive closes and wears out zones without telling.
 //!
-//! No I/O happens here. Each zone has a lock, held for a few instructions.
+//! No I/O happens here. Each zone has a lock, held for a few instructions, but in [`KnownZones::while_untouched`].
 
 use parking_lot::Mutex;
 
@@ -169,6 +169,16 @@ impl KnownZones {
         self.settled(zone, ZoneState::Empty, ZoneOffset::START);
     }
 
+    /// Does something while nothing can be appended to the zone, if nothing was written to it for certain, and nothing is in
+    /// flight. `None` when that is not so. What is done must not come back here.
+    pub(super) fn while_untouched<T>(&self, zone: ZoneId, action: impl FnOnce() -> T) -> Option<T> {
+        let known = self.zones[zone.index()].lock();
+        let is_untouched = known.certainty == Certainty::Certain
+            && known.in_flight_count == 0
+            && known.written == ZoneOffset::START;
+        is_untouched.then(action)
+    }
+
     /// The zone has been made full.
     pub(super) fn filled(&self, zone: ZoneId) {
         self.settled(zone, ZoneState::Full, ZoneOffset::new(self.geometry.zone_capacity_bytes));
@@ -179,8 +189,7 @@ impl KnownZones {
         known.happened();
         (known.state, known.written, known.promised) = (state, written, written);
         // Whether appends in flight come before or after it, only the drive can say.
-        known.certainty =
-            if known.in_flight_count == 0 { Certainty::Certain } else { Certainty::Uncertain };
+        known.certainty = if known.in_flight_count == 0 { Certainty::Certain } else { Certainty::Uncertain };
     }
 
     /// Something was done to the zone whose outcome is not known.
@@ -325,6 +334,21 @@ mod tests {
         let known = zone_that_is(ZoneState::ReadOnly, None);
         assert_eq!(known.look(ZONE).1, ZoneOffset::new(CAPACITY));
         assert_eq!(zone_that_is(ZoneState::Offline, None).look(ZONE).1, ZoneOffset::START);
+    }
+
+    #[test]
+    fn a_zone_is_untouched_when_nothing_was_written_for_certain_and_nothing_is_in_flight() {
+        let known = empty();
+        let is_untouched = || known.while_untouched(ZONE, || ()).is_some();
+        assert!(is_untouched());
+        known.admit(ZONE, 4096).expect("there is room");
+        assert!(!is_untouched());
+        known.append_failed(ZONE);
+        assert!(!is_untouched());
+        known.learn(ZONE, told(ZoneState::ImplicitlyOpen, Some(0)), known.moment(ZONE));
+        assert!(is_untouched());
+        known.learn(ZONE, told(ZoneState::ImplicitlyOpen, Some(4096)), known.moment(ZONE));
+        assert!(!is_untouched());
     }
 
     #[test]

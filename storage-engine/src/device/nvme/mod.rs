@@ -100,6 +100,12 @@ impl NvmeDevice {
         })
     }
 
+    /// Takes a zone for empty, whatever the drive says, so that the drive alone judges the next append to it.
+    #[cfg(test)]
+    pub(crate) fn take_for_empty(&self, zone: ZoneId) {
+        self.known.emptied(zone);
+    }
+
     fn start_lba(&self, zone: ZoneId) -> u64 {
         self.geometry().zone_start(zone).get() / u64::from(self.geometry().block_bytes)
     }
@@ -118,16 +124,19 @@ impl NvmeDevice {
     fn manage(&self, zone: ZoneId, action: ZoneAction) -> DeviceResult<()> {
         self.known.check_exists(zone)?;
         self.check_may_change()?;
-        self.namespace.manage_zone(self.start_lba(zone), action).map_err(|failure| {
-            self.known.doubt(zone);
-            match failure {
-                Failure::Status(status) => {
-                    let state = self.report(zone).ok().map(|descriptor| descriptor.state);
-                    status.management_error(action, zone, state, self.geometry())
-                }
-                Failure::Kernel(source) => self.kernel_error(action.command(), zone, source),
+        let done = self.namespace.manage_zone(self.start_lba(zone), action);
+        done.map_err(|failure| self.management_error(zone, action, failure))
+    }
+
+    fn management_error(&self, zone: ZoneId, action: ZoneAction, failure: Failure) -> DeviceError {
+        self.known.doubt(zone);
+        match failure {
+            Failure::Status(status) => {
+                let state = self.report(zone).ok().map(|descriptor| descriptor.state);
+                status.management_error(action, zone, state, self.geometry())
             }
-        })
+            Failure::Kernel(source) => self.kernel_error(action.command(), zone, source),
+        }
     }
 
     /// Puts on stable media what the drive holds in a volatile cache.
@@ -204,8 +213,12 @@ impl ZonedDevice for NvmeDevice {
         self.manage(zone, ZoneAction::Open)
     }
 
+    /// A drive keeps an untouched zone active as closed; a reset takes nothing from it and makes it empty.
     fn close(&self, zone: ZoneId) -> DeviceResult<()> {
-        self.manage(zone, ZoneAction::Close)
+        self.manage(zone, ZoneAction::Close)?;
+        let empty = || self.namespace.manage_zone(self.start_lba(zone), ZoneAction::Reset);
+        let emptied = self.known.while_untouched(zone, empty).unwrap_or(Ok(()));
+        emptied.map_err(|failure| self.management_error(zone, ZoneAction::Reset, failure))
     }
 
     fn finish(&self, zone: ZoneId) -> DeviceResult<()> {

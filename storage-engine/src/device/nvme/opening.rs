@@ -58,15 +58,7 @@ pub(super) fn open(path: &Path, access: Access) -> DeviceResult<Opened> {
                 .map_err(|failure| plain_error(failure, "Zone Management Receive", path))
         })?;
     let controller = described.controller;
-    Ok(Opened {
-        path: path.to_owned(),
-        namespace,
-        hold,
-        controller,
-        geometry,
-        transfer_limit_bytes,
-        zones,
-    })
+    Ok(Opened { path: path.to_owned(), namespace, hold, controller, geometry, transfer_limit_bytes, zones })
 }
 
 /// The namespace, and its directory in sysfs.
@@ -187,9 +179,9 @@ impl Described {
         let general = [kernel_limit_bytes, blocks_bytes, LINUX_LIMIT_BYTES].into_iter();
         let transfer_limit = general.chain(self.controller.transfer_limit_bytes).min();
         let transfer_limit = whole_blocks(transfer_limit.unwrap_or(0), block_bytes);
-        let append_limit = self.append_limit_bytes.map_or(transfer_limit, |limit| {
-            whole_blocks(limit.min(u64::from(transfer_limit)), block_bytes)
-        });
+        let append_limit = self
+            .append_limit_bytes
+            .map_or(transfer_limit, |limit| whole_blocks(limit.min(u64::from(transfer_limit)), block_bytes));
         let geometry = Geometry {
             block_bytes,
             zone_size_bytes,
@@ -244,7 +236,10 @@ fn common_capacity_bytes(zones: &[ReportedZone], block_bytes: u32) -> DeviceResu
     let first = usable.next().ok_or_else(|| invalid("no zone that is not offline".to_owned()))?;
     if let Some(other) = usable.find(|zone| zone.capacity_blocks != first.capacity_blocks) {
         let capacities = [first, other].map(|zone| zone.capacity_blocks);
-        return Err(invalid(format!("zones of different capacities: {} and {} blocks", capacities[0], capacities[1])));
+        return Err(invalid(format!(
+            "zones of different capacities: {} and {} blocks",
+            capacities[0], capacities[1]
+        )));
     }
     let bytes = first.capacity_blocks.checked_mul(u64::from(block_bytes));
     bytes.ok_or_else(|| invalid(format!("a zone capacity of {} blocks", first.capacity_blocks)))

@@ -79,7 +79,8 @@ impl Status {
         geometry: &Geometry,
     ) -> DeviceError {
         // A zone that is worn out may be refused with the name of its state; for the caller that is a bad transition, too.
-        let refused_for_state = [Self::BAD_TRANSITION, Self::ZONE_FULL, Self::ZONE_READ_ONLY, Self::ZONE_OFFLINE];
+        let refused_for_state =
+            [Self::BAD_TRANSITION, Self::ZONE_FULL, Self::ZONE_READ_ONLY, Self::ZONE_OFFLINE];
         match state {
             Some(state) if refused_for_state.contains(&self) => {
                 DeviceError::BadTransition { zone, state, action: action.participle() }

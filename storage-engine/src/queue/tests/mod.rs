@@ -4,6 +4,7 @@ mod contract;
 pub(super) mod device;
 mod full_queue;
 mod kernel_results;
+mod passthrough;
 mod waiting;
 
 use std::fs::File;
