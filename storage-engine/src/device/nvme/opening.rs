@@ -135,8 +135,8 @@ impl Described {
     ) -> DeviceResult<(Geometry, Vec<Told>, u32)> {
         let (mut geometry, transfer_limit_bytes) = self.sizes(kernel_limit_bytes)?;
         let zone_count = self.zone_count()?;
-        let mut zones: Vec<ReportedZone> = Vec::with_capacity(zone_count as usize);
-        let largest = ZONES_A_REPORT.min(zone_report::zones_in(transfer_limit_bytes as usize));
+        let mut zones: Vec<ReportedZone> = Vec::new();
+        let largest = ZONES_A_REPORT.min(zone_report::zones_in(transfer_limit_bytes as usize)).max(1);
         while zones.len() < zone_count as usize {
             let wanted = largest.min(zone_count as usize - zones.len());
             let mut buffer = AlignedBuffer::zeroed(report_bytes(wanted));
@@ -164,16 +164,16 @@ impl Described {
         let BlockFormat { block_bytes, metadata_bytes, .. } = self.format;
         let block_bytes = match block_bytes {
             Some(block_bytes @ (512 | 4096)) => block_bytes,
-            Some(other) => return Err(invalid(format!("a block of {other} bytes; it must be 512 or 4096"))),
-            None => return Err(invalid("a block of 4 GiB or more; it must be 512 or 4096 bytes".to_owned())),
+            Some(other) => return Err(invalid(&format!("a block of {other} bytes; it must be 512 or 4096"))),
+            None => return Err(invalid("a block of 4 GiB or more; it must be 512 or 4096 bytes")),
         };
         if metadata_bytes > 0 {
             let what = "format the namespace without metadata";
-            return Err(invalid(format!("{metadata_bytes} bytes of metadata with each block; {what}")));
+            return Err(invalid(&format!("{metadata_bytes} bytes of metadata with each block; {what}")));
         }
         let zone_size_bytes = self.zoned.zone_size_blocks.checked_mul(u64::from(block_bytes));
         let zone_size_bytes = zone_size_bytes.ok_or_else(|| {
-            invalid(format!("a zone size of {} blocks of {block_bytes} bytes", self.zoned.zone_size_blocks))
+            invalid(&format!("a zone size of {} blocks of {block_bytes} bytes", self.zoned.zone_size_blocks))
         })?;
         let blocks_bytes = COMMAND_LIMIT_BLOCKS * u64::from(block_bytes);
         let general = [kernel_limit_bytes, blocks_bytes, LINUX_LIMIT_BYTES].into_iter();
@@ -199,7 +199,7 @@ impl Described {
         let count = self.format.block_count / self.zoned.zone_size_blocks;
         u32::try_from(count).ok().filter(|&count| count > 0).ok_or_else(|| {
             let (blocks, size) = (self.format.block_count, self.zoned.zone_size_blocks);
-            invalid(format!("{blocks} blocks in zones of {size}: {count} zones"))
+            invalid(&format!("{blocks} blocks in zones of {size}: {count} zones"))
         })
     }
 }
@@ -233,16 +233,16 @@ pub(super) fn told(geometry: &Geometry, zone: ZoneId, found: &ReportedZone) -> D
 /// The capacity that all zones have in common; those that are offline do not count.
 fn common_capacity_bytes(zones: &[ReportedZone], block_bytes: u32) -> DeviceResult<u64> {
     let mut usable = zones.iter().filter(|zone| zone.state != ZoneState::Offline);
-    let first = usable.next().ok_or_else(|| invalid("no zone that is not offline".to_owned()))?;
+    let first = usable.next().ok_or_else(|| invalid("no zone that is not offline"))?;
     if let Some(other) = usable.find(|zone| zone.capacity_blocks != first.capacity_blocks) {
         let capacities = [first, other].map(|zone| zone.capacity_blocks);
-        return Err(invalid(format!(
+        return Err(invalid(&format!(
             "zones of different capacities: {} and {} blocks",
             capacities[0], capacities[1]
         )));
     }
     let bytes = first.capacity_blocks.checked_mul(u64::from(block_bytes));
-    bytes.ok_or_else(|| invalid(format!("a zone capacity of {} blocks", first.capacity_blocks)))
+    bytes.ok_or_else(|| invalid(&format!("a zone capacity of {} blocks", first.capacity_blocks)))
 }
 
 fn whole_blocks(bytes: u64, block_bytes: u32) -> u32 {
@@ -260,7 +260,7 @@ pub(super) fn plain_error(failure: Failure, command: &'static str, path: &Path) 
     }
 }
 
-fn invalid(what: String) -> DeviceError {
+fn invalid(what: &str) -> DeviceError {
     DeviceError::InvalidGeometry { what: format!("the drive has {what}") }
 }
 
@@ -275,3 +275,6 @@ fn not_ours(path: &Path, why: &str) -> DeviceError {
 fn io_error(doing: &str, path: &Path, source: io::Error) -> DeviceError {
     DeviceError::Io { action: format!("{doing} {}", path.display()), source }
 }
+
+#[cfg(test)]
+mod tests;

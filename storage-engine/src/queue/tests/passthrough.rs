@@ -64,6 +64,10 @@ impl Bed {
         self.geometry().block_bytes as usize
     }
 
+    fn capacity(&self) -> usize {
+        usize::try_from(self.geometry().zone_capacity_bytes).expect("it fits")
+    }
+
     fn submit_append(&self, zone: ZoneId, payload: AlignedBuffer, user_data: u64) {
         let zone_start = self.geometry().zone_start(zone);
         self.queue.submit(append_to(zone_start, payload, user_data)).expect("submit");
@@ -102,10 +106,10 @@ impl Bed {
     }
 
     fn fill_but(&self, zone: ZoneId, left_bytes: u64) {
-        let mut left = self.geometry().zone_capacity_bytes - left_bytes;
+        let mut left = self.capacity() - usize::try_from(left_bytes).expect("it fits");
         while left > 0 {
-            let len_bytes = left.min(u64::from(self.geometry().append_limit_bytes));
-            self.append(zone, AlignedBuffer::zeroed(len_bytes as usize)).expect("append");
+            let len_bytes = left.min(self.geometry().append_limit_bytes as usize);
+            self.append(zone, AlignedBuffer::zeroed(len_bytes)).expect("append");
             left -= len_bytes;
         }
     }
@@ -407,7 +411,7 @@ fn a_read_larger_than_one_command_comes_in_pieces() {
     let bed = Bed::new();
     let limit = bed.geometry().append_limit_bytes as usize;
     let whole = tagged(limit, 7);
-    let count = bed.geometry().zone_capacity_bytes as usize / limit;
+    let count = bed.capacity() / limit;
     for _ in 0..count {
         bed.append(ZONE, tagged(limit, 7)).expect("append");
     }
