@@ -13,11 +13,11 @@
 
 use std::marker::PhantomData;
 use std::mem;
-use std::os::fd::RawFd;
 
 use io_uring::squeue::EntryMarker;
 
 use super::operation::Operation;
+use super::registered::Registered;
 use super::ring_shape::RingShape;
 use crate::device::RawResult;
 
@@ -47,7 +47,7 @@ pub(super) struct Command<R: RingShape> {
 }
 
 impl<R: RingShape> Command<R> {
-    fn of(key: Key, operation: &mut Operation, registered: Option<RawFd>) -> Self {
+    fn of(key: Key, operation: &mut Operation, registered: Registered) -> Self {
         let mut entry = R::entry(operation, registered);
         entry.set_user_data(u64::from(key.0));
         Self { key, entry }
@@ -71,8 +71,8 @@ enum Slot {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct InFlight<R: RingShape> {
-    /// The file that the ring has registered.
-    registered: Option<RawFd>,
+    /// What commands may name by number.
+    registered: Registered,
     shape: PhantomData<R>,
     slots: Vec<Slot>,
     free: Vec<Key>,
@@ -89,8 +89,8 @@ pub(super) struct InFlight<R: RingShape> {
 }
 
 impl<R: RingShape> InFlight<R> {
-    /// A table of `slot_count` free slots for a ring that knows the file `registered` by its place.
-    pub(super) fn new(slot_count: u32, registered: Option<RawFd>) -> Self {
+    /// A table of `slot_count` free slots for a ring.
+    pub(super) fn new(slot_count: u32, registered: Registered) -> Self {
         Self {
             registered,
             shape: PhantomData,
@@ -224,6 +224,7 @@ mod tests {
     use super::{InFlight, Key, RESUBMISSION_LIMIT};
     use crate::device::RawResult;
     use crate::queue::operation::Operation;
+    use crate::queue::registered::Registered;
     use crate::queue::ring_shape::Common;
     use crate::queue::tests::append_of;
     use crate::queue::tests::device::TestDevice;
@@ -240,7 +241,7 @@ mod tests {
     #[test]
     fn a_command_that_the_kernel_put_off_keeps_its_slot_and_is_submitted_again() {
         for errno in [Errno::CANCELED, Errno::AGAIN, Errno::INTR] {
-            let mut table = InFlight::<Common>::new(1, None);
+            let mut table = InFlight::<Common>::new(1, Registered::new(None));
             let key = started(&mut table);
             let again = table
                 .take(u64::from(key.0), RawResult::of(-errno.raw_os_error()))
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_command_that_is_put_off_for_ever_ends_with_its_error() {
-        let mut table = InFlight::<Common>::new(1, None);
+        let mut table = InFlight::<Common>::new(1, Registered::new(None));
         let key = started(&mut table);
         let put_off = RawResult::of(-Errno::AGAIN.raw_os_error());
         for _ in 0..RESUBMISSION_LIMIT {
@@ -266,7 +267,7 @@ mod tests {
 
     #[test]
     fn an_operation_is_in_flight_from_its_start_until_it_is_handed_out() {
-        let mut table = InFlight::<Common>::new(2, None);
+        let mut table = InFlight::<Common>::new(2, Registered::new(None));
         let key = started(&mut table);
         assert_eq!((table.in_flight_count(), table.expects_completion()), (1, true));
         assert!(table.take(u64::from(key.0), RawResult::of(4096)).is_none());
@@ -279,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_slot_of_a_refused_operation_can_be_reserved_again() {
-        let mut table = InFlight::<Common>::new(1, None);
+        let mut table = InFlight::<Common>::new(1, Registered::new(None));
         let key = table.reserve().expect("a slot is free");
         assert_eq!(table.reserve(), None);
         table.release(key);
@@ -289,6 +290,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "a completion names")]
     fn a_completion_of_nothing_is_not_believed() {
-        InFlight::<Common>::new(1, None).take(0, RawResult::of(4096));
+        InFlight::<Common>::new(1, Registered::new(None)).take(0, RawResult::of(4096));
     }
 }

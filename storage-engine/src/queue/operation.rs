@@ -7,13 +7,13 @@
 //!
 //! An operation belongs to one thread at a time; whoever holds it may finish it, and finishing may block.
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use io_uring::squeue::{Entry, Entry128};
 use io_uring::{opcode, types};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use super::registered::{FILE_SLOT, Registered};
 use super::{AlignedBuffer, Completion, Outcome, Refused, Request};
 use crate::device::{
     AppendCommand, AppendTicket, DeviceError, DeviceResult, NvmeCommand, Persistence, RawResult, ReadCommand,
@@ -78,36 +78,42 @@ impl Operation {
     }
 
     /// The command for the kernel. Its pointer is good for as long as the operation lives, wherever it is moved to.
-    pub(super) fn entry(&mut self) -> Entry {
+    pub(super) fn entry(&mut self, registered: Registered) -> Entry {
         match self {
-            Self::Append { ticket, payload, .. } => append_entry(ticket, payload),
+            Self::Append { ticket, payload, .. } => append_entry(ticket, payload, registered),
             Self::Read { command: ReadCommand::PositionedRead { fd, file_offset_bytes }, into, .. } => {
-                let len_bytes = entry_length(into.len());
-                opcode::Read::new(types::Fd(*fd), into.as_mut_ptr(), len_bytes)
-                    .offset(*file_offset_bytes)
-                    .build()
+                let (fd, len_bytes) = (types::Fd(*fd), entry_length(into.len()));
+                match into.slot_on(registered.ring) {
+                    Some(slot) => opcode::ReadFixed::new(fd, into.as_mut_ptr(), len_bytes, slot)
+                        .offset(*file_offset_bytes)
+                        .build(),
+                    None => {
+                        opcode::Read::new(fd, into.as_mut_ptr(), len_bytes).offset(*file_offset_bytes).build()
+                    }
+                }
             }
             Self::Read { command: ReadCommand::Nvme(_), .. } => unreachable!("{WRONG_SET}"),
         }
     }
 
-    /// The same for passthrough; `registered` is the file that the ring has at the first place of its table.
-    pub(super) fn passthrough_entry(&mut self, registered: Option<RawFd>) -> Entry128 {
-        let (command, address, len_bytes) = match self {
+    /// The same for passthrough.
+    pub(super) fn passthrough_entry(&mut self, registered: Registered) -> Entry128 {
+        let (command, address, buffer) = match self {
             Self::Append { ticket, payload, .. } => {
-                (ticket.command.nvme(), payload.as_ptr().expose_provenance(), payload.len())
+                (ticket.command.nvme(), payload.as_ptr().expose_provenance(), &**payload)
             }
             Self::Read { command, into, .. } => {
-                (command.nvme(), into.as_mut_ptr().expose_provenance(), into.len())
+                (command.nvme(), into.as_mut_ptr().expose_provenance(), &*into)
             }
         };
         let command = command.unwrap_or_else(|| unreachable!("{WRONG_SET}"));
-        let bytes = command.for_ring(address as u64, entry_length(len_bytes));
-        if registered == Some(command.fd) {
-            opcode::UringCmd80::new(types::Fixed(0), NVME_COMMAND).cmd(bytes).build()
+        let bytes = command.for_ring(address as u64, entry_length(buffer.len()));
+        let entry = if registered.fd == Some(command.fd) {
+            opcode::UringCmd80::new(types::Fixed(FILE_SLOT), NVME_COMMAND)
         } else {
-            opcode::UringCmd80::new(types::Fd(command.fd), NVME_COMMAND).cmd(bytes).build()
-        }
+            opcode::UringCmd80::new(types::Fd(command.fd), NVME_COMMAND)
+        };
+        entry.cmd(bytes).buf_index(buffer.slot_on(registered.ring)).build()
     }
 
     /// Whether a result only says "not now", so that the command may be submitted again as it was.
@@ -147,7 +153,7 @@ fn refused(error: DeviceError, request: Request) -> Refused {
     Refused { error, request: Box::new(request) }
 }
 
-fn append_entry(ticket: &AppendTicket, payload: &AlignedBuffer) -> Entry {
+fn append_entry(ticket: &AppendTicket, payload: &AlignedBuffer, registered: Registered) -> Entry {
     assert_eq!(
         ticket.len_bytes,
         payload.len() as u64,
@@ -156,10 +162,17 @@ fn append_entry(ticket: &AppendTicket, payload: &AlignedBuffer) -> Entry {
     match ticket.command {
         AppendCommand::Nvme(_) => unreachable!("{WRONG_SET}"),
         AppendCommand::PositionedWrite { fd, file_offset_bytes, persistence } => {
-            opcode::Write::new(types::Fd(fd), payload.as_ptr(), entry_length(payload.len()))
-                .offset(file_offset_bytes)
-                .rw_flags(write_flags(persistence))
-                .build()
+            let (fd, len_bytes) = (types::Fd(fd), entry_length(payload.len()));
+            match payload.slot_on(registered.ring) {
+                Some(slot) => opcode::WriteFixed::new(fd, payload.as_ptr(), len_bytes, slot)
+                    .offset(file_offset_bytes)
+                    .rw_flags(write_flags(persistence))
+                    .build(),
+                None => opcode::Write::new(fd, payload.as_ptr(), len_bytes)
+                    .offset(file_offset_bytes)
+                    .rw_flags(write_flags(persistence))
+                    .build(),
+            }
         }
     }
 }

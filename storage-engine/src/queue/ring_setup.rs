@@ -18,7 +18,7 @@ where
     IoUring::builder().build(entries).map_err(explain)
 }
 
-/// Has the ring keep a file at the first place of its table, so that the kernel need not look it up for each command. Gives the
+/// Has the ring keep a file under [`super::registered::FILE_SLOT`], so that the kernel need not look it up for each command. Gives the
 /// file where the kernel did.
 pub(super) fn register_file<S, C>(ring: &IoUring<S, C>, fd: RawFd) -> Option<RawFd>
 where

@@ -4,11 +4,11 @@
 //! of a 32-byte completion entry. Everything else about a ring is the same; what differs is here, decided at compile time.
 
 use std::fmt::Debug;
-use std::os::fd::RawFd;
 
 use io_uring::{cqueue, squeue};
 
 use super::operation::Operation;
+use super::registered::Registered;
 use crate::device::{CommandSet, RawResult};
 
 /// What differs between rings.
@@ -24,8 +24,8 @@ pub trait RingShape: Debug + Send + Sync + 'static {
     /// Whether the ring carries the commands of a device.
     fn carries(commands: CommandSet) -> bool;
 
-    /// The command of an operation; of `registered`, the ring knows the file by its place in a table.
-    fn entry(operation: &mut Operation, registered: Option<RawFd>) -> Self::Submission;
+    /// The command of an operation, by number where the ring has its file or buffer registered.
+    fn entry(operation: &mut Operation, registered: Registered) -> Self::Submission;
 
     /// What the kernel says.
     fn result(entry: &Self::Completion) -> RawResult;
@@ -49,8 +49,8 @@ impl RingShape for Common {
         matches!(commands, CommandSet::Positioned)
     }
 
-    fn entry(operation: &mut Operation, _: Option<RawFd>) -> squeue::Entry {
-        operation.entry()
+    fn entry(operation: &mut Operation, registered: Registered) -> squeue::Entry {
+        operation.entry(registered)
     }
 
     fn result(entry: &cqueue::Entry) -> RawResult {
@@ -68,7 +68,7 @@ impl RingShape for Large {
         matches!(commands, CommandSet::Nvme { .. })
     }
 
-    fn entry(operation: &mut Operation, registered: Option<RawFd>) -> squeue::Entry128 {
+    fn entry(operation: &mut Operation, registered: Registered) -> squeue::Entry128 {
         operation.passthrough_entry(registered)
     }
 

@@ -37,9 +37,10 @@ use rustix::io::Errno;
 
 use super::in_flight::{Command, InFlight, Key};
 use super::operation::Operation;
+use super::registered::{Buffers, Registered};
 use super::ring_setup::{new_ring, register_file};
 use super::ring_shape::{Common, RingShape};
-use super::{Completion, IoQueue, Refused, Request, Wait};
+use super::{AlignedBuffer, Completion, IoQueue, Refused, Request, Wait};
 use crate::device::{CommandSet, DeviceError, ZonedDevice};
 
 /// A queue over one io_uring instance.
@@ -53,7 +54,8 @@ use crate::device::{CommandSet, DeviceError, ZonedDevice};
 /// the next reap.
 pub struct UringQueue<R: RingShape = Common> {
     device: Arc<dyn ZonedDevice>,
-    ring: IoUring<R::Submission, R::Completion>,
+    ring: Arc<IoUring<R::Submission, R::Completion>>,
+    buffers: Arc<Buffers<R>>,
     /// The right to push commands and to hand them to the kernel.
     submission: Mutex<()>,
     /// The table, and the right to take completion entries.
@@ -83,15 +85,17 @@ impl<R: RingShape> UringQueue<R> {
                 format!("{} does not carry the commands of a device of kind {}", R::NAME, device.kind());
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
-        let ring = new_ring(entries)?;
-        let registered = match device.command_set() {
+        let ring = new_ring::<R::Submission, R::Completion>(entries)?;
+        let registered = Registered::new(match device.command_set() {
             CommandSet::Positioned => None,
             CommandSet::Nvme { fd } => register_file(&ring, fd),
-        };
+        });
         // The kernel makes the completion queue longer than asked for; were it shorter, it would set the limit.
         let slot_count = entries.min(ring.params().cq_entries());
+        let ring = Arc::new(ring);
         Ok(Self {
             device,
+            buffers: Buffers::new(&ring, registered),
             ring,
             submission: Mutex::new(()),
             in_flight: Mutex::new(InFlight::new(slot_count, registered)),
@@ -138,7 +142,7 @@ impl<R: RingShape> UringQueue<R> {
         let _submitting = self.submission.lock();
         self.working()?;
         // SAFETY: the submission queue is used by one thread at a time: every use of it lies in this function, under the
-        // `submission` lock. The command's memory stays valid and in place until its completion: the caller has moved
+        // `submission` lock. (The claims on registered buffers share in the ring, but only to register.) The command's memory stays valid and in place until its completion: the caller has moved
         // its owner into the in-flight table (buffers are heap memory, which does not move with its owner), the table
         // lets it go only when the completion entry is taken or the kernel did not take the command, and `drop` waits
         // for both. Nobody else writes to that memory meanwhile: the table lends no read
@@ -263,6 +267,10 @@ impl<R: RingShape> IoQueue for UringQueue<R> {
         Ok(handing_out.count)
     }
 
+    fn register(&self, buffer: &mut AlignedBuffer) -> io::Result<()> {
+        self.buffers.register(&self.ring, buffer)
+    }
+
     fn in_flight_count(&self) -> usize {
         usize::try_from(self.in_flight.lock().in_flight_count()).expect("each one in flight takes memory")
     }
@@ -323,7 +331,7 @@ mod tests {
     use crate::queue::operation::Operation;
     use crate::queue::tests::device::TestDevice;
     use crate::queue::tests::{append_of, no_ring, queue_on, read_of, reap_all};
-    use crate::queue::{IoQueue, Wait};
+    use crate::queue::{AlignedBuffer, IoQueue, Wait};
 
     impl UringQueue {
         /// Puts another file in the place of the ring's, so that every system call on the ring fails. Gives the ring's.
@@ -333,6 +341,11 @@ mod tests {
             let replaced = ring.try_clone().expect("duplicate the ring's descriptor");
             rustix::io::dup2(by, &mut ring).expect("replace the ring's descriptor");
             replaced
+        }
+
+        /// Empties the number of a registered buffer, so that commands that name it fail.
+        pub(in crate::queue) fn take_out_of_table(&self, buffer: &AlignedBuffer) {
+            self.buffers.take_out_of_table(buffer);
         }
 
         /// Whether a thread has said that it goes to sleep in the kernel.

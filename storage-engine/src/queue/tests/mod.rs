@@ -5,6 +5,7 @@ pub(super) mod device;
 mod full_queue;
 mod kernel_results;
 mod passthrough;
+mod registered;
 mod waiting;
 
 use std::fs::File;

@@ -279,6 +279,44 @@ fn what_the_drive_itself_refuses_is_told_by_its_own_error_and_the_zone_is_usable
     assert!(matches!(bed.refuses(start, block), DeviceError::ZoneFull { .. }), "known again");
 }
 
+/// A drive may move the write pointer of a zone although an append to it failed: a hole. On a drive without faults, which an
+/// injected write error makes one with, this shows only that nothing fails. `ZONAL_TEST_NVME_FAULTS=1` demands a failure.
+#[test]
+#[ignore = "needs a zoned NVMe namespace in ZONAL_TEST_NVME"]
+fn after_a_write_error_the_zone_is_reported_and_appends_go_on_behind_the_hole() {
+    let bed = Bed::new();
+    let block = bed.block();
+    let mut failures = 0;
+    for tag in 0..12 {
+        let before = bed.report(ZONE).write_pointer;
+        match bed.append(ZONE, tagged(block, tag)) {
+            Ok(sector) => {
+                assert_eq!(sector.offset(), before);
+                assert_eq!(bed.read(ZONE, before.get(), block), tagged(block, tag)[..]);
+            }
+            Err(error) => {
+                failures += 1;
+                assert!(
+                    error.to_string().contains("zone 3 ended with NVMe status 0x280: write fault"),
+                    "{error}"
+                );
+                // Known from the report that the next use makes, not from this one's.
+                let start = bed.geometry().zone_start(ZONE);
+                let rest = bed.capacity() - usize::try_from(before.get()).expect("it fits");
+                let limit = bed.geometry().append_limit_bytes as usize;
+                assert!(rest > limit, "there is room for one more in any case");
+                bed.queue.submit(append_to(start, tagged(block, tag), tag)).expect("submit");
+                let sector = place(bed.reap_all().remove(0)).expect("append");
+                assert!(sector.offset() >= before, "{sector} is before {before}");
+                assert_eq!(bed.report(ZONE).write_pointer, sector.offset().forward(block as u64));
+            }
+        }
+    }
+    if std::env::var_os("ZONAL_TEST_NVME_FAULTS").is_some() {
+        assert_eq!(failures, 1);
+    }
+}
+
 #[test]
 #[ignore = "needs a zoned NVMe namespace in ZONAL_TEST_NVME"]
 fn one_active_zone_too_many_is_refused_whether_opened_or_appended_to() {
@@ -492,6 +530,30 @@ fn a_ring_of_the_wrong_shape_is_refused_and_the_right_one_is_chosen() {
     assert_eq!(bed.queue.kind(), "io_uring passthrough");
     let refused = UringQueue::<Common>::new(Arc::clone(&bed.device) as _, 8).expect_err("the wrong shape");
     assert_eq!(refused.kind(), std::io::ErrorKind::Unsupported);
+}
+
+#[test]
+#[ignore = "needs a zoned NVMe namespace in ZONAL_TEST_NVME"]
+fn registered_buffers_are_appended_and_read_into_many_in_flight() {
+    let bed = Bed::new();
+    let block = bed.block();
+    for tag in 0..32 {
+        let mut payload = tagged(block, tag);
+        bed.queue.register(&mut payload).expect("register");
+        bed.submit_append(ZONE, payload, tag);
+    }
+    let landed: Vec<_> = bed.reap_all().into_iter().map(|end| (end.user_data, place(end))).collect();
+    for (tag, sector) in landed {
+        let mut into = AlignedBuffer::zeroed(block);
+        bed.queue.register(&mut into).expect("register");
+        let offset = sector.expect("append").offset();
+        bed.queue.submit(Request::Read { zone: ZONE, offset, into, user_data: tag }).expect("submit");
+        let Outcome::Read { result, into } = bed.reap_all().remove(0).outcome else {
+            panic!("it was a read")
+        };
+        result.expect("read");
+        assert_eq!(into[..], tagged(block, tag)[..]);
+    }
 }
 
 #[test]
