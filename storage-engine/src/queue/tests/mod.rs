@@ -4,6 +4,8 @@ mod contract;
 pub(super) mod device;
 mod full_queue;
 mod kernel_results;
+mod passthrough;
+mod registered;
 mod waiting;
 
 use std::fs::File;
