@@ -198,6 +198,11 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
         persistence: Persistence,
     ) -> DeviceResult<AppendTicket>;
 
+    /// Whether appends and reads are passthrough commands, which not every queue can carry.
+    fn needs_passthrough(&self) -> bool {
+        false
+    }
+
     /// How many appends to one zone may be between [`Self::begin_append`] and [`Self::end_append`] at once. Whoever begins
     /// one too many on a device that takes them one at a time has a bug, and gets an error.
     fn append_order(&self) -> AppendOrder {

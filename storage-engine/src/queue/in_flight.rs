@@ -17,6 +17,7 @@ use io_uring::squeue::Entry;
 use rustix::io::Errno;
 
 use super::operation::Operation;
+use super::transfer::Transfer;
 use crate::device::RawResult;
 
 /// How often one command is submitted again before its error is believed. Only a bound: without it, a file that says
@@ -28,8 +29,12 @@ const RESUBMISSION_LIMIT: u32 = 1000;
 pub(super) struct Key(u32);
 
 impl Key {
-    fn of(user_data: u64) -> Self {
+    pub(super) fn of(user_data: u64) -> Self {
         Self(u32::try_from(user_data).expect("every command carries a slot's key"))
+    }
+
+    pub(super) const fn user_data(self) -> u64 {
+        self.0 as u64
     }
 
     const fn index(self) -> usize {
@@ -107,12 +112,29 @@ impl InFlight {
 
     /// Moves an operation into its slot and gives the command to submit.
     pub(super) fn start(&mut self, key: Key, mut operation: Operation) -> Command {
-        let entry = operation.entry().user_data(u64::from(key.0));
+        let entry = operation.entry().user_data(key.user_data());
+        self.occupy(key, operation);
+        Command { key, entry }
+    }
+
+    /// Moves an operation into its slot.
+    pub(super) fn occupy(&mut self, key: Key, operation: Operation) {
         let slot = &mut self.slots[key.index()];
         assert!(matches!(slot, Slot::Reserved), "started {key:?}, which holds {slot:?}");
         *slot = Slot::Started { operation, resubmission_count: 0 };
         self.started_count += 1;
-        Command { key, entry }
+    }
+
+    /// What an operation in its slot is to move.
+    pub(super) fn transfer(&mut self, key: Key) -> Transfer {
+        self.operation(key).transfer()
+    }
+
+    fn operation(&mut self, key: Key) -> &mut Operation {
+        match &mut self.slots[key.index()] {
+            Slot::Started { operation, .. } => operation,
+            slot => panic!("{key:?} holds {slot:?} where an operation was due"),
+        }
     }
 
     /// Counts a command that the kernel has taken.
@@ -127,22 +149,26 @@ impl InFlight {
 
     /// Books one completion entry. Gives the command to submit again when the kernel merely put it off.
     pub(super) fn take(&mut self, user_data: u64, result: RawResult) -> Option<Command> {
-        self.taken_count += 1;
-        let key = Key::of(user_data);
-        let again = is_put_off(result.result).then(|| self.again(key)).flatten();
-        if again.is_none() {
-            self.finish(key, result);
-        }
-        again
+        let key = self.book(Key::of(user_data), result)?;
+        Some(Command { key, entry: self.operation(key).entry().user_data(key.user_data()) })
     }
 
-    fn again(&mut self, key: Key) -> Option<Command> {
-        let Slot::Started { operation, resubmission_count } = &mut self.slots[key.index()] else {
+    /// Books one result. Gives the key back when the kernel merely put the command off.
+    pub(super) fn book(&mut self, key: Key, result: RawResult) -> Option<Key> {
+        self.taken_count += 1;
+        if is_put_off(result.result) && self.may_try_again(key) {
+            return Some(key);
+        }
+        self.finish(key, result);
+        None
+    }
+
+    fn may_try_again(&mut self, key: Key) -> bool {
+        let Slot::Started { resubmission_count, .. } = &mut self.slots[key.index()] else {
             panic!("a completion names {key:?}, where nothing was started");
         };
         *resubmission_count += 1;
-        (*resubmission_count <= RESUBMISSION_LIMIT)
-            .then(|| Command { key, entry: operation.entry().user_data(u64::from(key.0)) })
+        *resubmission_count <= RESUBMISSION_LIMIT
     }
 
     fn finish(&mut self, key: Key, result: RawResult) {
