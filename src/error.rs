@@ -74,6 +74,10 @@ fn kind(error: &EngineError) -> ErrorKind {
         EngineError::Closed => ErrorKind::Closed,
         EngineError::WritesRefused(_) => ErrorKind::WritesRefused,
         EngineError::Device(device) => device_kind(device),
+        // What a queue that is not to be had says.
+        EngineError::Io { source, .. } if source.kind() == std::io::ErrorKind::Unsupported => {
+            ErrorKind::Unsupported
+        }
         _ => ErrorKind::Io,
     }
 }

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::help;
+use crate::queue_name::QueueName;
 use crate::size::parse_bytes;
 
 /// Looks after zonal stores: makes them, reads and changes what they hold, shows how they are.
@@ -18,6 +19,10 @@ pub(crate) struct CommandLine {
     /// How results are written to stdout
     #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
+
+    /// How reads and appends reach the device; `kvctl info` shows which one is in use
+    #[arg(long, global = true, value_name = "QUEUE", default_value = "auto")]
+    pub(crate) queue: QueueName,
 
     /// What to do.
     #[command(subcommand)]

@@ -78,7 +78,7 @@ With --format json an object with these keys, sizes in bytes:
   'store_id'            tells this store from every other
   'device'              what the device is
   'access'              how it is accessed: direct I/O or page cache
-  'queue'               which queue appends go through
+  'queue'               which queue reads and appends go through: io_uring, aio or threads
   'format_version'      version of the on-disk format
   'incarnation'         how often it was opened for writing, its creation included
   'block_bytes'         the device's block size

@@ -4,6 +4,9 @@ mod commands;
 mod expected;
 mod failures;
 mod package_records;
+mod queues;
 mod round_trip;
 mod sandbox;
+#[path = "../../../storage-engine/src/queue/tests/seccomp.rs"]
+mod seccomp;
 mod untouched;

@@ -9,8 +9,6 @@ mod scan;
 mod values;
 mod zones;
 
-use std::path::Path;
-
 use clap::CommandFactory;
 use clap_complete::Shell;
 use zonal::{Db, Options};
@@ -19,7 +17,7 @@ use super::Answer;
 use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::output::Output;
-use super::plan::{Plan, Task};
+use super::plan::{Plan, StoreAt, Task};
 
 /// Does what the plan says. All results are with the operating system on return.
 pub(crate) fn run(plan: Plan) -> Result<Answer, Failure> {
@@ -55,11 +53,11 @@ fn completions(shell: Shell, output: &mut Output) -> Result<(), Failure> {
 }
 
 /// Opens a store so that not a byte of it changes.
-fn open_to_read(store: &Path) -> Result<Db, Failure> {
-    Ok(Db::open(store, Options::default().read_only(true))?)
+fn open_to_read(store: &StoreAt) -> Result<Db, Failure> {
+    Ok(Db::open(&store.path, Options::default().queue(store.queue).read_only(true))?)
 }
 
 /// Opens a store that is there.
-fn open_to_write(store: &Path) -> Result<Db, Failure> {
-    Ok(Db::open(store, Options::default().create_if_missing(false))?)
+fn open_to_write(store: &StoreAt) -> Result<Db, Failure> {
+    Ok(Db::open(&store.path, Options::default().queue(store.queue).create_if_missing(false))?)
 }
