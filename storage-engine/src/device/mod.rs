@@ -54,6 +54,18 @@ pub enum AppendOrder {
     OneAtATime,
 }
 
+/// Which commands a device has a queue submit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommandSet {
+    /// Positioned reads and writes.
+    Positioned,
+    /// NVMe commands by passthrough: a queue needs entries of twice the common size for them.
+    Nvme {
+        /// The file that all commands go to; it stays open as long as the device.
+        fd: RawFd,
+    },
+}
+
 /// One NVMe I/O command for passthrough to a namespace's character device (`/dev/ngXnY`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NvmeCommand {
@@ -151,6 +163,11 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
         String::new()
     }
 
+    /// Which commands [`Self::begin_append`] and [`Self::read_command`] name; never any others.
+    fn command_set(&self) -> CommandSet {
+        CommandSet::Positioned
+    }
+
     /// State and write pointer of one zone.
     ///
     /// # Errors
@@ -198,11 +215,6 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
         persistence: Persistence,
     ) -> DeviceResult<AppendTicket>;
 
-    /// Whether appends and reads are passthrough commands, which not every queue can carry.
-    fn needs_passthrough(&self) -> bool {
-        false
-    }
-
     /// How many appends to one zone may be between [`Self::begin_append`] and [`Self::end_append`] at once. Whoever begins
     /// one too many on a device that takes them one at a time has a bug, and gets an error.
     fn append_order(&self) -> AppendOrder {
@@ -216,6 +228,18 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`DeviceError::ShortAppend`], [`DeviceError::Io`]. The write pointer stays moved: below it is a hole.
     fn end_append(&self, ticket: AppendTicket, result: RawResult) -> DeviceResult<ZoneSector>;
+
+    /// Appends on the caller's thread. No device does: where an append lands is known at its completion, on a queue.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`], always; nothing is done.
+    fn append_synchronously(&self, _zone_start: DevicePosition, _payload: &[u8]) -> DeviceResult<ZoneSector> {
+        Err(DeviceError::Unsupported {
+            operation: "an append on the synchronous path",
+            device: self.kind(),
+            remedy: "submit it on a queue; its completion says where it landed",
+        })
+    }
 
     /// Where a read of `len_bytes` at `offset` finds its bytes, for a queue.
     ///

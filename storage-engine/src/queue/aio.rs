@@ -22,7 +22,7 @@ use super::driven::{DrivenQueue, Driver};
 use super::in_flight::Key;
 use super::transfer::{Target, Transfer, write_flags};
 use super::{IoQueue, Wait};
-use crate::device::{RawResult, ZonedDevice};
+use crate::device::{CommandSet, RawResult, ZonedDevice};
 
 /// `IOCB_CMD_PREAD` and `IOCB_CMD_PWRITE` of `linux/aio_abi.h`.
 const COMMAND_READ: u16 = 0;
@@ -53,7 +53,7 @@ pub(super) struct Aio {
 /// Of kind [`io::ErrorKind::Unsupported`] where the device speaks passthrough only or the machine has no aio, with what to
 /// do about it; otherwise the kernel's.
 pub(super) fn aio_queue(device: Arc<dyn ZonedDevice>, entries: u32) -> io::Result<Arc<dyn IoQueue>> {
-    if device.needs_passthrough() {
+    if device.command_set() != CommandSet::Positioned {
         let text = "Linux aio cannot carry passthrough commands, and this device takes nothing else; \
                     io_uring and threads can";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
