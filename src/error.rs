@@ -57,6 +57,13 @@ impl Error {
         Self::new(path, EngineError::InvalidArgument(what.into()))
     }
 
+    /// An error of the device at a path, for tools that work below a store.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_device(path: &Path, device: DeviceError) -> Self {
+        Self::new(path, device.into())
+    }
+
     /// What kind of error it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

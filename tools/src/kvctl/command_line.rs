@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::device_line::DeviceCommand;
 use super::help;
 use crate::queue_name::QueueName;
 use crate::size::parse_bytes;
@@ -74,6 +75,9 @@ pub(crate) enum Command {
     /// Write all records as JSON lines
     #[command(after_help = help::DUMP)]
     Dump(Dump),
+    /// Look at zoned devices, check them, empty them: below stores
+    #[command(subcommand, after_help = help::DEVICE)]
+    Device(DeviceCommand),
     /// Write a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions {

@@ -1,7 +1,7 @@
 //! What a command line comes down to: checked, with every default in its place.
 
 use std::num::NonZeroUsize;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::path::PathBuf;
 
 use clap_complete::Shell;
@@ -54,8 +54,56 @@ pub(crate) enum Task {
     Dump { store: StoreAt, destination: Option<PathBuf> },
     /// Put what JSON lines say.
     Load(Load),
+    /// Do something with a device.
+    Device(DeviceTask),
     /// Write a shell's completion script.
     Completions(Shell),
+}
+
+/// What to do with a device.
+#[derive(Debug)]
+pub(crate) enum DeviceTask {
+    /// List the zoned devices under a root directory.
+    List { root: PathBuf },
+    /// List a device's zones.
+    Report { path: PathBuf },
+    /// Run the conformance suite.
+    Check(DeviceTarget),
+    /// Empty zones; none named means all.
+    Reset { target: DeviceTarget, zones: Vec<RangeInclusive<u32>> },
+    /// Measure appends into one zone.
+    Bench(Bench),
+}
+
+/// A device that is going to be written.
+#[derive(Debug)]
+pub(crate) struct DeviceTarget {
+    /// Where it is, and which queue to use.
+    pub(crate) at: StoreAt,
+    /// Whether to ask before data are destroyed.
+    pub(crate) consent: Consent,
+}
+
+/// Whether somebody has agreed that data are destroyed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Consent {
+    /// By an option.
+    Given,
+    /// Not yet.
+    Ask,
+}
+
+/// What to measure.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// Where.
+    pub(crate) target: DeviceTarget,
+    /// Bytes in each append.
+    pub(crate) append_bytes: u64,
+    /// Appends in each measurement, at most.
+    pub(crate) append_count: u32,
+    /// Measurements of each kind.
+    pub(crate) round_count: usize,
 }
 
 /// Where a value comes from.

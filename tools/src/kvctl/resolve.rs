@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use zonal::{Depth, Options, QueueKind};
 
 use super::command_line::{self as typed, Command, CommandLine, Format, KeyEncoding};
+use super::device_line::{self, DeviceCommand};
 use super::failure::Failure;
-use super::plan::{KeyRange, Load, Plan, Scan, StoreAt, Task, ValueSource};
+use super::plan::{
+    Bench, Consent, DeviceTarget, DeviceTask, KeyRange, Load, Plan, Scan, StoreAt, Task, ValueSource,
+};
 use super::record::{check_key, decode_base64};
 
 /// Makes a plan of a command line, or says what is wrong with it.
@@ -44,6 +47,7 @@ fn task(command: Command, format: Format, queue: QueueKind) -> Result<Task, Fail
         },
         Command::Dump(dump) => Task::Dump { store: at(dump.store), destination: dump.output },
         Command::Load(load) => Task::Load(load_plan(load, at)),
+        Command::Device(device) => Task::Device(device_task(device, queue)),
         Command::Completions { shell } => Task::Completions(shell),
     })
 }
@@ -146,6 +150,25 @@ fn zones_task(
                 "--map draws for people; without it, --format json tells everything that the map shows";
             Err(Failure::Usage(message.to_owned()))
         }
+    }
+}
+
+fn device_task(command: DeviceCommand, queue: QueueKind) -> DeviceTask {
+    let target = |target: device_line::Target| DeviceTarget {
+        at: StoreAt { path: target.device.path, queue },
+        consent: if target.yes { Consent::Given } else { Consent::Ask },
+    };
+    match command {
+        DeviceCommand::List { root } => DeviceTask::List { root },
+        DeviceCommand::Report(device) => DeviceTask::Report { path: device.path },
+        DeviceCommand::Check { target: typed } => DeviceTask::Check(target(typed)),
+        DeviceCommand::Reset(reset) => DeviceTask::Reset { target: target(reset.target), zones: reset.zones },
+        DeviceCommand::Bench(bench) => DeviceTask::Bench(Bench {
+            target: target(bench.target),
+            append_bytes: bench.append_bytes,
+            append_count: bench.appends.get(),
+            round_count: bench.rounds.get(),
+        }),
     }
 }
 

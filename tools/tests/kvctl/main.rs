@@ -1,6 +1,7 @@
 //! The admin tool as users run it: the real binary on stores in a directory of its own.
 
 mod commands;
+mod device;
 mod expected;
 mod failures;
 mod package_records;

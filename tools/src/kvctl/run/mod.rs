@@ -3,6 +3,7 @@
 mod check;
 mod create;
 mod describe;
+mod device;
 mod dump;
 mod load;
 mod scan;
@@ -31,6 +32,7 @@ fn task(task: Task, output: &mut Output) -> Result<Answer, Failure> {
     let done = match task {
         Task::Get { store, key } => return values::get(&store, &key, output),
         Task::Delete { store, key, durability } => return values::delete(&store, &key, durability),
+        Task::Device(task) => return device::run(task, output),
         Task::Check { store, depth } => return check::check(&store, depth, output),
         Task::Create { store, options } => create::create(&store, options, output),
         Task::Put { store, key, value, durability } => values::put(&store, &key, &value, durability),

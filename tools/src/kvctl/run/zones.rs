@@ -64,13 +64,13 @@ fn row(zone: &Zone) -> [String; 9] {
 }
 
 /// The name that JSON has for it.
-fn name(what: &impl serde::Serialize) -> String {
+pub(super) fn name(what: &impl serde::Serialize) -> String {
     match serde_json::to_value(what) {
         Ok(Value::String(name)) => name,
         _ => String::new(),
     }
 }
 
-fn percent(part: u64, whole: u64) -> String {
+pub(super) fn percent(part: u64, whole: u64) -> String {
     format!("{:.0} %", part as f64 / whole.max(1) as f64 * 100.0)
 }
