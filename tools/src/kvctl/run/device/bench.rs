@@ -12,7 +12,9 @@ use std::time::Instant;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use zonal_engine::buffer::AlignedBuffer;
-use zonal_engine::device::{AppendOrder, DeviceError, Geometry, Persistence, ZoneState, ZonedDevice};
+use zonal_engine::device::{
+    AppendOrder, DeviceError, Geometry, Persistence, Preparation, ZoneState, ZonedDevice,
+};
 use zonal_engine::queue::{Completion, IoQueue, Outcome, Request, Wait, open_queue};
 use zonal_engine::units::ZoneId;
 
@@ -121,6 +123,8 @@ impl Bencher {
     /// Appends per second into the zone, emptied before.
     fn rate(&self, thread_count: u32, way: Way) -> Result<f64, DeviceError> {
         self.device.reset(self.zone)?;
+        // A file's zones are allocated by their first writing, which is not what is measured.
+        self.device.prepare(self.zone, Preparation::DurableAppends)?;
         let count = self.append_count / thread_count;
         let turn = Mutex::new(());
         let begin = Instant::now();
