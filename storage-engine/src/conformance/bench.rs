@@ -194,6 +194,20 @@ impl Bench {
         Ok(Landed { append, offset: sector.offset() })
     }
 
+    /// Makes one append of memory that is given; it must succeed. Gives where it landed.
+    pub(super) fn append_payload(
+        &self,
+        queue: &dyn IoQueue,
+        zone: ZoneId,
+        payload: AlignedBuffer,
+    ) -> Outcome<ZoneOffset> {
+        let (zone_start, payload) = (self.geometry().zone_start(zone), Arc::new(payload));
+        let persistence = Persistence::Volatile;
+        let request = Request::Append { zone_start, payload, persistence, user_data: 0 };
+        queue.submit(request).map_err(|refused| refused.error)?;
+        Ok(append_outcome(reap_one(queue)?)??.offset())
+    }
+
     /// Makes appends with at most `depth` in flight. All of them must succeed, each with one completion.
     pub(super) fn append_all(
         &self,
@@ -236,8 +250,18 @@ impl Bench {
         offset: ZoneOffset,
         len_bytes: u64,
     ) -> Outcome<DeviceResult<AlignedBuffer>> {
-        let request =
-            Request::Read { zone, offset, into: AlignedBuffer::zeroed(len(len_bytes)), user_data: 0 };
+        self.try_queued_read_into(queue, zone, offset, AlignedBuffer::zeroed(len(len_bytes)))
+    }
+
+    /// As [`Self::try_queued_read`], into memory that is given.
+    pub(super) fn try_queued_read_into(
+        &self,
+        queue: &dyn IoQueue,
+        zone: ZoneId,
+        offset: ZoneOffset,
+        into: AlignedBuffer,
+    ) -> Outcome<DeviceResult<AlignedBuffer>> {
+        let request = Request::Read { zone, offset, into, user_data: 0 };
         if let Err(refused) = queue.submit(request) {
             return Ok(Err(refused.error));
         }

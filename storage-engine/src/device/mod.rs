@@ -11,11 +11,13 @@
 //! queue, so that one queue serves every device: [`ZonedDevice::begin_append`] checks and names the raw command,
 //! the queue performs it, [`ZonedDevice::end_append`] turns the raw result into a place.
 
+mod admission;
 mod error;
 mod geometry;
 mod transition;
 
 pub mod emulated;
+pub mod nvme;
 mod opening;
 
 use std::io;
@@ -116,6 +118,16 @@ pub enum AppendCommand {
     },
 }
 
+impl AppendCommand {
+    /// The passthrough command, where it is one.
+    pub(crate) const fn nvme(&self) -> Option<NvmeCommand> {
+        match self {
+            Self::Nvme(command) => Some(*command),
+            Self::PositionedWrite { .. } => None,
+        }
+    }
+}
+
 /// An append that the device has admitted and that is not yet over.
 ///
 /// It must be handed to [`ZonedDevice::end_append`] exactly once, whatever became of the command.
@@ -146,6 +158,16 @@ pub enum ReadCommand {
         /// Where, in bytes from the start of the file.
         file_offset_bytes: u64,
     },
+}
+
+impl ReadCommand {
+    /// The passthrough command, where it is one.
+    pub(crate) const fn nvme(&self) -> Option<NvmeCommand> {
+        match self {
+            Self::Nvme(command) => Some(*command),
+            Self::PositionedRead { .. } => None,
+        }
+    }
 }
 
 /// A zoned device: an array of zones that are appended to, read anywhere and reset whole.

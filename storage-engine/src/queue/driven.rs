@@ -141,11 +141,14 @@ impl<D: Driver> DrivenQueue<D> {
         if results.is_empty() {
             return;
         }
-        let again: Vec<_> =
-            results.into_iter().filter_map(|(key, result)| in_flight.book(key, result)).collect();
+        let mut again = Vec::new();
+        for (key, result) in results {
+            if in_flight.take(key, result) {
+                again.push((key, in_flight.operation(key).transfer()));
+            }
+        }
         self.progress.notify_all();
         if !again.is_empty() {
-            let again = again.into_iter().map(|key| (key, in_flight.transfer(key))).collect::<Vec<_>>();
             MutexGuard::unlocked(in_flight, || {
                 again.into_iter().for_each(|(key, transfer)| self.enter(key, transfer));
             });
@@ -188,9 +191,8 @@ impl<D: Driver> IoQueue for DrivenQueue<D> {
                 return Err(Refused { error, request: Box::new(request) });
             }
         };
-        let mut operation = Operation::admit(&*self.device, request).inspect_err(|_| self.release(key))?;
-        let transfer = operation.transfer();
-        self.in_flight.lock().occupy(key, operation);
+        let operation = Operation::admit(&*self.device, request).inspect_err(|_| self.release(key))?;
+        let transfer = self.in_flight.lock().start(key, operation).transfer();
         self.enter(key, transfer);
         Ok(())
     }

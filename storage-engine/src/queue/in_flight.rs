@@ -13,11 +13,7 @@
 
 use std::mem;
 
-use io_uring::squeue::Entry;
-use rustix::io::Errno;
-
 use super::operation::Operation;
-use super::transfer::Transfer;
 use crate::device::RawResult;
 
 /// How often one command is submitted again before its error is believed. Only a bound: without it, a file that says
@@ -40,13 +36,6 @@ impl Key {
     const fn index(self) -> usize {
         self.0 as usize
     }
-}
-
-/// A command ready for the submission queue, and the slot that owns its memory.
-#[derive(Debug)]
-pub(super) struct Command {
-    pub(super) key: Key,
-    pub(super) entry: Entry,
 }
 
 /// An operation whose command is over, with the kernel's raw result.
@@ -110,27 +99,17 @@ impl InFlight {
         self.free.push(key);
     }
 
-    /// Moves an operation into its slot and gives the command to submit.
-    pub(super) fn start(&mut self, key: Key, mut operation: Operation) -> Command {
-        let entry = operation.entry().user_data(key.user_data());
-        self.occupy(key, operation);
-        Command { key, entry }
-    }
-
-    /// Moves an operation into its slot.
-    pub(super) fn occupy(&mut self, key: Key, operation: Operation) {
+    /// Moves an operation into its slot, where its command can be made.
+    pub(super) fn start(&mut self, key: Key, operation: Operation) -> &mut Operation {
         let slot = &mut self.slots[key.index()];
         assert!(matches!(slot, Slot::Reserved), "started {key:?}, which holds {slot:?}");
         *slot = Slot::Started { operation, resubmission_count: 0 };
         self.started_count += 1;
+        self.operation(key)
     }
 
-    /// What an operation in its slot is to move.
-    pub(super) fn transfer(&mut self, key: Key) -> Transfer {
-        self.operation(key).transfer()
-    }
-
-    fn operation(&mut self, key: Key) -> &mut Operation {
+    /// An operation in its slot.
+    pub(super) fn operation(&mut self, key: Key) -> &mut Operation {
         match &mut self.slots[key.index()] {
             Slot::Started { operation, .. } => operation,
             slot => panic!("{key:?} holds {slot:?} where an operation was due"),
@@ -147,26 +126,23 @@ impl InFlight {
         self.finish(key, RawResult::of(-errno));
     }
 
-    /// Books one completion entry. Gives the command to submit again when the kernel merely put it off.
-    pub(super) fn take(&mut self, user_data: u64, result: RawResult) -> Option<Command> {
-        let key = self.book(Key::of(user_data), result)?;
-        Some(Command { key, entry: self.operation(key).entry().user_data(key.user_data()) })
-    }
-
-    /// Books one result. Gives the key back when the kernel merely put the command off.
-    pub(super) fn book(&mut self, key: Key, result: RawResult) -> Option<Key> {
+    /// Books one completion entry. Says whether the kernel merely put the command off, so that it is to be submitted again.
+    pub(super) fn take(&mut self, key: Key, result: RawResult) -> bool {
         self.taken_count += 1;
-        if is_put_off(result.result) && self.may_try_again(key) {
-            return Some(key);
+        let again = self.is_to_be_tried_again(key, result.result);
+        if !again {
+            self.finish(key, result);
         }
-        self.finish(key, result);
-        None
+        again
     }
 
-    fn may_try_again(&mut self, key: Key) -> bool {
-        let Slot::Started { resubmission_count, .. } = &mut self.slots[key.index()] else {
+    fn is_to_be_tried_again(&mut self, key: Key, result: i32) -> bool {
+        let Slot::Started { operation, resubmission_count } = &mut self.slots[key.index()] else {
             panic!("a completion names {key:?}, where nothing was started");
         };
+        if !operation.is_put_off(result) {
+            return false;
+        }
         *resubmission_count += 1;
         *resubmission_count <= RESUBMISSION_LIMIT
     }
@@ -226,14 +202,6 @@ impl InFlight {
     }
 }
 
-/// Whether a result only says "not now". A positioned command may then be submitted again as it was: it goes to the same
-/// place. `ECANCELED` is what the kernel makes of commands waiting for a worker when the *thread* that submitted them
-/// exits; `EINTR` and `EAGAIN` are what a worker or a retry that was cut off by such an exit may give.
-fn is_put_off(result: i32) -> bool {
-    let put_off = [Errno::CANCELED, Errno::AGAIN, Errno::INTR];
-    result < 0 && put_off.iter().any(|errno| errno.raw_os_error() == -result)
-}
-
 #[cfg(test)]
 mod tests {
     use rustix::io::Errno;
@@ -248,7 +216,7 @@ mod tests {
         let request = append_of(4096, 7);
         let operation = Operation::admit(&TestDevice::new(), request).expect("the append fits");
         let key = table.reserve().expect("a slot is free");
-        assert_eq!(table.start(key, operation).key, key);
+        table.start(key, operation);
         table.entered();
         key
     }
@@ -258,10 +226,7 @@ mod tests {
         for errno in [Errno::CANCELED, Errno::AGAIN, Errno::INTR] {
             let mut table = InFlight::new(1);
             let key = started(&mut table);
-            let again = table
-                .take(u64::from(key.0), RawResult::of(-errno.raw_os_error()))
-                .expect("it is to be tried again");
-            assert_eq!(again.key, key);
+            assert!(table.take(key, RawResult::of(-errno.raw_os_error())), "it is to be tried again");
             assert!(!table.has_room());
             assert!(!table.has_backlog());
             assert!(!table.expects_completion(), "until the command has entered the kernel again");
@@ -274,9 +239,9 @@ mod tests {
         let key = started(&mut table);
         let put_off = RawResult::of(-Errno::AGAIN.raw_os_error());
         for _ in 0..RESUBMISSION_LIMIT {
-            assert!(table.take(u64::from(key.0), put_off).is_some());
+            assert!(table.take(key, put_off));
         }
-        assert!(table.take(u64::from(key.0), put_off).is_none());
+        assert!(!table.take(key, put_off));
         assert_eq!(table.take_backlog()[0].result, put_off);
     }
 
@@ -285,7 +250,7 @@ mod tests {
         let mut table = InFlight::new(2);
         let key = started(&mut table);
         assert_eq!((table.in_flight_count(), table.expects_completion()), (1, true));
-        assert!(table.take(u64::from(key.0), RawResult::of(4096)).is_none());
+        assert!(!table.take(key, RawResult::of(4096)));
         assert_eq!((table.in_flight_count(), table.expects_completion()), (1, false));
         let taken = table.take_backlog();
         assert_eq!((table.in_flight_count(), table.is_ending()), (1, true));
@@ -305,6 +270,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "a completion names")]
     fn a_completion_of_nothing_is_not_believed() {
-        InFlight::new(1).take(0, RawResult::of(4096));
+        InFlight::new(1).take(Key::of(0), RawResult::of(4096));
     }
 }

@@ -12,7 +12,9 @@ mod driven;
 mod in_flight;
 mod operation;
 mod passthrough_ioctl;
+mod registered;
 mod ring_setup;
+mod ring_shape;
 mod threads;
 mod transfer;
 mod uring;
@@ -25,10 +27,11 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use ring_shape::{Common, Large};
 pub use uring::UringQueue;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{DeviceError, Persistence, ZonedDevice};
+use crate::device::{CommandSet, DeviceError, Persistence, ZonedDevice};
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 use std::sync::Arc;
 
@@ -124,7 +127,10 @@ pub fn open_queue(
 ) -> io::Result<Arc<dyn IoQueue>> {
     match kind {
         QueueKind::Automatic => open_best_queue(&device, entries),
-        QueueKind::IoUring => Ok(Arc::new(UringQueue::new(device, entries)?)),
+        QueueKind::IoUring => match device.command_set() {
+            CommandSet::Positioned => Ok(Arc::new(UringQueue::<Common>::new(device, entries)?)),
+            CommandSet::Nvme { .. } => Ok(Arc::new(UringQueue::<Large>::new(device, entries)?)),
+        },
         QueueKind::Aio => aio::aio_queue(device, entries),
         QueueKind::Threads => threads::threads_queue(device, entries),
     }
@@ -167,6 +173,20 @@ pub trait IoQueue: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The kernel's, when waiting itself fails. Operations stay in flight.
     fn reap(&self, wait: Wait, into: &mut Vec<Completion>) -> io::Result<usize>;
+
+    /// Has the kernel keep the memory of a buffer at hand for operations on this queue, which cost less then: a registered, or
+    /// fixed, buffer. It stays so for as long as both live; on other queues it is a buffer like any other. Its pages stay in memory
+    /// and count against the process's limit of locked memory.
+    ///
+    /// # Errors
+    /// Of kind [`io::ErrorKind::Unsupported`] on queues that have no such thing, and on kernels before 5.19; of kind
+    /// [`io::ErrorKind::QuotaExceeded`] when the queue has as many as it takes; otherwise the kernel's. The buffer is usable
+    /// as before.
+    fn register(&self, buffer: &mut AlignedBuffer) -> io::Result<()> {
+        let _ = buffer;
+        let text = format!("{} has no registered buffers; io_uring has", self.kind());
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    }
 
     /// How many operations have been submitted and not yet reaped.
     fn in_flight_count(&self) -> usize;

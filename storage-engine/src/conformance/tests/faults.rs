@@ -30,7 +30,7 @@ const FOUND_BY: [(Fault, &[&str]); 32] = [
     (Fault::AppendsSynchronously, &["synchronous-path"]),
     (
         Fault::LosesEveryFifth,
-        &["one-by-one", "many-in-flight", "zones-one-by-one", "zones-in-flight", "rewrite"],
+        &["one-by-one", "many-in-flight", "zones-one-by-one", "zones-in-flight", "rewrite", "fixed-buffers"],
     ),
     (Fault::TakesTooLarge, &["too-large"]),
     (Fault::TakesParts, &["whole-blocks"]),
@@ -100,7 +100,7 @@ fn a_device_without_a_fault_fails_nothing() {
 #[test]
 fn for_every_check_there_is_a_fault_that_it_finds() {
     let found: BTreeSet<&str> = FOUND_BY.iter().flat_map(|(_, names)| names.iter().copied()).collect();
-    // Conventional zones, registered buffers, memory: not on these devices. User data are the queue's (see below), foreign
+    // Conventional zones, memory: not on these devices. User data are the queue's (see below), foreign
     // files the opener's, the geometry's bounds its own test's.
     let elsewhere = ["user-data", "foreign-file", "place-fits"];
     let missing: Vec<_> = catalogue()

@@ -24,6 +24,8 @@ pub(super) mod device;
 mod driven;
 mod full_queue;
 mod kernel_results;
+mod passthrough;
+mod registered;
 mod seccomp;
 mod switched_off;
 mod waiting;
