@@ -96,10 +96,16 @@ impl Bencher {
         let combinations: Vec<_> = combinations.collect();
         let mut rates = vec![(Vec::new(), Vec::new()); combinations.len()];
         let progress = Progress::of_checks("measuring", (plan.round_count * combinations.len()) as u64);
-        for _ in 0..plan.round_count {
+        for round in 0..plan.round_count {
             for (&(threads, depth), (many, single)) in combinations.iter().zip(&mut rates) {
-                many.push(self.rate(threads, Way::InFlight(depth)).map_err(failure(path))?);
-                single.push(self.rate(threads, Way::OneAtATime).map_err(failure(path))?);
+                let mut ways = [(Way::InFlight(depth), many), (Way::OneAtATime, single)];
+                // Whichever comes first may be at a disadvantage.
+                if round % 2 == 1 {
+                    ways.reverse();
+                }
+                for (way, rates) in ways {
+                    rates.push(self.rate(threads, way).map_err(failure(path))?);
+                }
                 progress.advance(1);
             }
         }
