@@ -191,10 +191,10 @@ mod tests {
         }
     }
 
-    /// Linux passes "more" (0x2000) and "do not retry" (0x4000) on.
+    /// Linux passes a retry delay (0x1800), "more" (0x2000) and "do not retry" (0x4000) on.
     #[test]
     fn what_linux_adds_above_the_status_does_not_count() {
-        for above in [0, 0x2000, 0x4000, 0x6000] {
+        for above in [0, 0x800, 0x1000, 0x2000, 0x4000, 0x7800] {
             assert!(matches!(append_error(0x1b9 | above), DeviceError::ZoneFull { zone: ZONE }));
         }
     }
