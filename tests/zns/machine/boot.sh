@@ -8,7 +8,8 @@
 #   --plain MIB           adds an NVMe drive without zones, of so many MiB
 #   --null-blk SETTINGS   one null_blk drive; `default` or the names in /sys/kernel/config/nullb/NAME, each with =VALUE
 #   --smr SETTINGS        one SMR disk (scsi_debug); `default` or that module's parameters
-#   --file PATH           a program, script or other file that the command needs; may be given again
+#   --file PATH           a program, script or other file that the command needs; may be given again. The libraries that
+#                         a program is linked with come along
 #   --share FOLDER        where files go in and come out [a temporary folder]
 #   --set NAME=VALUE      an environment variable for the command
 #   --append WORDS        more for the kernel's command line
@@ -146,10 +147,7 @@ fill_share() {
     mkdir -p "$share/bin"
     share=$(cd "$share" && pwd)
     log=${log:-$share/console}
-    while read -r file; do
-        cp --reflink=auto "$file" "$share/bin/"
-        chmod +x "$share/bin/${file##*/}"
-    done < "$scratch/files"
+    while read -r file; do bring "$file"; done < "$scratch/files"
     printf "null_blk='%s'\nsmr='%s'\nnvme_serials='%s'\n" "$null_blk" "$smr" "$serials" > "$share/machine"
     {
         cat "$scratch/environment"
@@ -157,6 +155,16 @@ fill_share() {
         for word in "$@"; do printf ' %s' "$(quoted "$word")"; done
         echo
     } > "$share/command"
+}
+
+# bring FILE: into the share, and the libraries that it is linked with under the names by which they are looked for.
+bring() {
+    strip --strip-debug -o "$share/bin/${1##*/}" "$1" 2> /dev/null || cp "$1" "$share/bin/"
+    chmod +x "$share/bin/${1##*/}"
+    { ldd "$1" 2> /dev/null || true; } | grep -o '/[^ ]*' | while read -r library; do
+        mkdir -p "$share/libraries${library%/*}"
+        cp --dereference "$library" "$share/libraries$library"
+    done
 }
 
 run_machine() {
