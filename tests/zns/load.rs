@@ -115,7 +115,10 @@ pub(crate) fn assert_known(db: &Db, context: &str) {
         for slot in 0..KEYS {
             match db.get(key(thread, slot)) {
                 Ok(Some(found)) => {
-                    assert!(is_known(thread, &found), "{context}: {thread}/{slot} has a value of nobody")
+                    assert!(
+                        is_known(thread, &found),
+                        "{context}: {thread}/{slot} has a value that nobody wrote"
+                    );
                 }
                 Ok(None) => {}
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Corruption, "{context}: {error}"),
