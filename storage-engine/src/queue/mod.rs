@@ -10,6 +10,7 @@
 mod in_flight;
 mod operation;
 mod ring_setup;
+mod ring_shape;
 mod uring;
 
 #[cfg(test)]
@@ -20,10 +21,11 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use ring_shape::{Common, Large};
 pub use uring::UringQueue;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{DeviceError, Persistence, ZonedDevice};
+use crate::device::{CommandSet, DeviceError, Persistence, ZonedDevice};
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 use std::sync::Arc;
 
@@ -109,7 +111,10 @@ pub fn open_queue(
     kind: QueueKind,
 ) -> io::Result<Arc<dyn IoQueue>> {
     match kind {
-        QueueKind::Automatic | QueueKind::IoUring => Ok(Arc::new(UringQueue::new(device, entries)?)),
+        QueueKind::Automatic | QueueKind::IoUring => match device.command_set() {
+            CommandSet::Positioned => Ok(Arc::new(UringQueue::<Common>::new(device, entries)?)),
+            CommandSet::Nvme { .. } => Ok(Arc::new(UringQueue::<Large>::new(device, entries)?)),
+        },
     }
 }
 

@@ -7,27 +7,32 @@
 //!
 //! An operation belongs to one thread at a time; whoever holds it may finish it, and finishing may block.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Entry128};
 use io_uring::{opcode, types};
-use rustix::io::ReadWriteFlags;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{AlignedBuffer, Completion, Outcome, Refused, Request};
 use crate::device::{
-    AppendCommand, AppendTicket, DeviceError, DeviceResult, Persistence, RawResult, ReadCommand, ZonedDevice,
+    AppendCommand, AppendTicket, DeviceError, DeviceResult, NvmeCommand, Persistence, RawResult, ReadCommand,
+    ZonedDevice,
 };
 use crate::units::{ZoneId, ZoneOffset};
 
 /// The most that Linux moves in one command (`MAX_RW_COUNT`); it cuts anything longer, and we split nothing.
 const COMMAND_LIMIT_BYTES: u32 = 0x7fff_f000;
 
-/// Until a queue takes passthrough commands, no device names any.
-const NO_PASSTHROUGH: &str = "no device names passthrough commands yet";
+/// `NVME_URING_CMD_IO` (linux/nvme_ioctl.h).
+const NVME_COMMAND: u32 = 0xc048_4e80;
+
+/// Why a command of the other set does not turn up here.
+const WRONG_SET: &str = "a queue is not made on a device whose commands it does not carry";
 
 /// An operation that the device has admitted.
 #[derive(Debug)]
-pub(super) enum Operation {
+pub enum Operation {
     /// An append and the payload that the kernel reads.
     Append { ticket: AppendTicket, payload: Arc<AlignedBuffer>, user_data: u64 },
     /// A read and the buffer that the kernel fills.
@@ -42,7 +47,7 @@ impl Operation {
                 let admitted = checked_length(device, payload.len())
                     .and_then(|len_bytes| device.begin_append(zone_start, u64::from(len_bytes), persistence));
                 match admitted {
-                    Ok(ticket) => Ok(Self::Append { ticket, payload, user_data }),
+                    Ok(ticket) => Ok(Self::Append { ticket, payload, user_data }.checked(device)),
                     Err(error) => {
                         Err(refused(error, Request::Append { zone_start, payload, persistence, user_data }))
                     }
@@ -52,11 +57,24 @@ impl Operation {
                 let admitted = checked_length(device, into.len())
                     .and_then(|len_bytes| device.read_command(zone, offset, u64::from(len_bytes)));
                 match admitted {
-                    Ok(command) => Ok(Self::Read { command, zone, offset, into, user_data }),
+                    Ok(command) => Ok(Self::Read { command, zone, offset, into, user_data }.checked(device)),
                     Err(error) => Err(refused(error, Request::Read { zone, offset, into, user_data })),
                 }
             }
         }
+    }
+
+    /// Makes sure that a passthrough command is for as much as there is memory for: the kernel takes its word for it.
+    fn checked(self, device: &dyn ZonedDevice) -> Self {
+        let (nvme, len_bytes) = match &self {
+            Self::Append { ticket, payload, .. } => (ticket.command.nvme(), payload.len()),
+            Self::Read { command, into, .. } => (command.nvme(), into.len()),
+        };
+        if let Some(NvmeCommand { block_count, .. }) = nvme {
+            let moved_bytes = u64::from(block_count) * u64::from(device.geometry().block_bytes);
+            assert_eq!(moved_bytes, len_bytes as u64, "the device named a command of another length");
+        }
+        self
     }
 
     /// The command for the kernel. Its pointer is good for as long as the operation lives, wherever it is moved to.
@@ -69,19 +87,55 @@ impl Operation {
                     .offset(*file_offset_bytes)
                     .build()
             }
-            Self::Read { command: ReadCommand::Nvme(_), .. } => unreachable!("{NO_PASSTHROUGH}"),
+            Self::Read { command: ReadCommand::Nvme(_), .. } => unreachable!("{WRONG_SET}"),
         }
+    }
+
+    /// The same for passthrough; `registered` is the file that the ring has at the first place of its table.
+    pub(super) fn passthrough_entry(&mut self, registered: Option<RawFd>) -> Entry128 {
+        let (command, address, len_bytes) = match self {
+            Self::Append { ticket, payload, .. } => {
+                (ticket.command.nvme(), payload.as_ptr().expose_provenance(), payload.len())
+            }
+            Self::Read { command, into, .. } => {
+                (command.nvme(), into.as_mut_ptr().expose_provenance(), into.len())
+            }
+        };
+        let command = command.unwrap_or_else(|| unreachable!("{WRONG_SET}"));
+        let bytes = command.for_ring(address as u64, entry_length(len_bytes));
+        if registered == Some(command.fd) {
+            opcode::UringCmd80::new(types::Fixed(0), NVME_COMMAND).cmd(bytes).build()
+        } else {
+            opcode::UringCmd80::new(types::Fd(command.fd), NVME_COMMAND).cmd(bytes).build()
+        }
+    }
+
+    /// Whether a result only says "not now", so that the command may be submitted again as it was.
+    ///
+    /// `ECANCELED` is what the kernel makes of commands waiting for a worker when the *thread* that submitted them exits;
+    /// `EINTR` and `EAGAIN` are what a worker or a retry that was cut off by such an exit may give. A read may be repeated, and a
+    /// positioned write goes to the same place. An append must not land twice: for passthrough `ECANCELED` and `EAGAIN` say
+    /// that the command was never sent to the drive, but `EINTR` says that the driver gave it up, after a timeout or a reset of
+    /// the controller, and what became of it there is unknown.
+    pub(super) fn is_put_off(&self, result: i32) -> bool {
+        let is = |errno: Errno| result < 0 && errno.raw_os_error() == -result;
+        let is_nvme_append = matches!(self, Self::Append { ticket, .. } if ticket.command.nvme().is_some());
+        is(Errno::CANCELED) || is(Errno::AGAIN) || (is(Errno::INTR) && !is_nvme_append)
     }
 
     /// Ends the operation with the kernel's raw result. May block for as long as a flush takes.
     pub(super) fn finish(self, device: &dyn ZonedDevice, result: RawResult) -> Completion {
         match self {
             Self::Append { ticket, payload, user_data } => {
-                assert_within(result.result, payload.len());
+                if ticket.command.nvme().is_none() {
+                    assert_within(result.result, payload.len());
+                }
                 Completion { user_data, outcome: Outcome::Append(device.end_append(ticket, result)) }
             }
-            Self::Read { zone, offset, into, user_data, .. } => {
-                assert_within(result.result, into.len());
+            Self::Read { command, zone, offset, into, user_data } => {
+                if command.nvme().is_none() {
+                    assert_within(result.result, into.len());
+                }
                 let result = device.end_read(zone, offset, into.len() as u64, result);
                 Completion { user_data, outcome: Outcome::Read { result, into } }
             }
@@ -100,7 +154,7 @@ fn append_entry(ticket: &AppendTicket, payload: &AlignedBuffer) -> Entry {
         "the device admitted another length than the payload's"
     );
     match ticket.command {
-        AppendCommand::Nvme(_) => unreachable!("{NO_PASSTHROUGH}"),
+        AppendCommand::Nvme(_) => unreachable!("{WRONG_SET}"),
         AppendCommand::PositionedWrite { fd, file_offset_bytes, persistence } => {
             opcode::Write::new(types::Fd(fd), payload.as_ptr(), entry_length(payload.len()))
                 .offset(file_offset_bytes)

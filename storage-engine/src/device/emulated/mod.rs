@@ -28,7 +28,7 @@ mod appending;
 mod blocks;
 mod file;
 mod layout;
-mod lock;
+pub(super) mod lock;
 mod opening;
 mod reading;
 mod reckoning;
