@@ -31,14 +31,15 @@ main() {
         kernel=$2
         shift 2
     fi
+    [ $# -gt 0 ] || set -- devices stores crashes faults
     for group; do
         case $group in devices | stores | crashes | faults) ;; *) usage ;; esac
     done
-    tests/zns/machine/setup.sh "$kernel"
+    tests/zns/machine/setup.sh "$kernel" fio
     build
     mkdir -p "$logs"
     failed=
-    for group in ${*:-devices stores crashes faults}; do
+    for group; do
         begun=$(date +%s)
         if "$group"; then outcome=passed; else outcome=FAILED failed="$failed $group"; fi
         say "$group on Linux $kernel: $outcome, $(($(date +%s) - begun)) s"

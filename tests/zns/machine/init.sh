@@ -1,4 +1,6 @@
 #!/bin/busybox sh
+# shellcheck shell=dash disable=SC2154
+#
 # The first program of the virtual machine: makes the drives that boot.sh asked for, runs the command that boot.sh left
 # in the shared folder, and ends the machine with the command's exit status.
 #
@@ -6,11 +8,13 @@
 
 main() {
     start_system
+    # What the machine has: null_blk, smr, nvme_serials.
+    # shellcheck disable=SC1091
     . /share/machine
     make_null_blk
     make_smr
     name_drives
-    cd /share
+    cd /share || leave 120
     # Running out of memory, programs do not fetch their pages one by one from the host.
     cp -r /share/bin /tmp/bin
     [ ! -d /share/libraries ] || cp -r /share/libraries/. /
@@ -38,6 +42,7 @@ start_system() {
 leave() {
     [ "$1" = 0 ] || echo "exit status $1" >&2
     sync
+    # shellcheck disable=SC2059
     printf "\\x$(printf %02x "$1")" | dd of=/dev/port bs=1 seek=244 conv=notrunc 2> /dev/null
     poweroff -f
 }

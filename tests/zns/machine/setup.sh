@@ -1,8 +1,8 @@
 #!/bin/sh
-# Prepares a Linux kernel and its first file system for boot.sh, once: setup.sh 6.1|6.12, or setup.sh --tools.
+# Prepares a Linux kernel and its first file system for boot.sh, once: setup.sh 6.1|6.12 [TOOL...]
 #
 # Leaves `vmlinux` and `initramfs` in target/zns/KERNEL of the working tree. Only the tools (QEMU and the like) are
-# installed in the system, and only where they are missing. Kernels come out of Debian's packages, which are downloaded
+# installed in the system, and only where they are missing; TOOLs are further ones, by the name of command and package. Kernels come out of Debian's packages, which are downloaded
 # and unpacked but never installed; apt's own state and sources are not touched, so this works on Debian releases that
 # do not carry the wanted kernel as well.
 # Exit status: 0 ready, 2 wrong usage, 3 impossible here.
@@ -17,14 +17,17 @@ modules="nvme null_blk scsi_debug sd_mod virtio_pci 9p 9pnet_virtio loop"
 
 main() {
     case ${1:-} in
-        --tools) install_tools ;;
-        6.1) prepare "$1" bookworm ;;
-        6.12) prepare "$1" bookworm-backports ;;
+        6.1) suite=bookworm ;;
+        6.12) suite=bookworm-backports ;;
         *)
-            echo "usage: $0 6.1|6.12|--tools" >&2
+            echo "usage: $0 6.1|6.12 [TOOL...]" >&2
             exit 2
             ;;
     esac
+    place=$work/$1
+    shift
+    install_tools "$@"
+    prepare
 }
 
 say() { printf 'zns set-up: %s\n' "$*" >&2; }
@@ -35,17 +38,14 @@ give_up() {
     exit 3
 }
 
-# prepare KERNEL SUITE
 prepare() {
-    install_tools
-    place=$work/$1
     mkdir -p "$place"
     exec 9> "$place/lock"
     flock 9
     recipe=$(cat "$0" "$here/init.sh" | cksum)
     if [ "$(cat "$place/recipe" 2> /dev/null)" = "$recipe" ]; then return; fi
     rm -rf "$place/recipe" "$place/unpacked"
-    [ -f "$place/kernel.deb" ] || download_kernel "$2"
+    [ -f "$place/kernel.deb" ] || download_kernel
     say "unpacking the kernel"
     dpkg-deb -x "$place/kernel.deb" "$place/unpacked"
     extract_vmlinux "$place"/unpacked/boot/vmlinuz-* > "$place/vmlinux"
@@ -66,6 +66,7 @@ cpio cpio
 modprobe kmod
 xz xz-utils
 zstd zstd
+$(for tool; do echo "$tool $tool"; done)
 END
     # A busybox that needs libraries does not run in the machine.
     if [ -z "$missing" ] && ! is_static "$(command -v busybox)"; then missing=busybox-static; fi
@@ -85,11 +86,10 @@ END
 
 is_static() { ! ldd "$1" > /dev/null 2>&1; }
 
-# An apt of our own, with one suite as its only source: apt SUITE apt-get|apt-cache ARGUMENTS...
+# An apt of our own, with the suite as its only source: apt get|cache ARGUMENTS...
 apt() {
-    suite=$1
-    tool=$2
-    shift 2
+    tool=apt-$1
+    shift
     state=$work/apt/$suite
     mkdir -p "$state/lists/partial" "$state/cache/archives/partial" "$state/no-parts"
     echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" \
@@ -99,16 +99,16 @@ apt() {
         -o APT::Sandbox::User= "$@"
 }
 
-# download_kernel SUITE: the package that linux-image-amd64 stands for there, as $place/kernel.deb.
+# The package that linux-image-amd64 stands for in the suite, as $place/kernel.deb.
 download_kernel() {
-    say "looking for a $1 kernel at $mirror"
-    apt "$1" apt-get update -qq >&2 || give_up "no package lists from $mirror"
-    package=$(apt "$1" apt-cache depends --important linux-image-amd64 | sed -n 's/.*Depends: //p' | head -n 1)
-    [ -n "$package" ] || give_up "$1 has no linux-image-amd64"
+    say "looking for a kernel in $suite at $mirror"
+    apt get update -qq >&2 || give_up "no package lists from $mirror"
+    package=$(apt cache depends --important linux-image-amd64 | sed -n 's/.*Depends: //p' | head -n 1)
+    [ -n "$package" ] || give_up "$suite has no linux-image-amd64"
     say "downloading $package"
-    (cd "$place" && apt "$1" apt-get download -qq "$package" >&2) || give_up "$package did not come"
+    (cd "$place" && apt get download -qq "$package" >&2) || give_up "$package did not come"
     mv "$place/$package"_*.deb "$place/kernel.deb"
-    rm -rf "$work/apt/$1"
+    rm -rf "$state"
 }
 
 # QEMU starts an ELF kernel directly, which spares the emulated processor the unpacking: seconds at each boot.
