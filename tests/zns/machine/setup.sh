@@ -58,7 +58,7 @@ prepare() {
 install_tools() {
     missing=
     while read -r tool package; do
-        PATH=$PATH:/usr/sbin:/sbin command -v "$tool" > /dev/null || missing="$missing $package"
+        [ -z "$tool" ] || PATH=$PATH:/usr/sbin:/sbin command -v "$tool" > /dev/null || missing="$missing $package"
     done << END
 qemu-system-x86_64 qemu-system-x86
 busybox busybox-static
