@@ -3,10 +3,11 @@
 //! After a failed write a store refuses writes until it is opened anew; these tests open it anew, as its user would, and
 //! look for what was acknowledged.
 
-use std::fs;
+use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fs, iter};
 
 use zonal::{Db, Depth, Error, ErrorKind, Zone, ZoneRole, ZoneState};
 
@@ -66,7 +67,8 @@ impl Patient {
     /// A store that has failed says so at each write until it is opened anew.
     fn assert_refuses(&self, db: &Db, error: &Error) {
         let context = &self.context;
-        println!("{context}: {error}");
+        let causes = iter::successors(error.source(), |cause| cause.source());
+        println!("{context}: {error}{}", causes.map(|cause| format!(": {cause}")).collect::<String>());
         assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::WritesRefused), "{context}: {error:?}");
         assert!(self.failures < 50, "{context}: no end of failures");
         let refused = db.put("more", "").expect_err("a write has failed");
@@ -114,7 +116,7 @@ fn a_failed_write_that_leaves_a_hole_loses_nothing_acknowledged() {
         patient.write(5000, &|_| {});
         assert!(patient.failures > 0, "{variable}: the drive has not failed");
         assert!(patient.open().stats().zone_resets > 0, "{variable} was not overwritten");
-        assert_sound(&patient.path, variable);
+        assert_sound(&patient.path, Depth::Deep, variable);
     }
 }
 
@@ -134,7 +136,7 @@ fn zones_that_turn_read_only_under_load_are_evacuated_and_nothing_is_lost() {
             assert_eq!((zone.role, zone.live_bytes), (ZoneRole::Lost, 0), "{zone:?}");
         }
     }
-    assert_sound(&patient.path, &patient.context);
+    assert_sound(&patient.path, Depth::Deep, &patient.context);
 }
 
 #[test]
@@ -146,7 +148,7 @@ fn an_empty_zone_that_turns_offline_under_load_takes_nothing_with_it() {
     patient.write(3000, &|_| {});
     let zone = patient.open().zones().unwrap()[turned.zone as usize];
     assert_eq!((zone.state, zone.role), (ZoneState::Offline, ZoneRole::Lost));
-    assert_sound(&patient.path, &patient.context);
+    assert_sound(&patient.path, Depth::Deep, &patient.context);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The tests on zoned drives, in virtual machines: suite.sh [--kernel 6.1|6.12] [GROUP...]
 #
-#   devices  the engine's own tests against each kind of drive
+#   devices  the engine's own tests and the append contract on each kind of drive, over each queue
 #   stores   kvctl, ycsb and fio in turns on each kind of drive
 #   crashes  a kernel that crashes 20 times under load
 #   faults   drives that fail writes; on 6.12, which has the switches, zones that turn read-only and offline
@@ -78,7 +78,8 @@ boot() {
 
 devices() {
     boot devices --timeout 900 --nvme default --plain 256 --null-blk default --smr default \
-        --file "$engine_tests" --file tests/zns/jobs/devices.sh devices.sh "${engine_tests##*/}"
+        --file "$tools/kvctl" --file "$tools/ycsb" --file "$engine_tests" \
+        --file tests/zns/jobs/devices.sh devices.sh "${engine_tests##*/}"
 }
 
 stores() {
@@ -88,8 +89,8 @@ stores() {
 }
 
 crashes() {
-    boot crashes --timeout 900 --survive-reboots --set ZONAL_TEST_LIVES=20 \
-        --nvme "$small_nvme" --nvme "$small_nvme" --plain 96 \
+    boot crashes --timeout 1800 --survive-reboots --set ZONAL_TEST_LIVES=20 \
+        --nvme size=64M --nvme size=64M --plain 64 \
         --file "$tools/kvctl" --file "$tests" --file tests/zns/jobs/crashes.sh crashes.sh "${tests##*/}"
 }
 

@@ -3,8 +3,8 @@
 set -eu
 
 if [ ! -e life ]; then
-    for drive in "$ZONAL_TEST_NVME" "$ZONAL_TEST_NVME_BLOCK_2" "$ZONAL_TEST_CONVENTIONAL"; do
-        kvctl create "$drive" --yes
-    done
+    kvctl create "$ZONAL_TEST_NVME" --yes
+    kvctl create "$ZONAL_TEST_NVME_BLOCK_2" --yes
+    kvctl create "$ZONAL_TEST_CONVENTIONAL" --yes --zone-size 4MiB --zone-capacity 3MiB
 fi
 exec "$1" --ignored --exact --nocapture crash::a_kernel_that_crashes_under_load_loses_nothing_acknowledged

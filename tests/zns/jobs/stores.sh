@@ -18,14 +18,14 @@ main() {
 create_and_use() {
     kvctl create "$1" --yes
     kvctl info "$1"
-    ycsb load --path "$1" --records 5000 --value-bytes 2000 --threads 4 --durability buffered
+    ycsb load --path "$1" --records 2500 --value-bytes 2000 --threads 4 --durability buffered
     ycsb run --path "$1" --workload a,b,c,f,d,e --operations 3000 --value-bytes 2000 --threads 4 --durability written
     kvctl check "$1" --deep
 }
 
-# Several times what the drive holds.
+# Six times all records, in zones that hold thrice as much.
 overwrite() {
-    ycsb run --path "$1" --update-proportion 1 --read-proportion 0 --operations 20000 --value-bytes 12000 --threads 4 \
+    ycsb run --path "$1" --update-proportion 1 --read-proportion 0 --operations 15000 --value-bytes 8000 --threads 4 \
         --durability buffered
     kvctl check "$1" --deep
     resets=$(kvctl stats "$1" --format json | sed -n 's/.*"zone_resets": *\([0-9]*\).*/\1/p')

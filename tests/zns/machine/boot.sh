@@ -172,6 +172,8 @@ run_machine() {
         # A second try must not find the first one's bytes.
         fallocate --punch-hole --offset 0 --length "$(stat -c %s "$scratch/$drive")" "$scratch/$drive"
     done
+    # Emulated drives on a busy host take their time.
+    patience="nvme_core.io_timeout=600 nvme_core.admin_timeout=600"
     exit_status=0
     # shellcheck disable=SC2086 # Words on purpose.
     timeout --kill-after=5 "$timeout" nice -n 5 qemu-system-x86_64 \
@@ -182,7 +184,7 @@ run_machine() {
         -virtfs "local,id=share,path=$share,mount_tag=share,security_model=none" \
         $drives \
         -kernel "$work/$kernel/vmlinux" -initrd "$work/$kernel/initramfs" \
-        -append "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable random.trust_cpu=on $append" \
+        -append "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable random.trust_cpu=on $patience $append" \
         < /dev/null || exit_status=$?
     [ $exit_status != 124 ] && [ $exit_status != 137 ] || return 124
     [ $((exit_status % 2)) = 1 ] || return 125
