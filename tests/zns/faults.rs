@@ -15,6 +15,8 @@ use crate::drive;
 use crate::load::{KEYS, Numbers, THREADS, assert_known, assert_prefix, assert_sound, existing, write};
 
 const SECTOR_BYTES: u64 = 512;
+/// Acknowledgements after an event: so few that what the drive held then is not overwritten yet.
+const AFTER_EVENT: u64 = 20;
 
 /// A store under load, opened anew after each failure.
 struct Patient {
@@ -45,7 +47,7 @@ impl Patient {
     }
 
     /// Writes until so many more calls are acknowledged. `done` says at each opening where the writers are, `event`
-    /// happens at half time.
+    /// happens shortly before the end.
     fn write_from(&mut self, count: u64, event: &(dyn Fn(&Db) + Sync), done: &dyn Fn(&Self, &Db) -> Numbers) {
         let written = AtomicU64::new(0);
         let goes_on = || written.load(Ordering::Relaxed) < count;
@@ -53,7 +55,7 @@ impl Patient {
             let db = self.open();
             let acknowledged = |thread: usize, number| {
                 self.acknowledged[thread].store(number, Ordering::Relaxed);
-                if written.fetch_add(1, Ordering::Relaxed) == count / 2 {
+                if written.fetch_add(1, Ordering::Relaxed) == count.saturating_sub(AFTER_EVENT) {
                     event(&db);
                 }
             };
@@ -67,7 +69,7 @@ impl Patient {
     /// A store that has failed says so at each write until it is opened anew.
     fn assert_refuses(&self, db: &Db, error: &Error) {
         let context = &self.context;
-        let causes = iter::successors(error.source(), |cause| cause.source());
+        let causes = iter::successors(error.source(), |&cause| cause.source());
         println!("{context}: {error}{}", causes.map(|cause| format!(": {cause}")).collect::<String>());
         assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::WritesRefused), "{context}: {error:?}");
         assert!(self.failures < 50, "{context}: no end of failures");
@@ -75,13 +77,13 @@ impl Patient {
         assert_eq!(refused.kind(), ErrorKind::WritesRefused, "{context}: {refused}");
     }
 
-    /// Writes, and in the middle puts one of the zones that `choose` likes into another state. Gives the zone as it was.
+    /// Writes, and meanwhile puts one of the zones that `choose` likes into another state. Gives the zone as it was.
     fn write_while_turning(&mut self, switch: &str, choose: impl Fn(&Zone) -> bool + Sync) -> Zone {
         let turned = OnceLock::new();
         self.write(2000, &|db| {
             turned.set(turn(db, switch, &choose)).expect("once");
         });
-        turned.into_inner().expect("half time has come")
+        turned.into_inner().expect("the event has come")
     }
 }
 
@@ -162,7 +164,7 @@ fn of_a_filled_zone_that_turns_offline_under_load_the_loss_is_told_and_the_rest_
         patient.numbers()
     };
     patient.write_from(1000, &|db| turned.set(turn(db, "zone_offline", &sealed)).expect("once"), &goes_on_at);
-    let turned = turned.into_inner().expect("half time has come");
+    let turned = turned.into_inner().expect("the event has come");
     let report = Db::check(&patient.path, &existing(), Depth::Deep, &|_| {}).unwrap();
     let told = report.damages.iter().any(|it| it.zone == turned.zone && it.what.contains("offline"));
     assert!(told, "a silent loss: {report:?}");
