@@ -16,6 +16,7 @@ kernel=6.1
 
 # Small enough to be overwritten several times under emulation: 24 zones of 4 MiB that hold 3 MiB each.
 small_nvme="size=96M"
+zone_sectors=8192
 small_null_blk="zoned=1 size=96 blocksize=4096 zone_size=4 zone_capacity=3 zone_nr_conv=2 zone_max_open=8 \
 zone_max_active=12 memory_backed=1"
 small_smr="zbc=host-managed dev_size_mb=96 sector_size=4096 zone_size_mb=4 zone_cap_mb=3 zone_nr_conv=2 \
@@ -100,10 +101,15 @@ faults() {
 
 failing_writes() {
     rules=$(mktemp)
-    for zone in 4 7 11 16; do write_error $((zone * 4 * 2048 + 2048)); done > "$rules"
+    # A block near the start of zone 3 for the engine's test, then the middle of zones that stores come by.
+    for sector in $((3 * zone_sectors + 32)) $((4 * zone_sectors + 2048)) $((7 * zone_sectors + 2048)) \
+        $((11 * zone_sectors + 2048)) $((16 * zone_sectors + 2048)); do
+        write_error "$sector"
+    done > "$rules"
     outcome=0
     boot failing-writes --nvme "$small_nvme,errors=$rules" --nvme "$small_nvme,errors=$rules" \
-        --file "$tools/kvctl" --file "$tests" --file tests/zns/jobs/faults.sh faults.sh writes "${tests##*/}" || outcome=$?
+        --file "$tools/kvctl" --file "$tests" --file "$engine_tests" --file tests/zns/jobs/faults.sh \
+        faults.sh writes "${tests##*/}" "${engine_tests##*/}" || outcome=$?
     rm "$rules"
     return $outcome
 }

@@ -4,6 +4,8 @@
 set -eu
 
 main() {
+    # The character device of the drive without zones, to be refused.
+    export ZONAL_TEST_NVME_CONVENTIONAL="/dev/ng${ZONAL_TEST_CONVENTIONAL#/dev/nvme}"
     # One at a time: each wants a drive for itself.
     "$1" --ignored --test-threads=1
     kvctl create "$ZONAL_TEST_CONVENTIONAL" --yes --zone-size 4MiB --zone-capacity 3MiB > /dev/null

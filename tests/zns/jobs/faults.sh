@@ -1,5 +1,6 @@
 #!/bin/sh
-# Drives that fail under load: those that fail writes, or the one whose zones turn. faults.sh writes|zones TESTS
+# Drives that fail under load: those that fail writes, or the one whose zones turn.
+# faults.sh writes TESTS ENGINE_TESTS, or faults.sh zones TESTS
 set -eu
 
 tests=$2
@@ -7,6 +8,8 @@ run() { "$tests" --ignored --exact --nocapture "faults::$1"; }
 
 case $1 in
     writes)
+        ZONAL_TEST_NVME_FAULTS=1 "$3" --ignored --test-threads=1 after_a_write_error | tee /tmp/engine
+        grep -q "ok. 1 passed" /tmp/engine
         for drive in "$ZONAL_TEST_NVME" "$ZONAL_TEST_NVME_BLOCK_2"; do kvctl create "$drive" --yes; done
         run a_failed_write_that_leaves_a_hole_loses_nothing_acknowledged
         ;;

@@ -16,7 +16,7 @@
 #   --survive-reboots     a reboot inside the machine starts the command anew, and drives keep their zones; without, it ends
 #                         the machine
 #   --timeout SECONDS     for the whole run [300]
-#   --log FILE            where the machine's console goes [FOLDER/console]
+#   --log FILE            where the machine's console goes [target/zns/console]
 #
 # COMMAND is a program of the guest's busybox, or the file name of a PATH. It runs in the shared folder as root, and is
 # told its drives by the environment: ZONAL_TEST_NVME (/dev/ngXnY of the first ZNS drive, _2 appended for the second ...),
@@ -146,7 +146,7 @@ fill_share() {
     share=${share:-$scratch/share}
     mkdir -p "$share/bin"
     share=$(cd "$share" && pwd)
-    log=${log:-$share/console}
+    log=${log:-$work/console}
     while read -r file; do bring "$file"; done < "$scratch/files"
     printf "null_blk='%s'\nsmr='%s'\nnvme_serials='%s'\n" "$null_blk" "$smr" "$serials" > "$share/machine"
     {
