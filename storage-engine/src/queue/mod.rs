@@ -8,6 +8,7 @@
 //! comes back with the completion. Dropping a queue waits for what is in flight.
 
 mod in_flight;
+mod one_at_a_time;
 mod operation;
 mod ring_setup;
 mod uring;
@@ -20,10 +21,11 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use one_at_a_time::OneAtATimeQueue;
 pub use uring::UringQueue;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{DeviceError, Persistence, ZonedDevice};
+use crate::device::{AppendOrder, DeviceError, Persistence, ZonedDevice};
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 use std::sync::Arc;
 
@@ -108,9 +110,13 @@ pub fn open_queue(
     entries: u32,
     kind: QueueKind,
 ) -> io::Result<Arc<dyn IoQueue>> {
-    match kind {
-        QueueKind::Automatic | QueueKind::IoUring => Ok(Arc::new(UringQueue::new(device, entries)?)),
-    }
+    let queue: Arc<dyn IoQueue> = match kind {
+        QueueKind::Automatic | QueueKind::IoUring => Arc::new(UringQueue::new(Arc::clone(&device), entries)?),
+    };
+    Ok(match device.append_order() {
+        AppendOrder::Concurrent => queue,
+        AppendOrder::OneAtATime => Arc::new(OneAtATimeQueue::new(device, queue)),
+    })
 }
 
 /// How long [`IoQueue::reap`] waits.

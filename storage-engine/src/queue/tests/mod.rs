@@ -4,6 +4,7 @@ mod contract;
 pub(super) mod device;
 mod full_queue;
 mod kernel_results;
+mod one_at_a_time;
 mod waiting;
 
 use std::fs::File;
@@ -47,7 +48,7 @@ pub(super) fn no_ring() -> File {
 }
 
 /// Reaps until nothing is in flight.
-pub(super) fn reap_all(queue: &UringQueue) -> Vec<Completion> {
+pub(super) fn reap_all(queue: &dyn IoQueue) -> Vec<Completion> {
     let mut completions = Vec::new();
     while queue.in_flight_count() > 0 {
         queue.reap(Wait::ForOne, &mut completions).expect("reap");
@@ -55,7 +56,7 @@ pub(super) fn reap_all(queue: &UringQueue) -> Vec<Completion> {
     completions
 }
 
-fn complete_one(queue: &UringQueue, request: Request) -> Completion {
+fn complete_one(queue: &dyn IoQueue, request: Request) -> Completion {
     queue.submit(request).expect("submit");
     let mut completions = reap_all(queue);
     assert_eq!(completions.len(), 1);
