@@ -11,10 +11,14 @@
 //! queue, so that one queue serves every device: [`ZonedDevice::begin_append`] checks and names the raw command,
 //! the queue performs it, [`ZonedDevice::end_append`] turns the raw result into a place.
 
+mod contents;
+mod direct;
 mod error;
 mod geometry;
+mod lock;
 mod transition;
 
+pub mod block;
 pub mod emulated;
 mod opening;
 
@@ -23,7 +27,7 @@ use std::os::fd::RawFd;
 
 pub use error::{DeviceError, DeviceResult};
 pub use geometry::{Geometry, ZoneDescriptor, ZoneState};
-pub use opening::open_device;
+pub use opening::{Place, erase_leading_conventional, identify_device, open_device, place_at};
 
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
