@@ -48,7 +48,7 @@ fn task(command: Command, format: Format) -> Result<Task, Failure> {
 }
 
 fn creation_options(create: &typed::Create) -> Result<Options, Failure> {
-    let mut options = Options::default().create_new(true);
+    let mut options = Options::default().create_new(true).overwrite_device(create.yes);
     if let Some(bytes) = create.capacity {
         options = options.capacity_bytes(bytes);
     }
