@@ -5,8 +5,26 @@ use aligned_vec::{AVec, ConstAlign};
 /// Alignment in bytes of every buffer that goes to a device: the largest block size.
 pub const BUFFER_ALIGNMENT: usize = 4096;
 
+/// A ring's claim on the memory of a buffer: the kernel has its pages at hand under a number.
+pub(crate) struct Registration {
+    /// Tells the ring from all others.
+    ring: u64,
+    slot: u16,
+    /// Ends the claim when it is dropped.
+    _claim: Box<dyn Send + Sync>,
+}
+
+impl Registration {
+    /// The claim of `ring`, which knows the buffer as number `slot`.
+    pub(crate) fn new(ring: u64, slot: u16, claim: impl Send + Sync + 'static) -> Self {
+        Self { ring, slot, _claim: Box::new(claim) }
+    }
+}
+
 /// A byte buffer of fixed capacity, aligned for direct I/O. Its memory does not move when the buffer does.
 pub struct AlignedBuffer {
+    /// Before the memory, so that the claim ends first.
+    registration: Option<Registration>,
     memory: AVec<u8, ConstAlign<BUFFER_ALIGNMENT>>,
     len_bytes: usize,
 }
@@ -17,7 +35,7 @@ impl AlignedBuffer {
     pub fn zeroed(len_bytes: usize) -> Self {
         let mut memory = AVec::with_capacity(BUFFER_ALIGNMENT, len_bytes);
         memory.resize(len_bytes, 0);
-        Self { memory, len_bytes }
+        Self { registration: None, memory, len_bytes }
     }
 
     /// Sets the length; bytes beyond the former one are whatever was there before.
@@ -27,6 +45,21 @@ impl AlignedBuffer {
     pub fn set_len(&mut self, len_bytes: usize) {
         assert!(len_bytes <= self.memory.len(), "{len_bytes} exceeds {}", self.memory.len());
         self.len_bytes = len_bytes;
+    }
+
+    /// The number under which a ring knows the buffer, if it does.
+    pub(crate) fn slot_on(&self, ring: u64) -> Option<u16> {
+        self.registration.as_ref().filter(|registration| registration.ring == ring).map(|found| found.slot)
+    }
+
+    /// Takes over a ring's claim on the whole memory, in the place of any former one.
+    pub(crate) fn register(&mut self, registration: Registration) {
+        self.registration = Some(registration);
+    }
+
+    /// All of it, whatever the length is.
+    pub(crate) fn whole_memory(&mut self) -> &mut [u8] {
+        &mut self.memory
     }
 
     /// The greatest length the buffer can have.

@@ -31,7 +31,12 @@ fn own_stripe() -> usize {
 impl StripedCounter {
     /// Adds to the sum.
     pub fn add(&self, amount: i64) {
-        self.stripes[own_stripe()].fetch_add(amount, Ordering::Relaxed);
+        self.stripe().fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// The calling thread's own.
+    fn stripe(&self) -> &AtomicI64 {
+        &self.stripes[own_stripe()]
     }
 
     /// The sum; what is being added meanwhile may or may not be in it.
@@ -47,9 +52,62 @@ impl StripedCounter {
     }
 }
 
+/// What a stripe of a [`RoughCounter`] may hold back, either way.
+const HELD_BACK: i64 = 64 << 10;
+
+/// A striped counter whose sum can be had from one cache line, if it need not be exact.
+///
+/// Each stripe holds back a little and passes it on now and then, as the per-CPU counters of Linux do.
+#[derive(Debug, Default)]
+pub struct RoughCounter {
+    held_back: StripedCounter,
+    passed_on: CachePadded<AtomicI64>,
+}
+
+impl RoughCounter {
+    /// By how much [`RoughCounter::rough`] may be wrong while nobody adds, either way. Each thread that is adding may add
+    /// what it adds to that.
+    pub const ERROR: i64 = STRIPE_COUNT as i64 * HELD_BACK;
+
+    /// Adds to the sum.
+    pub fn add(&self, amount: i64) {
+        let stripe = self.held_back.stripe();
+        let held = stripe.fetch_add(amount, Ordering::Relaxed) + amount;
+        if held.abs() >= HELD_BACK {
+            self.passed_on.fetch_add(stripe.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    /// The sum, give or take [`RoughCounter::ERROR`].
+    #[must_use]
+    pub fn rough(&self) -> i64 {
+        self.passed_on.load(Ordering::Relaxed)
+    }
+
+    /// The sum, never below zero; what is being added or passed on meanwhile may or may not be in it.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        u64::try_from(self.rough() + self.held_back.sum()).unwrap_or(0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::StripedCounter;
+    use super::{RoughCounter, StripedCounter};
+
+    #[test]
+    fn a_rough_sum_is_never_further_off_than_stated_and_the_count_is_exact() {
+        let counter = RoughCounter::default();
+        let amounts = [1, 70_000, 65_535, -3, 9_999, 1 << 40, -(1 << 39)];
+        std::thread::scope(|scope| {
+            for _ in 0..40 {
+                scope.spawn(|| amounts.iter().cycle().take(7000).for_each(|&amount| counter.add(amount)));
+            }
+        });
+        let sum = 40 * 1000 * amounts.iter().sum::<i64>();
+        assert_eq!(counter.count(), u64::try_from(sum).unwrap());
+        assert!((counter.rough() - sum).abs() <= RoughCounter::ERROR);
+    }
 
     #[test]
     fn what_many_threads_add_is_all_in_the_sum() {

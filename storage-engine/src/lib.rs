@@ -12,6 +12,7 @@ pub mod format;
 pub mod gc;
 pub mod index;
 pub mod log;
+mod patience;
 pub mod queue;
 pub mod recovery;
 pub mod signal;

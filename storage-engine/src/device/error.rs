@@ -250,6 +250,34 @@ pub enum DeviceError {
         /// The path.
         path: PathBuf,
     },
+    /// A drive ended a command with an error that has no variant of its own.
+    #[error("{command}{} ended with NVMe status {status:#05x}: {meaning}", of_zone(*zone))]
+    Nvme {
+        /// The zone, where the command names one.
+        zone: Option<ZoneId>,
+        /// The command, by its name in the specification.
+        command: &'static str,
+        /// Status code type and status code: eleven bits.
+        status: u16,
+        /// What the specification says of the code.
+        meaning: &'static str,
+    },
+    /// A drive said something that cannot be.
+    #[error("the drive reports {what}")]
+    Implausible {
+        /// What it said, with the values.
+        what: String,
+    },
+    /// One read of more than the drive moves in one command.
+    #[error("a read of {len_bytes} bytes in {zone} exceeds the transfer limit of {limit_bytes} bytes")]
+    ReadTooLarge {
+        /// The zone.
+        zone: ZoneId,
+        /// What was asked.
+        len_bytes: u64,
+        /// What is allowed.
+        limit_bytes: u32,
+    },
     /// The operating system reported an error.
     #[error("{action} failed")]
     Io {
@@ -258,4 +286,8 @@ pub enum DeviceError {
         /// The error.
         source: io::Error,
     },
+}
+
+fn of_zone(zone: Option<ZoneId>) -> String {
+    zone.map_or_else(String::new, |zone| format!(" of {zone}"))
 }

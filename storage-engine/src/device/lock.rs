@@ -16,7 +16,7 @@ const UNKNOWN_HOLDER: &str = "another process";
 ///
 /// # Errors
 /// [`DeviceError::Locked`], [`DeviceError::Io`].
-pub(super) fn take(file: &File, path: &Path, access: Access) -> DeviceResult<()> {
+pub(in crate::device) fn take(file: &File, path: &Path, access: Access) -> DeviceResult<()> {
     let taken = match access {
         Access::ReadWrite => file.try_lock(),
         Access::ReadOnly => file.try_lock_shared(),
@@ -40,7 +40,7 @@ pub(super) fn take(file: &File, path: &Path, access: Access) -> DeviceResult<()>
 ///
 /// # Errors
 /// [`DeviceError::Io`].
-pub(super) fn give_up(file: &File, path: &Path) -> DeviceResult<()> {
+pub(in crate::device) fn give_up(file: &File, path: &Path) -> DeviceResult<()> {
     file.unlock()
         .map_err(|source| DeviceError::Io { action: format!("unlocking {}", path.display()), source })
 }

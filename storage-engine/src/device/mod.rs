@@ -11,6 +11,7 @@
 //! queue, so that one queue serves every device: [`ZonedDevice::begin_append`] checks and names the raw command,
 //! the queue performs it, [`ZonedDevice::end_append`] turns the raw result into a place.
 
+mod admission;
 mod contents;
 mod direct;
 mod error;
@@ -20,6 +21,7 @@ mod transition;
 
 pub mod block;
 pub mod emulated;
+pub mod nvme;
 mod opening;
 
 use std::io;
@@ -56,6 +58,18 @@ pub enum AppendOrder {
     Concurrent,
     /// One: it is written at the tracked write pointer, and the next must wait for its end.
     OneAtATime,
+}
+
+/// Which commands a device has a queue submit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommandSet {
+    /// Positioned reads and writes.
+    Positioned,
+    /// NVMe commands by passthrough: a queue needs entries of twice the common size for them.
+    Nvme {
+        /// The file that all commands go to; it stays open as long as the device.
+        fd: RawFd,
+    },
 }
 
 /// One NVMe I/O command for passthrough to a namespace's character device (`/dev/ngXnY`).
@@ -108,6 +122,16 @@ pub enum AppendCommand {
     },
 }
 
+impl AppendCommand {
+    /// The passthrough command, where it is one.
+    pub(crate) const fn nvme(&self) -> Option<NvmeCommand> {
+        match self {
+            Self::Nvme(command) => Some(*command),
+            Self::PositionedWrite { .. } => None,
+        }
+    }
+}
+
 /// An append that the device has admitted and that is not yet over.
 ///
 /// It must be handed to [`ZonedDevice::end_append`] exactly once, whatever became of the command.
@@ -140,6 +164,16 @@ pub enum ReadCommand {
     },
 }
 
+impl ReadCommand {
+    /// The passthrough command, where it is one.
+    pub(crate) const fn nvme(&self) -> Option<NvmeCommand> {
+        match self {
+            Self::Nvme(command) => Some(*command),
+            Self::PositionedRead { .. } => None,
+        }
+    }
+}
+
 /// A zoned device: an array of zones that are appended to, read anywhere and reset whole.
 ///
 /// All methods may be called from any number of threads. All of them block for as long as the device takes.
@@ -153,6 +187,11 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
     /// How it is reached, in words for a person: `"direct I/O"`.
     fn detail(&self) -> String {
         String::new()
+    }
+
+    /// Which commands [`Self::begin_append`] and [`Self::read_command`] name; never any others.
+    fn command_set(&self) -> CommandSet {
+        CommandSet::Positioned
     }
 
     /// State and write pointer of one zone.

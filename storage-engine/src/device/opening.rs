@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::block::{BlockNode, ZonedBlockDevice, ZonedModel};
 use super::contents::{LOOKED_AT_BYTES, identify};
 use super::emulated::{Access, DirectIo, EmulatedDevice};
+use super::nvme::NvmeDevice;
 use super::{DeviceError, DeviceResult, ZoneState, ZonedDevice};
 use crate::buffer::AlignedBuffer;
 use crate::units::{ZoneId, ZoneOffset};
@@ -63,11 +64,7 @@ pub fn place_at(path: &Path) -> DeviceResult<Place> {
 pub fn open_device(path: &Path, access: Access, direct_io: DirectIo) -> DeviceResult<Arc<dyn ZonedDevice>> {
     match place_at(path)? {
         Place::ZonedBlockDevice => Ok(Arc::new(ZonedBlockDevice::open(path, access)?)),
-        Place::CharacterDevice => Err(DeviceError::Unsupported {
-            operation: "opening",
-            device: "a character device",
-            remedy: "name a file or a block device",
-        }),
+        Place::CharacterDevice => Ok(Arc::new(NvmeDevice::open(path, access)?)),
         // What is no device at all, the emulated one tells best.
         Place::Vacant | Place::File | Place::ConventionalBlockDevice | Place::Other => {
             Ok(Arc::new(EmulatedDevice::open(path, access, direct_io)?))

@@ -27,12 +27,18 @@ pub(super) fn start(inner: &Arc<Inner>) -> EngineResult<Vec<JoinHandle<()>>> {
     Ok(vec![spawn("zonal-appender", append_buffered)?, spawn("zonal-housekeeper", keep_house)?])
 }
 
-/// Appends what has been buffered for as long as it may be.
+/// Appends what has been buffered for as long as it may be. Units that fill up before that go without it.
 fn append_buffered(inner: &Inner) {
     let Some(log) = &inner.log else { return };
     while inner.buffered.sleep() == Woken::Raised {
-        if inner.buffered.pause(inner.buffered_delay) == Woken::Stopped {
-            return;
+        while let Some(begun) = log.open_unit_begun() {
+            let left = inner.buffered_delay.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            if inner.buffered.pause(left) == Woken::Stopped {
+                return;
+            }
         }
         // A failure latches the store: whoever writes next is told.
         if log.append_buffered().is_err() {

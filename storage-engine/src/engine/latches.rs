@@ -9,6 +9,7 @@ use crossbeam::utils::CachePadded;
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::patience::LockSoon;
 use crate::units::SeqNo;
 
 const LATCH_COUNT: usize = 1024;
@@ -50,7 +51,7 @@ impl Latches {
     }
 
     pub(super) fn hold_one(&self, key: &[u8]) -> Held<'_> {
-        Held { guards: Guards::One(self.latches[self.place(key)].lock()) }
+        Held { guards: Guards::One(self.latches[self.place(key)].lock_soon()) }
     }
 
     /// Holds the latches of all keys. They are taken in their order, so that two batches never wait for each other.

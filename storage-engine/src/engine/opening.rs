@@ -238,11 +238,13 @@ fn make_writable(
         inner.device.finish(zone)?;
     }
     let geometry = *inner.device.geometry();
+    let queue = append_queue(&inner.device, options.queue)?;
+    inner.memory.append_through(&queue);
     let stream = |kind, end: &StreamEnd| Stream::new(kind, geometry, unit_limit, end.zone, end.previous);
     let log = LogWriter::new(
         LogParts {
             device: Arc::clone(&inner.device),
-            queue: append_queue(&inner.device, options.queue)?,
+            queue,
             zones: Arc::clone(&inner.zones),
             allocator: Arc::clone(&inner.allocator),
             memory: Arc::clone(&inner.memory),

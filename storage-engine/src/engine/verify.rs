@@ -108,9 +108,13 @@ impl Engine {
     }
 
     fn compare_ledger(&self, recount: &BTreeMap<ZoneId, i64>) -> Vec<(ZoneId, i64, i64)> {
+        let noted = self.inner.log.as_ref().and_then(|log| log.noted_live());
+        let noted_in = |zone| noted.filter(|(noted, _)| *noted == zone).map_or(0, |(_, bytes)| bytes);
         let zones = self.inner.zones.iter();
         zones
-            .map(|(id, zone)| (id, zone.live_bytes_signed(), recount.get(&id).copied().unwrap_or(0)))
+            .map(|(id, zone)| {
+                (id, zone.live_bytes_signed() + noted_in(id), recount.get(&id).copied().unwrap_or(0))
+            })
             .filter(|(_, ledger, index)| ledger != index)
             .collect()
     }

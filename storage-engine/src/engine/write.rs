@@ -13,9 +13,9 @@ use super::read::Bytes;
 use super::{Engine, Inner};
 use crate::error::{EngineError, EngineResult};
 use crate::gc::collector::Collector;
-use crate::index::Entry;
+use crate::index::ZoneCharge;
 use crate::log::commit::Level;
-use crate::log::writer::{AppendFailure, Appended, LogWrite, LogWriter, Visibility};
+use crate::log::writer::{AppendFailure, Appended, Entries, LogWrite, LogWriter, Visibility};
 use crate::units::SeqNo;
 use crate::zones::{Purpose, RESERVED_FROM_PUTS};
 
@@ -57,7 +57,7 @@ impl Engine {
         if writes.is_empty() {
             return Ok(());
         }
-        let (mut entries, latches) = (Vec::with_capacity(writes.len()), &self.inner.latches);
+        let (mut entries, latches) = (Entries::new(), &self.inner.latches);
         let appended = loop {
             // What is freed from here on ends a wait for space below.
             let seen = self.inner.allocator.events();
@@ -103,7 +103,7 @@ impl Engine {
         let log = self.inner.log()?;
         let writes = [LogWrite { key, value: new }];
         check_sizes(&writes)?;
-        let mut entries = Vec::with_capacity(1);
+        let mut entries = Entries::new();
         let appended = loop {
             let seen = self.inner.allocator.events();
             self.inner.admit(log, &writes)?;
@@ -150,6 +150,10 @@ impl Inner {
             self.wait_for_news(self.allocator.events())?;
         }
         let wanted: u64 = writes.iter().map(|write| log.logged_bytes(write)).sum();
+        let limit_bytes = self.live_limit_bytes.load(Ordering::Relaxed);
+        if self.zones.live_bytes_certainly_within(limit_bytes.saturating_sub(wanted)) {
+            return Ok(());
+        }
         loop {
             let seen = self.allocator.events();
             let (live_bytes, limit_bytes) =
@@ -194,7 +198,7 @@ impl Inner {
         writes: &[LogWrite<'_>],
         durability: Durability,
         held: &mut Held<'_>,
-        entries: &mut Vec<Entry>,
+        entries: &mut Entries,
     ) -> Result<Appended, AppendFailure> {
         if self.closed.load(Ordering::Acquire) {
             return Err(AppendFailure::Error(EngineError::Closed));
@@ -207,7 +211,7 @@ impl Inner {
             Visibility::WhenDurable => held.set_pending(appended.last_seqno),
             Visibility::Immediate => {
                 for (write, entry) in writes.iter().zip(entries.iter()) {
-                    self.catalog.publish(write.key, *entry);
+                    self.catalog.publish(write.key, *entry, ZoneCharge::WithUnit);
                 }
             }
         }

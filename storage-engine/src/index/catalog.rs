@@ -13,6 +13,17 @@ use super::{Entry, LargeId, Location, OrderedIndex};
 use crate::counter::StripedCounter;
 use crate::zones::{ZoneTable, charge_bytes};
 
+/// When a value that is published is counted in with its zone.
+///
+/// Threads that write side by side would pass the zone's account to and fro with every record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ZoneCharge {
+    /// When it is published.
+    Now,
+    /// When the unit that holds it is sealed, by the log. Until then its zone is being filled, and nobody empties it.
+    WithUnit,
+}
+
 /// Index, large values and ledger.
 #[derive(Debug)]
 pub struct Catalog {
@@ -66,10 +77,15 @@ impl Catalog {
     }
 
     /// Makes a write visible: it is the newest of its key.
-    pub fn publish(&self, key: &[u8], entry: Entry) {
+    pub fn publish(&self, key: &[u8], entry: Entry, zone_charge: ZoneCharge) {
         // The collector waits for whoever has changed the index and not yet the ledger.
         let _changing = epoch::pin();
-        self.charge(key, entry);
+        match (zone_charge, entry) {
+            (ZoneCharge::WithUnit, Entry::Value { value_len, .. }) => {
+                self.zones.charge_store(charge_bytes(key.len(), value_len as usize));
+            }
+            _ => self.charge(key, entry),
+        }
         let old = self.index.upsert(key, entry);
         self.count(entry, 1);
         if let Some(old) = old {

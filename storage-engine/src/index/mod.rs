@@ -8,7 +8,7 @@ pub mod entry;
 pub mod large;
 pub mod ordered;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, ZoneCharge};
 pub use entry::{Entry, LargeId, Location, MAX_UNIT_BYTES, MAX_UNITS_PER_ZONE, MAX_ZONES, PackedEntry};
 pub use large::{LargeValue, LargeValues};
 pub use ordered::OrderedIndex;

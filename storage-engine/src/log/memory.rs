@@ -7,12 +7,13 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::FixedState;
 use parking_lot::{Mutex, RwLock};
 
 use crate::buffer::AlignedBuffer;
+use crate::queue::IoQueue;
 use crate::units::{Generation, ZoneId};
 
 const SHARD_COUNT: usize = 16;
@@ -39,6 +40,8 @@ pub struct UnitMemory {
     kept: Mutex<Kept>,
     budget_bytes: usize,
     unit_limit_bytes: usize,
+    /// Where units are appended, once that is known.
+    queue: OnceLock<Arc<dyn IoQueue>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +61,15 @@ impl UnitMemory {
             kept: Mutex::default(),
             budget_bytes,
             unit_limit_bytes,
+            queue: OnceLock::new(),
         }
+    }
+
+    /// Units will be appended through this queue: new buffers are registered with it, which spares the kernel the work of
+    /// finding their pages for each append.
+    pub fn append_through(&self, queue: &Arc<dyn IoQueue>) {
+        // A second queue would do nothing worse than take the buffers as they are.
+        let _ = self.queue.set(Arc::clone(queue));
     }
 
     fn shard(&self, key: UnitKey) -> &Shard {
@@ -70,8 +81,18 @@ impl UnitMemory {
     #[must_use]
     pub fn buffer(&self, len_bytes: usize) -> AlignedBuffer {
         let spare = self.kept.lock().spare.pop();
-        let mut buffer = spare.unwrap_or_else(|| AlignedBuffer::zeroed(self.unit_limit_bytes));
+        let mut buffer = spare.unwrap_or_else(|| self.new_buffer());
         buffer.set_len(len_bytes);
+        buffer
+    }
+
+    fn new_buffer(&self) -> AlignedBuffer {
+        let mut buffer = AlignedBuffer::zeroed(self.unit_limit_bytes);
+        if let Some(queue) = self.queue.get() {
+            // Not everywhere, not for ever more of them, and not without a limit on locked memory: then it is a buffer like
+            // any other.
+            let _ = queue.register(&mut buffer);
+        }
         buffer
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::buffer::AlignedBuffer;
 use crate::device::Geometry;
@@ -66,29 +67,38 @@ pub struct SealedUnit {
     pub payload: Arc<AlignedBuffer>,
     /// Its last write; that of the unit before in a filler or relocation unit.
     pub last_seqno: SeqNo,
+    /// Bytes of its records to be counted as live ([`Stream::note_live`]).
+    pub live_bytes: i64,
     /// How many zones the stream has begun before the one that it goes to.
     pub zone_ordinal: u64,
 }
 
 /// A stream of one kind.
+///
+/// In this order in memory: what every write changes comes first, on as few cache lines as will hold it, since all of
+/// them travel from one writing thread to the next.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Stream {
-    kind: StreamKind,
-    geometry: Geometry,
-    unit_limit_bytes: usize,
+    unit: Option<OpenUnit>,
     zone: Option<StreamZone>,
     previous: PreviousZone,
     /// Zones begun since the store was opened.
     begun_count: u64,
     /// Zones taken for this stream and made ready, to be filled next.
     ready: VecDeque<(ZoneId, u32)>,
-    unit: Option<OpenUnit>,
+    kind: StreamKind,
+    geometry: Geometry,
+    unit_limit_bytes: usize,
 }
 
 #[derive(Debug)]
+#[repr(C)]
 struct OpenUnit {
+    live_bytes: i64,
     builder: UnitBuilder,
     first_seqno: SeqNo,
+    begun: Instant,
 }
 
 impl Stream {
@@ -121,6 +131,12 @@ impl Stream {
     #[must_use]
     pub fn has_open_unit(&self) -> bool {
         self.unit.is_some()
+    }
+
+    /// When the unit was begun that is being filled.
+    #[must_use]
+    pub fn open_unit_begun(&self) -> Option<Instant> {
+        Some(self.unit.as_ref()?.begun)
     }
 
     /// Which unit is being filled, if any.
@@ -231,7 +247,7 @@ impl Stream {
         let zone = self.zone.as_ref().expect("the caller has begun a zone");
         let capacity_bytes = self.unit_capacity(self.left_bytes(zone));
         let builder = UnitBuilder::new(memory.buffer(capacity_bytes));
-        self.unit = Some(OpenUnit { builder, first_seqno });
+        self.unit = Some(OpenUnit { live_bytes: 0, builder, first_seqno, begun: Instant::now() });
     }
 
     /// Adds a record to the unit being filled; it fits.
@@ -252,6 +268,20 @@ impl Stream {
         self.location(offset)
     }
 
+    /// Notes live bytes of the unit being filled, to be counted in when it is sealed.
+    ///
+    /// # Panics
+    /// When no unit is being filled.
+    pub fn note_live(&mut self, bytes: i64) {
+        self.unit.as_mut().expect("a unit is being filled").live_bytes += bytes;
+    }
+
+    /// The zone being filled, and what was noted as live in it and is not counted in yet.
+    #[must_use]
+    pub fn noted_live(&self) -> Option<(ZoneId, i64)> {
+        Some((self.zone.as_ref()?.zone, self.unit.as_ref()?.live_bytes))
+    }
+
     fn location(&self, offset: u32) -> Location {
         let zone = self.zone.as_ref().expect("a unit lies in a zone");
         Location::new(zone.zone, zone.next_unit, offset)
@@ -259,11 +289,11 @@ impl Stream {
 
     /// Seals the unit being filled, if there is one.
     pub fn seal(&mut self, facts: &SealFacts, memory: &UnitMemory) -> Option<SealedUnit> {
-        let OpenUnit { builder, first_seqno } = self.unit.take()?;
+        let OpenUnit { live_bytes, builder, first_seqno, .. } = self.unit.take()?;
         let header = self.header(first_seqno, facts);
         let last_seqno = first_seqno.forward(u64::from(builder.record_count())).back(1);
         let unit = memory.shrink(builder.seal(header, self.geometry.block_bytes as usize));
-        Some(self.finish_unit(unit, last_seqno, memory))
+        Some(SealedUnit { live_bytes, ..self.finish_unit(unit, last_seqno, memory) })
     }
 
     /// Leaves the present zone, with a filler unit where something is left of it; gives the zone too.
@@ -331,7 +361,7 @@ impl Stream {
         zone.used_bytes += unit.len() as u64;
         let payload = Arc::new(unit);
         memory.insert(key, Arc::clone(&payload));
-        SealedUnit { key, payload, last_seqno, zone_ordinal: self.begun_count }
+        SealedUnit { key, payload, last_seqno, live_bytes: 0, zone_ordinal: self.begun_count }
     }
 }
 

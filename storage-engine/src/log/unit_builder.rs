@@ -4,13 +4,14 @@ use crate::buffer::AlignedBuffer;
 use crate::format::record::Record;
 use crate::format::unit::{ContentsChecksum, UNIT_HEADER_BYTES, UnitHeader};
 
-/// A unit that is being filled.
+/// A unit that is being filled. In this order in memory: what each record changes comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub struct UnitBuilder {
-    buffer: AlignedBuffer,
     filled_bytes: usize,
-    record_count: u32,
     contents: ContentsChecksum,
+    record_count: u32,
+    buffer: AlignedBuffer,
 }
 
 impl UnitBuilder {

@@ -8,22 +8,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::Tail;
 use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes, value_crc};
 use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES};
-use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES};
+use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES, ZoneCharge};
 use crate::log::commit::{Commit, Deferred, Level, State, Turn};
 use crate::log::company::Company;
 use crate::log::memory::{UnitKey, UnitMemory};
 use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
+use crate::patience::LockSoon;
 use crate::queue::{Completion, IoQueue, Outcome, Request, Wait};
 use crate::signal::Signal;
 use crate::units::{Generation, SeqNo, ZoneId};
-use crate::zones::{Allocator, Purpose, Role, ZoneClaims, ZoneTable};
+use crate::zones::{Allocator, Purpose, Role, ZoneClaims, ZoneTable, charge_bytes};
 
 /// Appends in flight beyond which a writer waits.
 const MAX_IN_FLIGHT: usize = 16;
@@ -51,6 +54,9 @@ pub enum Visibility {
     /// The log publishes it when it is durable.
     WhenDurable,
 }
+
+/// Where writes lie, in their order. Most groups are of one write, and allocate nothing.
+pub type Entries = SmallVec<[Entry; 1]>;
 
 /// Why a write was not logged.
 #[derive(Debug)]
@@ -132,20 +138,23 @@ pub struct LogWriter {
     incarnation: u32,
     unit_limit_bytes: usize,
     commit: Commit,
-    user: Mutex<UserLog>,
-    relocation: Mutex<Stream>,
+    /// On cache lines of its own: every put writes to it, and reads what lies around it.
+    user: CachePadded<Mutex<UserLog>>,
+    relocation: CachePadded<Mutex<Stream>>,
     expects_durable: AtomicBool,
     company: Company,
     /// Bytes sealed since the store was opened: the engine's clock.
     clock_bytes: AtomicU64,
 }
 
+/// In this order in memory: what every write changes comes first.
 #[derive(Debug)]
+#[repr(C)]
 struct UserLog {
-    stream: Stream,
     next_seqno: SeqNo,
     /// The last seqno of the writes that were logged last, or are being logged: one group, visible only as a whole.
     group_last: SeqNo,
+    stream: Stream,
     deferred: Vec<Deferred>,
 }
 
@@ -181,13 +190,13 @@ impl LogWriter {
             incarnation: start.incarnation,
             unit_limit_bytes: start.unit_limit_bytes,
             commit: Commit::new(start.last_seqno, start.user_claim, start.relocation_claim),
-            user: Mutex::new(UserLog {
+            user: CachePadded::new(Mutex::new(UserLog {
                 stream: start.user,
                 next_seqno: start.last_seqno.next(),
                 group_last: start.last_seqno,
                 deferred: Vec::new(),
-            }),
-            relocation: Mutex::new(start.relocation),
+            })),
+            relocation: CachePadded::new(Mutex::new(start.relocation)),
             expects_durable: AtomicBool::new(start.expects_durable),
             company: Company::default(),
             clock_bytes: AtomicU64::new(0),
@@ -245,7 +254,7 @@ impl LogWriter {
         writes: &[LogWrite<'_>],
         purpose: Purpose,
         visibility: Visibility,
-        entries: &mut Vec<Entry>,
+        entries: &mut Entries,
     ) -> Result<Appended, AppendFailure> {
         assert!(
             writes.iter().all(|write| write.key.len() <= MAX_KEY_BYTES),
@@ -254,13 +263,13 @@ impl LogWriter {
         self.commit.check().map_err(AppendFailure::Error)?;
         let single = writes.first().filter(|write| writes.len() == 1 && self.record_count(write) == 1);
         let value_crc = single.map(|write| value_crc(write.value.unwrap_or_default()));
-        let mut log = self.user.lock();
+        let mut log = self.user.lock_soon();
         let was_open = log.stream.has_open_unit();
         self.make_room(&mut log.stream, writes, purpose)?;
         let mut submissions = Vec::new();
         let records: usize = writes.iter().map(|write| self.record_count(write)).sum();
         log.group_last = log.next_seqno.forward(records as u64).back(1);
-        let mut packer = Packer::new(self, &mut log, &mut submissions, records);
+        let mut packer = Packer::new(self, &mut log, &mut submissions, (records, visibility));
         packer.value_crc = value_crc;
         for write in writes {
             let entry = packer.pack(write);
@@ -357,6 +366,7 @@ impl LogWriter {
     ) -> Submission {
         let zone = self.parts.zones.zone(unit.key.zone);
         zone.add_written(unit.payload.len() as u64);
+        zone.move_record(unit.live_bytes);
         if kind == StreamKind::User {
             zone.raise_newest_seqno(unit.last_seqno);
         }
@@ -555,7 +565,7 @@ impl LogWriter {
 
     fn publish_up_to(&self, covered: SeqNo, claim: Claim) {
         self.commit.advance_durable(covered, claim, |_, Deferred { key, entry }| {
-            self.parts.catalog.publish(&key, entry);
+            self.parts.catalog.publish(&key, entry, ZoneCharge::Now);
         });
     }
 
@@ -678,6 +688,19 @@ impl LogWriter {
         self.relocation.lock().open_bytes(key).map(read)
     }
 
+    /// When the unit of new writes was begun that is being filled.
+    #[must_use]
+    pub fn open_unit_begun(&self) -> Option<Instant> {
+        self.user.lock().stream.open_unit_begun()
+    }
+
+    /// The zone that new writes go to, and the live bytes in it that its account lacks until the unit being filled is
+    /// sealed ([`ZoneCharge::WithUnit`]).
+    #[must_use]
+    pub fn noted_live(&self) -> Option<(ZoneId, i64)> {
+        self.user.lock().stream.noted_live()
+    }
+
     /// How far the streams have filled their zones on stable media, for the manifest.
     #[must_use]
     pub fn tails(&self) -> Vec<Tail> {
@@ -767,6 +790,7 @@ struct Packer<'a> {
     writer: &'a LogWriter,
     log: &'a mut UserLog,
     submissions: &'a mut Vec<Submission>,
+    visibility: Visibility,
     group_len: u32,
     group_index: u32,
     /// Checksum of the first record's value, where it was computed before the lock was taken.
@@ -778,10 +802,10 @@ impl<'a> Packer<'a> {
         writer: &'a LogWriter,
         log: &'a mut UserLog,
         submissions: &'a mut Vec<Submission>,
-        records: usize,
+        (records, visibility): (usize, Visibility),
     ) -> Self {
         let group_len = u32::try_from(records).expect("a batch is limited to far fewer records");
-        Self { writer, log, submissions, group_len, group_index: 0, value_crc: None }
+        Self { writer, log, submissions, visibility, group_len, group_index: 0, value_crc: None }
     }
 
     fn pack(&mut self, write: &LogWrite<'_>) -> Entry {
@@ -790,6 +814,9 @@ impl<'a> Packer<'a> {
             None => Entry::Tombstone { location: self.push(RecordKind::Delete, write.key, &[], (0, 0)) },
             Some(value) if value.len() <= part_bytes => {
                 let location = self.push(RecordKind::Put, write.key, value, (0, 0));
+                if self.visibility == Visibility::Immediate {
+                    self.log.stream.note_live(charge_bytes(write.key.len(), value.len()));
+                }
                 Entry::Value { location, value_len: u32::try_from(value.len()).expect("fits a unit") }
             }
             Some(value) => self.pack_large(write.key, value, part_bytes),

@@ -11,12 +11,14 @@
 //!
 //! No locks here: the queue keeps the table behind one mutex. Nothing in here blocks or calls the kernel.
 
+use std::marker::PhantomData;
 use std::mem;
 
-use io_uring::squeue::Entry;
-use rustix::io::Errno;
+use io_uring::squeue::EntryMarker;
 
 use super::operation::Operation;
+use super::registered::Registered;
+use super::ring_shape::RingShape;
 use crate::device::RawResult;
 
 /// How often one command is submitted again before its error is believed. Only a bound: without it, a file that says
@@ -39,9 +41,17 @@ impl Key {
 
 /// A command ready for the submission queue, and the slot that owns its memory.
 #[derive(Debug)]
-pub(super) struct Command {
+pub(super) struct Command<R: RingShape> {
     pub(super) key: Key,
-    pub(super) entry: Entry,
+    pub(super) entry: R::Submission,
+}
+
+impl<R: RingShape> Command<R> {
+    fn of(key: Key, operation: &mut Operation, registered: Registered) -> Self {
+        let mut entry = R::entry(operation, registered);
+        entry.set_user_data(u64::from(key.0));
+        Self { key, entry }
+    }
 }
 
 /// An operation whose command is over, with the kernel's raw result.
@@ -60,7 +70,10 @@ enum Slot {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct InFlight {
+pub(super) struct InFlight<R: RingShape> {
+    /// What commands may name by number.
+    registered: Registered,
+    shape: PhantomData<R>,
     slots: Vec<Slot>,
     free: Vec<Key>,
     /// Taken from the kernel and not yet given to a reaper, in the order taken.
@@ -75,10 +88,12 @@ pub(super) struct InFlight {
     pub(super) kernel_sleeper: bool,
 }
 
-impl InFlight {
-    /// A table of `slot_count` free slots.
-    pub(super) fn new(slot_count: u32) -> Self {
+impl<R: RingShape> InFlight<R> {
+    /// A table of `slot_count` free slots for a ring.
+    pub(super) fn new(slot_count: u32, registered: Registered) -> Self {
         Self {
+            registered,
+            shape: PhantomData,
             slots: (0..slot_count).map(|_| Slot::Free).collect(),
             free: (0..slot_count).rev().map(Key).collect(),
             backlog: Vec::new(),
@@ -106,13 +121,13 @@ impl InFlight {
     }
 
     /// Moves an operation into its slot and gives the command to submit.
-    pub(super) fn start(&mut self, key: Key, mut operation: Operation) -> Command {
-        let entry = operation.entry().user_data(u64::from(key.0));
+    pub(super) fn start(&mut self, key: Key, mut operation: Operation) -> Command<R> {
+        let command = Command::of(key, &mut operation, self.registered);
         let slot = &mut self.slots[key.index()];
         assert!(matches!(slot, Slot::Reserved), "started {key:?}, which holds {slot:?}");
         *slot = Slot::Started { operation, resubmission_count: 0 };
         self.started_count += 1;
-        Command { key, entry }
+        command
     }
 
     /// Counts a command that the kernel has taken.
@@ -126,23 +141,25 @@ impl InFlight {
     }
 
     /// Books one completion entry. Gives the command to submit again when the kernel merely put it off.
-    pub(super) fn take(&mut self, user_data: u64, result: RawResult) -> Option<Command> {
+    pub(super) fn take(&mut self, user_data: u64, result: RawResult) -> Option<Command<R>> {
         self.taken_count += 1;
         let key = Key::of(user_data);
-        let again = is_put_off(result.result).then(|| self.again(key)).flatten();
+        let again = self.again(key, result.result);
         if again.is_none() {
             self.finish(key, result);
         }
         again
     }
 
-    fn again(&mut self, key: Key) -> Option<Command> {
+    fn again(&mut self, key: Key, result: i32) -> Option<Command<R>> {
         let Slot::Started { operation, resubmission_count } = &mut self.slots[key.index()] else {
             panic!("a completion names {key:?}, where nothing was started");
         };
+        if !operation.is_put_off(result) {
+            return None;
+        }
         *resubmission_count += 1;
-        (*resubmission_count <= RESUBMISSION_LIMIT)
-            .then(|| Command { key, entry: operation.entry().user_data(u64::from(key.0)) })
+        (*resubmission_count <= RESUBMISSION_LIMIT).then(|| Command::of(key, operation, self.registered))
     }
 
     fn finish(&mut self, key: Key, result: RawResult) {
@@ -200,14 +217,6 @@ impl InFlight {
     }
 }
 
-/// Whether a result only says "not now". A positioned command may then be submitted again as it was: it goes to the same
-/// place. `ECANCELED` is what the kernel makes of commands waiting for a worker when the *thread* that submitted them
-/// exits; `EINTR` and `EAGAIN` are what a worker or a retry that was cut off by such an exit may give.
-fn is_put_off(result: i32) -> bool {
-    let put_off = [Errno::CANCELED, Errno::AGAIN, Errno::INTR];
-    result < 0 && put_off.iter().any(|errno| errno.raw_os_error() == -result)
-}
-
 #[cfg(test)]
 mod tests {
     use rustix::io::Errno;
@@ -215,10 +224,12 @@ mod tests {
     use super::{InFlight, Key, RESUBMISSION_LIMIT};
     use crate::device::RawResult;
     use crate::queue::operation::Operation;
+    use crate::queue::registered::Registered;
+    use crate::queue::ring_shape::Common;
     use crate::queue::tests::append_of;
     use crate::queue::tests::device::TestDevice;
 
-    fn started(table: &mut InFlight) -> Key {
+    fn started(table: &mut InFlight<Common>) -> Key {
         let request = append_of(4096, 7);
         let operation = Operation::admit(&TestDevice::new(), request).expect("the append fits");
         let key = table.reserve().expect("a slot is free");
@@ -230,7 +241,7 @@ mod tests {
     #[test]
     fn a_command_that_the_kernel_put_off_keeps_its_slot_and_is_submitted_again() {
         for errno in [Errno::CANCELED, Errno::AGAIN, Errno::INTR] {
-            let mut table = InFlight::new(1);
+            let mut table = InFlight::<Common>::new(1, Registered::new(None));
             let key = started(&mut table);
             let again = table
                 .take(u64::from(key.0), RawResult::of(-errno.raw_os_error()))
@@ -244,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_command_that_is_put_off_for_ever_ends_with_its_error() {
-        let mut table = InFlight::new(1);
+        let mut table = InFlight::<Common>::new(1, Registered::new(None));
         let key = started(&mut table);
         let put_off = RawResult::of(-Errno::AGAIN.raw_os_error());
         for _ in 0..RESUBMISSION_LIMIT {
@@ -256,7 +267,7 @@ mod tests {
 
     #[test]
     fn an_operation_is_in_flight_from_its_start_until_it_is_handed_out() {
-        let mut table = InFlight::new(2);
+        let mut table = InFlight::<Common>::new(2, Registered::new(None));
         let key = started(&mut table);
         assert_eq!((table.in_flight_count(), table.expects_completion()), (1, true));
         assert!(table.take(u64::from(key.0), RawResult::of(4096)).is_none());
@@ -269,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_slot_of_a_refused_operation_can_be_reserved_again() {
-        let mut table = InFlight::new(1);
+        let mut table = InFlight::<Common>::new(1, Registered::new(None));
         let key = table.reserve().expect("a slot is free");
         assert_eq!(table.reserve(), None);
         table.release(key);
@@ -279,6 +290,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "a completion names")]
     fn a_completion_of_nothing_is_not_believed() {
-        InFlight::new(1).take(0, RawResult::of(4096));
+        InFlight::<Common>::new(1, Registered::new(None)).take(0, RawResult::of(4096));
     }
 }

@@ -10,7 +10,9 @@
 mod in_flight;
 mod one_at_a_time;
 mod operation;
+mod registered;
 mod ring_setup;
+mod ring_shape;
 mod uring;
 
 #[cfg(test)]
@@ -22,10 +24,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use one_at_a_time::OneAtATimeQueue;
+pub use ring_shape::{Common, Large};
 pub use uring::UringQueue;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{AppendOrder, DeviceError, Persistence, ZonedDevice};
+use crate::device::{AppendOrder, CommandSet, DeviceError, Persistence, ZonedDevice};
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 use std::sync::Arc;
 
@@ -110,13 +113,21 @@ pub fn open_queue(
     entries: u32,
     kind: QueueKind,
 ) -> io::Result<Arc<dyn IoQueue>> {
-    let queue: Arc<dyn IoQueue> = match kind {
-        QueueKind::Automatic | QueueKind::IoUring => Arc::new(UringQueue::new(Arc::clone(&device), entries)?),
-    };
+    let queue = open_kind(Arc::clone(&device), entries, kind)?;
     Ok(match device.append_order() {
         AppendOrder::Concurrent => queue,
         AppendOrder::OneAtATime => Arc::new(OneAtATimeQueue::new(device, queue)),
     })
+}
+
+/// A queue that leaves it to others how many appends a zone takes at a time.
+fn open_kind(device: Arc<dyn ZonedDevice>, entries: u32, kind: QueueKind) -> io::Result<Arc<dyn IoQueue>> {
+    match kind {
+        QueueKind::Automatic | QueueKind::IoUring => match device.command_set() {
+            CommandSet::Positioned => Ok(Arc::new(UringQueue::<Common>::new(device, entries)?)),
+            CommandSet::Nvme { .. } => Ok(Arc::new(UringQueue::<Large>::new(device, entries)?)),
+        },
+    }
 }
 
 /// How long [`IoQueue::reap`] waits.
@@ -144,6 +155,20 @@ pub trait IoQueue: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The kernel's, when waiting itself fails. Operations stay in flight.
     fn reap(&self, wait: Wait, into: &mut Vec<Completion>) -> io::Result<usize>;
+
+    /// Has the kernel keep the memory of a buffer at hand for operations on this queue, which cost less then: a registered, or
+    /// fixed, buffer. It stays so for as long as both live; on other queues it is a buffer like any other. Its pages stay in memory
+    /// and count against the process's limit of locked memory.
+    ///
+    /// # Errors
+    /// Of kind [`io::ErrorKind::Unsupported`] on queues that have no such thing, and on kernels before 5.19; of kind
+    /// [`io::ErrorKind::QuotaExceeded`] when the queue has as many as it takes; otherwise the kernel's. The buffer is usable
+    /// as before.
+    fn register(&self, buffer: &mut AlignedBuffer) -> io::Result<()> {
+        let _ = buffer;
+        let text = format!("{} has no registered buffers; io_uring has", self.kind());
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    }
 
     /// How many operations have been submitted and not yet reaped.
     fn in_flight_count(&self) -> usize;

@@ -30,6 +30,7 @@ use std::thread;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Completion, IoQueue, Outcome, Refused, Request, Wait};
+use crate::buffer::AlignedBuffer;
 use crate::device::ZonedDevice;
 use crate::units::ZoneId;
 
@@ -178,6 +179,10 @@ impl IoQueue for OneAtATimeQueue {
             thread::yield_now();
         }
         reaped.map(|_| count)
+    }
+
+    fn register(&self, buffer: &mut AlignedBuffer) -> io::Result<()> {
+        self.inner.register(buffer)
     }
 
     fn in_flight_count(&self) -> usize {

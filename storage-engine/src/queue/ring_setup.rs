@@ -4,13 +4,28 @@
 //! another queue. Blocks only for the system calls of the setup.
 
 use std::io;
+use std::os::fd::RawFd;
 
-use io_uring::IoUring;
+use io_uring::{IoUring, cqueue, squeue};
 use rustix::io::Errno;
 
 /// A ring, or an error of kind [`io::ErrorKind::Unsupported`] where the machine lets nobody have one.
-pub(super) fn new_ring(entries: u32) -> io::Result<IoUring> {
-    IoUring::new(entries).map_err(explain)
+pub(super) fn new_ring<S, C>(entries: u32) -> io::Result<IoUring<S, C>>
+where
+    S: squeue::EntryMarker,
+    C: cqueue::EntryMarker,
+{
+    IoUring::builder().build(entries).map_err(explain)
+}
+
+/// Has the ring keep a file under [`super::registered::FILE_SLOT`], so that the kernel need not look it up for each command. Gives the
+/// file where the kernel did.
+pub(super) fn register_file<S, C>(ring: &IoUring<S, C>, fd: RawFd) -> Option<RawFd>
+where
+    S: squeue::EntryMarker,
+    C: cqueue::EntryMarker,
+{
+    ring.submitter().register_files(&[fd]).is_ok().then_some(fd)
 }
 
 fn explain(error: io::Error) -> io::Error {

@@ -30,15 +30,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
+use io_uring::cqueue::EntryMarker;
 use io_uring::{EnterFlags, IoUring};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::io::Errno;
 
 use super::in_flight::{Command, InFlight, Key};
 use super::operation::Operation;
-use super::ring_setup::new_ring;
-use super::{Completion, IoQueue, Refused, Request, Wait};
-use crate::device::{DeviceError, RawResult, ZonedDevice};
+use super::registered::{Buffers, Registered};
+use super::ring_setup::{new_ring, register_file};
+use super::ring_shape::{Common, RingShape};
+use super::{AlignedBuffer, Completion, IoQueue, Refused, Request, Wait};
+use crate::device::{CommandSet, DeviceError, ZonedDevice};
 
 /// A queue over one io_uring instance.
 ///
@@ -49,13 +52,14 @@ use crate::device::{DeviceError, RawResult, ZonedDevice};
 ///
 /// Submitting more than the queue has entries for, without reaping, takes completions off the kernel and keeps them for
 /// the next reap.
-pub struct UringQueue {
+pub struct UringQueue<R: RingShape = Common> {
     device: Arc<dyn ZonedDevice>,
-    ring: IoUring,
+    ring: Arc<IoUring<R::Submission, R::Completion>>,
+    buffers: Arc<Buffers<R>>,
     /// The right to push commands and to hand them to the kernel.
     submission: Mutex<()>,
     /// The table, and the right to take completion entries.
-    in_flight: Mutex<InFlight>,
+    in_flight: Mutex<InFlight<R>>,
     progress: Condvar,
     /// Why the kernel takes no more commands; 0 while it does. Set under `submission`.
     broken_errno: AtomicI32,
@@ -68,21 +72,33 @@ enum Need {
     Room,
 }
 
-impl UringQueue {
+impl<R: RingShape> UringQueue<R> {
     /// A queue on `device` that keeps at most `entries` operations in the kernel at once.
     ///
     /// # Errors
-    /// Of kind [`io::ErrorKind::Unsupported`] where io_uring is switched off, with what to do about it; otherwise the
-    /// kernel's, among them `EINVAL` for no entries or too many (the limit is 32,768).
+    /// Of kind [`io::ErrorKind::Unsupported`] where io_uring is switched off, with what to do about it, and for a device
+    /// whose commands a ring of this shape does not carry; otherwise the kernel's, among them `EINVAL` for no entries or
+    /// too many (the limit is 32,768).
     pub fn new(device: Arc<dyn ZonedDevice>, entries: u32) -> io::Result<Self> {
-        let ring = new_ring(entries)?;
+        if !R::carries(device.command_set()) {
+            let text =
+                format!("{} does not carry the commands of a device of kind {}", R::NAME, device.kind());
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        let ring = new_ring::<R::Submission, R::Completion>(entries)?;
+        let registered = Registered::new(match device.command_set() {
+            CommandSet::Positioned => None,
+            CommandSet::Nvme { fd } => register_file(&ring, fd),
+        });
         // The kernel makes the completion queue longer than asked for; were it shorter, it would set the limit.
         let slot_count = entries.min(ring.params().cq_entries());
+        let ring = Arc::new(ring);
         Ok(Self {
             device,
+            buffers: Buffers::new(&ring, registered),
             ring,
             submission: Mutex::new(()),
-            in_flight: Mutex::new(InFlight::new(slot_count)),
+            in_flight: Mutex::new(InFlight::new(slot_count, registered)),
             progress: Condvar::new(),
             broken_errno: AtomicI32::new(0),
         })
@@ -108,7 +124,7 @@ impl UringQueue {
     }
 
     /// Hands a command to the kernel and books what came of it.
-    fn enter(&self, command: &Command) {
+    fn enter(&self, command: &Command<R>) {
         let entered = self.push_and_submit(command);
         let mut in_flight = self.in_flight.lock();
         match entered {
@@ -122,11 +138,11 @@ impl UringQueue {
     }
 
     /// Gives the errno when the kernel did not take the command, and never will.
-    fn push_and_submit(&self, command: &Command) -> Result<(), i32> {
+    fn push_and_submit(&self, command: &Command<R>) -> Result<(), i32> {
         let _submitting = self.submission.lock();
         self.working()?;
         // SAFETY: the submission queue is used by one thread at a time: every use of it lies in this function, under the
-        // `submission` lock. The command's memory stays valid and in place until its completion: the caller has moved
+        // `submission` lock. (The claims on registered buffers share in the ring, but only to register.) The command's memory stays valid and in place until its completion: the caller has moved
         // its owner into the in-flight table (buffers are heap memory, which does not move with its owner), the table
         // lets it go only when the completion entry is taken or the kernel did not take the command, and `drop` waits
         // for both. Nobody else writes to that memory meanwhile: the table lends no read
@@ -162,7 +178,7 @@ impl UringQueue {
     }
 
     /// Takes what the kernel has completed into the backlog, and submits again what it put off.
-    fn take_entries(&self, in_flight: &mut MutexGuard<'_, InFlight>) {
+    fn take_entries(&self, in_flight: &mut MutexGuard<'_, InFlight<R>>) {
         if in_flight.kernel_sleeper {
             return;
         }
@@ -171,7 +187,7 @@ impl UringQueue {
         // SAFETY: the completion queue is used by one thread at a time: every use of it lies in this function, under the
         // `in_flight` lock, and the view ends with the loop.
         for entry in unsafe { self.ring.completion_shared() } {
-            put_off.extend(in_flight.take(entry.user_data(), RawResult::of(entry.result())));
+            put_off.extend(in_flight.take(entry.user_data(), R::result(&entry)));
             taken_count += 1;
         }
         if taken_count > 0 {
@@ -183,7 +199,7 @@ impl UringQueue {
     }
 
     /// Sleeps until something has changed, in the kernel if this thread may; then takes what there is.
-    fn sleep(&self, in_flight: &mut MutexGuard<'_, InFlight>, need: Need) -> io::Result<()> {
+    fn sleep(&self, in_flight: &mut MutexGuard<'_, InFlight<R>>, need: Need) -> io::Result<()> {
         let may_enter_kernel = !in_flight.kernel_sleeper
             && in_flight.expects_completion()
             && (need == Need::Room || !in_flight.is_ending());
@@ -195,7 +211,7 @@ impl UringQueue {
         self.sleep_as_kernel_sleeper(in_flight)
     }
 
-    fn sleep_as_kernel_sleeper(&self, in_flight: &mut MutexGuard<'_, InFlight>) -> io::Result<()> {
+    fn sleep_as_kernel_sleeper(&self, in_flight: &mut MutexGuard<'_, InFlight<R>>) -> io::Result<()> {
         in_flight.kernel_sleeper = true;
         let slept = MutexGuard::unlocked(in_flight, || self.sleep_in_kernel());
         in_flight.kernel_sleeper = false;
@@ -217,9 +233,9 @@ impl UringQueue {
     }
 }
 
-impl IoQueue for UringQueue {
+impl<R: RingShape> IoQueue for UringQueue<R> {
     fn kind(&self) -> &'static str {
-        "io_uring"
+        R::NAME
     }
 
     fn submit(&self, request: Request) -> Result<(), Refused> {
@@ -251,18 +267,22 @@ impl IoQueue for UringQueue {
         Ok(handing_out.count)
     }
 
+    fn register(&self, buffer: &mut AlignedBuffer) -> io::Result<()> {
+        self.buffers.register(&self.ring, buffer)
+    }
+
     fn in_flight_count(&self) -> usize {
         usize::try_from(self.in_flight.lock().in_flight_count()).expect("each one in flight takes memory")
     }
 }
 
 /// Counts operations as handed out when it goes, also when the device panics: others wait for that.
-struct HandingOut<'queue> {
-    queue: &'queue UringQueue,
+struct HandingOut<'queue, R: RingShape> {
+    queue: &'queue UringQueue<R>,
     count: usize,
 }
 
-impl Drop for HandingOut<'_> {
+impl<R: RingShape> Drop for HandingOut<'_, R> {
     fn drop(&mut self) {
         if self.count > 0 {
             self.queue.in_flight.lock().handed_out(self.count);
@@ -271,7 +291,7 @@ impl Drop for HandingOut<'_> {
     }
 }
 
-impl Drop for UringQueue {
+impl<R: RingShape> Drop for UringQueue<R> {
     /// Waits for everything in flight, however long: the kernel owns the memory, the device awaits its tickets.
     fn drop(&mut self) {
         let mut completions = Vec::new();
@@ -285,7 +305,7 @@ impl Drop for UringQueue {
     }
 }
 
-impl fmt::Debug for UringQueue {
+impl<R: RingShape> fmt::Debug for UringQueue<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UringQueue")
             .field("device", &self.device)
@@ -311,7 +331,7 @@ mod tests {
     use crate::queue::operation::Operation;
     use crate::queue::tests::device::TestDevice;
     use crate::queue::tests::{append_of, no_ring, queue_on, read_of, reap_all};
-    use crate::queue::{IoQueue, Wait};
+    use crate::queue::{AlignedBuffer, IoQueue, Wait};
 
     impl UringQueue {
         /// Puts another file in the place of the ring's, so that every system call on the ring fails. Gives the ring's.
@@ -321,6 +341,11 @@ mod tests {
             let replaced = ring.try_clone().expect("duplicate the ring's descriptor");
             rustix::io::dup2(by, &mut ring).expect("replace the ring's descriptor");
             replaced
+        }
+
+        /// Empties the number of a registered buffer, so that commands that name it fail.
+        pub(in crate::queue) fn take_out_of_table(&self, buffer: &AlignedBuffer) {
+            self.buffers.take_out_of_table(buffer);
         }
 
         /// Whether a thread has said that it goes to sleep in the kernel.

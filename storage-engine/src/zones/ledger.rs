@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::counter::StripedCounter;
+use crate::counter::RoughCounter;
 use crate::format::record::RECORD_HEADER_BYTES;
 use crate::format::unit::StreamKind;
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset, ZoneSector};
@@ -235,8 +235,8 @@ impl Zone {
 pub struct ZoneTable {
     zones: Box<[Zone]>,
     /// The sum over all zones, kept because every put asks for it.
-    live_bytes: StripedCounter,
-    tombstone_bytes: StripedCounter,
+    live_bytes: RoughCounter,
+    tombstone_bytes: RoughCounter,
 }
 
 impl ZoneTable {
@@ -245,8 +245,8 @@ impl ZoneTable {
     pub fn new(zone_count: u32) -> Self {
         Self {
             zones: (0..zone_count).map(|_| Zone::new()).collect(),
-            live_bytes: StripedCounter::default(),
-            tombstone_bytes: StripedCounter::default(),
+            live_bytes: RoughCounter::default(),
+            tombstone_bytes: RoughCounter::default(),
         }
     }
 
@@ -270,6 +270,13 @@ impl ZoneTable {
         self.live_bytes.count()
     }
 
+    /// Whether they are certainly no more than so many: quick, and wrong only near the limit.
+    #[must_use]
+    pub fn live_bytes_certainly_within(&self, limit_bytes: u64) -> bool {
+        let limit_bytes = i64::try_from(limit_bytes).unwrap_or(i64::MAX);
+        self.live_bytes.rough() <= limit_bytes - RoughCounter::ERROR
+    }
+
     /// How many of them are those of deletes.
     #[must_use]
     pub fn tombstone_bytes(&self) -> u64 {
@@ -281,6 +288,11 @@ impl ZoneTable {
         self.tombstone_bytes.add(bytes);
         self.live_bytes.add(bytes);
         self.zone(zone).move_tombstone(bytes);
+    }
+
+    /// Counts a record in whose zone is charged with its unit.
+    pub(crate) fn charge_store(&self, bytes: i64) {
+        self.live_bytes.add(bytes);
     }
 
     /// Counts a record of the zone in, or out when negative.

@@ -46,7 +46,7 @@ use super::emulated::Access;
 use super::transition::{Contents, Reach, ZoneCommand, transition};
 use super::{
     AppendCommand, AppendOrder, AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry,
-    Persistence, Preparation, RawResult, ReadCommand, ZoneDescriptor, ZoneState, ZonedDevice,
+    Persistence, Preparation, RawResult, ReadCommand, ZoneDescriptor, ZoneState, ZonedDevice, admission,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -141,44 +141,9 @@ impl ZonedBlockDevice {
         self.tracker.manage(zone, &mut tracked, management)
     }
 
-    /// The zone that an append names, and whether it may be that long.
-    fn check_append(&self, zone_start: DevicePosition, len_bytes: u64) -> DeviceResult<ZoneId> {
-        let geometry = self.geometry();
-        let Some(zone) = geometry.zone_starting_at(zone_start) else {
-            return Err(self.no_zone_at(zone_start));
-        };
-        if len_bytes == 0 || !geometry.is_whole_blocks(len_bytes) {
-            return Err(self.unaligned(zone, "append length", len_bytes));
-        }
-        let limit_bytes = geometry.append_limit_bytes;
-        if len_bytes > u64::from(limit_bytes) {
-            return Err(DeviceError::AppendTooLarge { zone, len_bytes, limit_bytes });
-        }
-        Ok(zone)
-    }
-
-    fn no_zone_at(&self, position: DevicePosition) -> DeviceError {
-        let Geometry { zone_size_bytes, zone_count, .. } = *self.geometry();
-        match u32::try_from(position.get() / zone_size_bytes) {
-            Ok(number) if position.get().is_multiple_of(zone_size_bytes) => {
-                DeviceError::NoSuchZone { zone: ZoneId::new(number), zone_count }
-            }
-            _ => DeviceError::NotAZoneStart { position },
-        }
-    }
-
-    fn unaligned(&self, zone: ZoneId, what: &'static str, value: u64) -> DeviceError {
-        DeviceError::Unaligned { zone, what, value, block_bytes: self.geometry().block_bytes }
-    }
-
     /// What both kinds of read are refused for; gives how far the zone can be read.
     fn check_read(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ZoneOffset> {
         self.tracker.check_exists(zone)?;
-        for (what, value) in [("read offset", offset.get()), ("read length", len_bytes)] {
-            if !self.geometry().is_whole_blocks(value) {
-                return Err(self.unaligned(zone, what, value));
-            }
-        }
         let known = self.tracker.lock(zone).known;
         let size_bytes = self.geometry().zone_size_bytes;
         let readable = match known.state {
@@ -186,10 +151,8 @@ impl ZonedBlockDevice {
             ZoneState::NotWritePointer => ZoneOffset::new(size_bytes),
             _ => known.write_pointer,
         };
-        match offset.get().checked_add(len_bytes) {
-            Some(end_bytes) if end_bytes <= size_bytes => Ok(readable),
-            _ => Err(DeviceError::BeyondWritePointer { zone, offset, len_bytes, write_pointer: readable }),
-        }
+        admission::check_read(self.geometry(), zone, (offset, len_bytes), readable)?;
+        Ok(readable)
     }
 
     fn read_written(&self, zone: ZoneId, offset: ZoneOffset, into: &mut [u8]) -> DeviceResult<()> {
@@ -284,7 +247,8 @@ impl ZonedDevice for ZonedBlockDevice {
         len_bytes: u64,
         persistence: Persistence,
     ) -> DeviceResult<AppendTicket> {
-        let zone = self.check_append(zone_start, len_bytes)?;
+        let zone = admission::zone_named(self.geometry(), zone_start)?;
+        admission::check_append_length(self.geometry(), zone, len_bytes)?;
         self.check_writable()?;
         let mut tracked = self.tracker.settled(zone)?;
         let place = tracked.known.write_pointer;

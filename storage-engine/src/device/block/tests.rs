@@ -19,7 +19,7 @@ use crate::device::{
     AppendCommand, AppendOrder, DeviceError, DeviceResult, Geometry, Persistence, RawResult, ZoneState,
     ZonedDevice,
 };
-use crate::queue::{IoQueue, Outcome, QueueKind, Request, Wait, open_queue};
+use crate::queue::{Outcome, QueueKind, Request, Wait, open_queue};
 use crate::units::{ZoneId, ZoneOffset, ZoneSector};
 
 /// The tests share the device: one at a time.

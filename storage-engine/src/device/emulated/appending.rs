@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use super::stable::Promised;
 use super::{EmulatedDevice, in_zone};
 use crate::device::{
-    AppendCommand, AppendTicket, DeviceError, DeviceResult, Persistence, RawResult, ZonedDevice,
+    AppendCommand, AppendTicket, DeviceError, DeviceResult, Persistence, RawResult, ZonedDevice, admission,
 };
-use crate::units::{DevicePosition, ZoneId, ZoneSector};
+use crate::units::{DevicePosition, ZoneSector};
 
 impl EmulatedDevice {
     /// Takes a place for an append and names the write that performs it.
@@ -21,8 +21,8 @@ impl EmulatedDevice {
         len_bytes: u64,
         persistence: Persistence,
     ) -> DeviceResult<AppendTicket> {
-        let zone = self.zone_named(zone_start)?;
-        self.check_append_length(zone, len_bytes)?;
+        let zone = admission::zone_named(self.geometry(), zone_start)?;
+        admission::check_append_length(self.geometry(), zone, len_bytes)?;
         self.begin_changes()?;
         let place = self.table().take_place(zone, len_bytes)?;
         let promised = self.stable.record(zone, place.forward(len_bytes))?;
@@ -60,31 +60,5 @@ impl EmulatedDevice {
         self.counters.flush_count.fetch_add(u64::from(durable), Ordering::Relaxed);
         self.counters.appended_bytes.fetch_add(len_bytes, Ordering::Relaxed);
         ZoneSector::at(place).ok_or(DeviceError::PlaceOverflow { zone, offset: place })
-    }
-
-    fn zone_named(&self, zone_start: DevicePosition) -> DeviceResult<ZoneId> {
-        let geometry = self.geometry();
-        if let Some(zone) = geometry.zone_starting_at(zone_start) {
-            return Ok(zone);
-        }
-        let size_bytes = geometry.zone_size_bytes;
-        match u32::try_from(zone_start.get() / size_bytes) {
-            Ok(number) if zone_start.get().is_multiple_of(size_bytes) => {
-                Err(DeviceError::NoSuchZone { zone: ZoneId::new(number), zone_count: geometry.zone_count })
-            }
-            _ => Err(DeviceError::NotAZoneStart { position: zone_start }),
-        }
-    }
-
-    fn check_append_length(&self, zone: ZoneId, len_bytes: u64) -> DeviceResult<()> {
-        let limit_bytes = self.geometry().append_limit_bytes;
-        if len_bytes == 0 {
-            return Err(self.unaligned(zone, "append length", len_bytes));
-        }
-        self.check_whole_blocks(zone, "append length", len_bytes)?;
-        if len_bytes > u64::from(limit_bytes) {
-            return Err(DeviceError::AppendTooLarge { zone, len_bytes, limit_bytes });
-        }
-        Ok(())
     }
 }

@@ -208,14 +208,6 @@ impl EmulatedDevice {
     fn file_offset_bytes(&self, zone: ZoneId, offset: ZoneOffset) -> u64 {
         self.data_start_bytes + self.geometry().position(zone, offset).get()
     }
-
-    fn check_whole_blocks(&self, zone: ZoneId, what: &'static str, value: u64) -> DeviceResult<()> {
-        if self.geometry().is_whole_blocks(value) { Ok(()) } else { Err(self.unaligned(zone, what, value)) }
-    }
-
-    fn unaligned(&self, zone: ZoneId, what: &'static str, value: u64) -> DeviceError {
-        DeviceError::Unaligned { zone, what, value, block_bytes: self.geometry().block_bytes }
-    }
 }
 
 impl Drop for EmulatedDevice {

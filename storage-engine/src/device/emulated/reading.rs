@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::word::ZoneWord;
 use super::{EmulatedDevice, in_zone};
-use crate::device::{DeviceError, DeviceResult, ReadCommand, ZoneState, ZonedDevice};
+use crate::device::{DeviceError, DeviceResult, ReadCommand, ZoneState, ZonedDevice, admission};
 use crate::units::{ZoneId, ZoneOffset};
 
 impl EmulatedDevice {
@@ -41,16 +41,12 @@ impl EmulatedDevice {
     /// What both kinds of read are refused for; gives how far the zone is written.
     fn check_read(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ZoneOffset> {
         self.table().check_exists(zone)?;
-        self.check_whole_blocks(zone, "read offset", offset.get())?;
-        self.check_whole_blocks(zone, "read length", len_bytes)?;
         let ZoneWord { state, write_pointer } = self.table().word(zone);
+        admission::check_read(self.geometry(), zone, (offset, len_bytes), write_pointer)?;
         if state == ZoneState::Offline {
             return Err(DeviceError::ZoneOffline { zone });
         }
-        match offset.get().checked_add(len_bytes) {
-            Some(end_bytes) if end_bytes <= self.geometry().zone_size_bytes => Ok(write_pointer),
-            _ => Err(DeviceError::BeyondWritePointer { zone, offset, len_bytes, write_pointer }),
-        }
+        Ok(write_pointer)
     }
 
     fn read_written(&self, zone: ZoneId, offset: ZoneOffset, into: &mut [u8]) -> DeviceResult<()> {

@@ -7,6 +7,7 @@ mod collecting;
 mod failures;
 mod history;
 mod media;
+mod passthrough;
 mod power;
 mod worn;
 

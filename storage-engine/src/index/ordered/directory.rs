@@ -8,12 +8,13 @@
 //! found is the key's leaf for as long as it is held, and nobody waits in a circle. Leaves come and go under their
 //! chunk's write lock; chunks come and go under the directory's.
 
+use crossbeam::sync::ShardedLock;
 use parking_lot::RwLock;
 
-use super::Shape;
 use super::leaf::Leaf;
 use super::memory::{Tally, reserve_one, vec_bytes};
 use super::separators::{Probe, Separators};
+use super::{NOT_POISONED, Shape};
 
 /// Some hundreds of neighbouring leaves.
 pub(super) struct Chunk {
@@ -126,7 +127,8 @@ impl Chunk {
 /// All chunks.
 pub(super) struct Directory {
     pub(super) separators: Separators,
-    pub(super) chunks: Vec<RwLock<Chunk>>,
+    /// Every call takes a chunk's lock, and few for writing: in shards, so that readers do not share a cache line.
+    pub(super) chunks: Vec<ShardedLock<Chunk>>,
 }
 
 impl Directory {
@@ -150,18 +152,18 @@ impl Directory {
         Self { separators: Separators::default(), chunks: Vec::new() }
     }
 
-    pub(super) fn chunk_of(&self, probe: &Probe<'_>) -> &RwLock<Chunk> {
+    pub(super) fn chunk_of(&self, probe: &Probe<'_>) -> &ShardedLock<Chunk> {
         &self.chunks[self.separators.range_of(probe)]
     }
 
     /// Splits the chunk of a key, if it is still full.
     pub(super) fn make_room(&mut self, key: &[u8], shape: &Shape, tally: &Tally) {
         let at = self.separators.range_of(&Probe::new(key));
-        if self.chunks[at].get_mut().leaves.len() < shape.chunk_leaves {
+        if chunk_mut(&mut self.chunks[at]).leaves.len() < shape.chunk_leaves {
             return;
         }
         let before = self.array_bytes() + self.chunk_bytes(at);
-        let (separator, upper) = self.chunks[at].get_mut().split_for(key);
+        let (separator, upper) = chunk_mut(&mut self.chunks[at]).split_for(key);
         self.insert(at + 1, &separator, upper);
         tally.resize(before, self.array_bytes() + self.chunk_bytes(at) + self.chunk_bytes(at + 1));
     }
@@ -169,7 +171,7 @@ impl Directory {
     /// Drops the chunk of a key, if its only leaf is still empty and another chunk can take its range.
     pub(super) fn tidy(&mut self, key: &[u8], tally: &Tally) {
         let at = self.separators.range_of(&Probe::new(key));
-        let [leaf] = &mut self.chunks[at].get_mut().leaves[..] else { return };
+        let [leaf] = &mut chunk_mut(&mut self.chunks[at]).leaves[..] else { return };
         if leaf.get_mut().len() > 0 || self.chunks.len() == 1 {
             return;
         }
@@ -182,7 +184,7 @@ impl Directory {
     fn insert(&mut self, at: usize, separator: &[u8], chunk: Chunk) {
         self.separators.insert(at, separator);
         reserve_one(&mut self.chunks);
-        self.chunks.insert(at, RwLock::new(chunk));
+        self.chunks.insert(at, ShardedLock::new(chunk));
     }
 
     pub(super) const fn array_bytes(&self) -> usize {
@@ -190,6 +192,11 @@ impl Directory {
     }
 
     pub(super) fn chunk_bytes(&mut self, at: usize) -> usize {
-        self.chunks[at].get_mut().total_bytes() + self.separators.rest_bytes(at)
+        chunk_mut(&mut self.chunks[at]).total_bytes() + self.separators.rest_bytes(at)
     }
+}
+
+/// A chunk that nobody else can be looking at.
+fn chunk_mut(chunk: &mut ShardedLock<Chunk>) -> &mut Chunk {
+    chunk.get_mut().expect(NOT_POISONED)
 }

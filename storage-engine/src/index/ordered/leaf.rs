@@ -149,7 +149,7 @@ impl Leaf {
             return true;
         }
         let prefix = self.page.prefix();
-        let common = common_len(prefix, key);
+        let common = if key.starts_with(prefix) { prefix.len() } else { common_len(prefix, key) };
         let grown = self.page.suffix_len() + self.len() * (prefix.len() - common) + key.len() - common;
         self.len() < shape.leaf_entries && grown <= shape.leaf_suffix_bytes
     }
@@ -158,7 +158,7 @@ impl Leaf {
         let prefix = self.page.prefix();
         match key.strip_prefix(prefix) {
             Some(suffix) if self.len() > 0 => {
-                let spare = (self.len() / 8 + 1).min(shape.leaf_entries - self.len() - 1);
+                let spare = (self.len() / 4 + 1).min(shape.leaf_entries - self.len() - 1);
                 self.page.insert(at, suffix, entry, spare);
             }
             _ => self.rebuild_with(at, key, entry),

@@ -1,8 +1,6 @@
 //! What heap memory costs, and the running count of what the index holds.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use crossbeam::utils::CachePadded;
+use crate::counter::StripedCounter;
 
 /// What an allocation of `bytes` takes from a common 64-bit allocator: a word of its own, in steps of 16.
 pub(super) const fn allocation_bytes(bytes: usize) -> usize {
@@ -28,31 +26,35 @@ pub(super) fn reserve_one<T>(vec: &mut Vec<T>) {
 /// Counts of entries and bytes, kept apart from the locks so that counting does not slow down locking.
 #[derive(Default)]
 pub(super) struct Tally {
-    keys: CachePadded<AtomicUsize>,
-    bytes: CachePadded<AtomicUsize>,
+    keys: StripedCounter,
+    bytes: StripedCounter,
 }
 
 impl Tally {
     pub(super) fn add_keys(&self, count: usize) {
-        self.keys.fetch_add(count, Ordering::Relaxed);
+        self.keys.add(count.cast_signed() as i64);
     }
 
     pub(super) fn drop_key(&self) {
-        self.keys.fetch_sub(1, Ordering::Relaxed);
+        self.keys.add(-1);
     }
 
     /// Something that took `before` bytes takes `after` now.
     pub(super) fn resize(&self, before: usize, after: usize) {
         if before != after {
-            self.bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+            self.bytes.add(after.cast_signed() as i64 - before.cast_signed() as i64);
         }
     }
 
     pub(super) fn keys(&self) -> usize {
-        self.keys.load(Ordering::Relaxed)
+        count(&self.keys)
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        count(&self.bytes)
     }
+}
+
+fn count(counter: &StripedCounter) -> usize {
+    usize::try_from(counter.count()).expect("what lies in memory can be counted")
 }

@@ -32,12 +32,13 @@ use memory::Tally;
 use separators::Probe;
 
 use crate::index::{Entry, PackedEntry};
+use crate::patience::{ShardedSoon, WriteSoon};
 
 /// The longest key, in bytes. The shortest has one.
 pub const MAX_KEY_BYTES: usize = 65_535;
 
-/// A directory that a panic left half changed must not be trusted.
-const NOT_POISONED: &str = "no thread panicked while it changed the directory";
+/// A directory or chunk that a panic left half changed must not be trusted.
+const NOT_POISONED: &str = "no thread panicked while it changed the way to the leaves";
 
 /// Limits of leaves and chunks. Tests use smaller ones, to see many splits and joins among few keys.
 struct Shape {
@@ -53,6 +54,7 @@ struct Shape {
 impl Shape {
     const DEFAULT: Self =
         Self { leaf_entries: 128, leaf_suffix_bytes: 16 * 1024, chunk_leaves: 512, visit_leaves: 8 };
+    const _SLOTS_NAME_ALL_ENTRIES: () = assert!(Self::DEFAULT.leaf_entries <= page::MAX_ENTRIES);
 
     /// With this many entries left, a leaf looks for a neighbour to join.
     const fn sparse_entries(&self) -> usize {
@@ -97,7 +99,7 @@ impl OrderedIndex {
         assert_key_len(key);
         let packed = entry.into();
         loop {
-            match self.with_leaf(key, |leaf| self.upsert_in(&mut leaf.write(), key, packed)) {
+            match self.with_leaf(key, |leaf| self.upsert_in(&mut leaf.write_soon(), key, packed)) {
                 Upserted::Inserted => return None,
                 Upserted::Replaced(previous) => return Some(previous.into()),
                 Upserted::Full => self.make_room(key),
@@ -109,7 +111,7 @@ impl OrderedIndex {
     /// a record must not hide a newer write.
     pub fn replace_if(&self, key: &[u8], expected: Entry, new: Entry) -> bool {
         let (expected, new) = (expected.into(), new.into());
-        self.with_leaf(key, |leaf| leaf.write().replace_if(key, expected, new))
+        self.with_leaf(key, |leaf| leaf.write_soon().replace_if(key, expected, new))
     }
 
     /// Removes a key that still has the expected entry; says whether it did.
@@ -168,7 +170,7 @@ impl OrderedIndex {
     fn with_leaf<R>(&self, key: &[u8], act: impl FnOnce(&RwLock<Leaf>) -> R) -> R {
         let probe = Probe::new(key);
         let directory = self.read_directory();
-        let chunk = directory.chunk_of(&probe).read();
+        let chunk = directory.chunk_of(&probe).read_soon();
         act(chunk.leaf_of(&probe))
     }
 
@@ -212,7 +214,7 @@ impl OrderedIndex {
 
     fn in_chunk(&self, key: &[u8], act: impl FnOnce(&mut Chunk) -> ChunkOutcome) -> ChunkOutcome {
         let directory = self.read_directory();
-        let mut chunk = directory.chunk_of(&Probe::new(key)).write();
+        let mut chunk = directory.chunk_of(&Probe::new(key)).write_soon();
         act(&mut chunk)
     }
 }

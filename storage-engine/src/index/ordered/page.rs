@@ -1,32 +1,36 @@
-//! The packed array of one leaf: sorted keys and their entries in a single allocation.
+//! The packed array of one leaf: keys in order and their entries, in a single allocation.
 //!
 //! Layout, for a capacity of `c` entries, little-endian:
 //!
 //! | bytes | what |
 //! |---|---|
 //! | `prefix_len` | the prefix that all keys share |
-//! | `2 c` | heads: the first two bytes of each suffix, as a number that sorts as they do |
-//! | `2 c` | ends: where each suffix ends in the suffix area |
-//! | `4 c` | the lengths of the entries |
-//! | `8 c` | the places of the entries |
-//! | the rest | the suffixes, one after the other |
+//! | `4 c` | the order of keys: the first three bytes of each suffix, as a number that sorts as they do, and the slot: which row the key has |
+//! | `14 c` | rows, in the order of arrival: place (8), length (4), where the suffix ends in the suffix area (2) |
+//! | the rest | the suffixes, one after the other, in the order of arrival |
 //!
-//! The heads come first because a search needs nothing else most of the time: they fill four cache lines at most where
-//! a binary search among whole keys would wait for a line a step.
+//! The order comes first because a search needs little else: heads lie side by side, where a binary search among whole
+//! keys would wait for a cache line a step, and three bytes nearly always decide. Rows and suffixes stay where they are
+//! when a key is put between others: only four bytes a key move, and an insert touches few cache lines.
 //!
-//! Invariants: keys ascend strictly; every key starts with the prefix; suffixes take at most 65,535 bytes together.
-//! A page knows nothing of locks: a leaf's lock guards it.
+//! Invariants: keys ascend strictly; every key starts with the prefix; suffixes take at most 65,535 bytes together; the
+//! slots in use are a permutation of `0..count`. A page knows nothing of locks: a leaf's lock guards it.
 
 use super::key::KeyParts;
 use super::memory::allocation_bytes;
 use crate::index::PackedEntry;
 
-const HEAD_BYTES: usize = 2;
-const END_BYTES: usize = 2;
-const LENGTH_BYTES: usize = 4;
+const ORDER_BYTES: usize = 4;
+const HEAD_BYTES: usize = 3;
+const SLOT_BITS: u32 = 8;
 const PLACE_BYTES: usize = 8;
+const LENGTH_BYTES: usize = 4;
+const END_BYTES: usize = 2;
+const ROW_BYTES: usize = PLACE_BYTES + LENGTH_BYTES + END_BYTES;
 /// What an entry takes beside its key's suffix.
-const FIXED_BYTES: usize = HEAD_BYTES + END_BYTES + LENGTH_BYTES + PLACE_BYTES;
+const FIXED_BYTES: usize = ORDER_BYTES + ROW_BYTES;
+/// The most entries that slots can name.
+pub(super) const MAX_ENTRIES: usize = 1 << SLOT_BITS;
 
 /// Keys and entries, packed.
 #[derive(Default)]
@@ -64,14 +68,14 @@ impl Page {
         }
     }
 
+    /// Puts an entry above all others.
     fn push(&mut self, suffix: KeyParts<'_>, entry: PackedEntry) {
-        let (at, start) = (self.len(), self.suffix_len());
+        let (start, at) = (self.suffix_len(), self.len());
         let from = self.suffixes_at() + start;
         suffix.copy_start(&mut self.bytes[from..from + suffix.len()]);
         let head = head_of(&self.bytes[from..from + suffix.len()]);
-        self.count += 1;
-        self.suffix_bytes = narrow(start + suffix.len());
-        self.write_row(at, head, self.suffix_bytes, entry);
+        self.add_row(suffix.len(), entry);
+        self.set_order(at, head, at);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -87,9 +91,9 @@ impl Page {
         &self.bytes[..usize::from(self.prefix_len)]
     }
 
-    pub(super) fn suffix(&self, at: usize) -> &[u8] {
-        let base = self.suffixes_at();
-        &self.bytes[base + self.suffix_start(at)..base + self.suffix_end(at)]
+    fn suffix(&self, at: usize) -> &[u8] {
+        let (base, slot) = (self.suffixes_at(), self.slot(at));
+        &self.bytes[base + self.suffix_start(slot)..base + self.suffix_end(slot)]
     }
 
     pub(super) fn key(&self, at: usize) -> KeyParts<'_> {
@@ -97,16 +101,14 @@ impl Page {
     }
 
     pub(super) fn entry(&self, at: usize) -> PackedEntry {
-        let place = u64::from_le_bytes(array_at(&self.bytes, self.places_at() + at * PLACE_BYTES));
-        let length = u32::from_le_bytes(array_at(&self.bytes, self.lengths_at() + at * LENGTH_BYTES));
+        let row = self.row_at(self.slot(at));
+        let place = u64::from_le_bytes(array_at(&self.bytes, row));
+        let length = u32::from_le_bytes(array_at(&self.bytes, row + PLACE_BYTES));
         PackedEntry::from_own_parts(place, length)
     }
 
     pub(super) fn set_entry(&mut self, at: usize, entry: PackedEntry) {
-        let (place_at, length_at) =
-            (self.places_at() + at * PLACE_BYTES, self.lengths_at() + at * LENGTH_BYTES);
-        self.bytes[place_at..place_at + PLACE_BYTES].copy_from_slice(&entry.place().to_le_bytes());
-        self.bytes[length_at..length_at + LENGTH_BYTES].copy_from_slice(&entry.length().to_le_bytes());
+        self.set_row_entry(self.slot(at), entry);
     }
 
     /// All keys and entries, for building other pages.
@@ -125,10 +127,10 @@ impl Page {
     }
 
     fn suffix_position(&self, suffix: &[u8]) -> Result<usize, usize> {
-        let heads = &self.bytes[self.heads_at()..self.heads_at() + self.len() * HEAD_BYTES];
+        let order = &self.bytes[self.order_at()..self.order_at() + self.len() * ORDER_BYTES];
         let head = head_of(suffix);
-        let mut low = count_heads_below(heads, head);
-        let mut high = low + count_heads_equal(&heads[low * HEAD_BYTES..], head);
+        let mut low = count_heads_below(order, head);
+        let mut high = low + count_heads_equal(&order[low * ORDER_BYTES..], head);
         while low < high {
             let middle = usize::midpoint(low, high);
             match self.suffix(middle).cmp(suffix) {
@@ -143,24 +145,27 @@ impl Page {
     /// Puts a key that starts with the prefix at its position; `spare` is how many more to make room for on growing.
     pub(super) fn insert(&mut self, at: usize, suffix: &[u8], entry: PackedEntry, spare: usize) {
         self.grow_for(suffix.len(), spare);
-        let start = self.suffix_start(at);
-        self.open_gaps(at, start, suffix.len());
-        let from = self.suffixes_at() + start;
+        let (slot, order) = (self.len(), self.order_at());
+        self.bytes.copy_within(
+            order + at * ORDER_BYTES..order + slot * ORDER_BYTES,
+            order + (at + 1) * ORDER_BYTES,
+        );
+        let from = self.suffixes_at() + self.suffix_len();
         self.bytes[from..from + suffix.len()].copy_from_slice(suffix);
-        self.count += 1;
-        self.suffix_bytes += narrow(suffix.len());
-        self.write_row(at, head_of(suffix), narrow(start + suffix.len()), entry);
-        self.move_ends_after(at, |end| end + narrow(suffix.len()));
+        self.add_row(suffix.len(), entry);
+        self.set_order(at, head_of(suffix), slot);
     }
 
     /// Takes an entry out; gives memory back when more than half would lie idle.
     pub(super) fn remove(&mut self, at: usize) {
-        let (start, end) = (self.suffix_start(at), self.suffix_end(at));
-        let gone = narrow(end - start);
-        self.move_ends_after(at, |end| end - gone);
-        self.close_gaps(at, start, end);
-        self.count -= 1;
-        self.suffix_bytes -= gone;
+        let slot = self.slot(at);
+        let (start, end) = (self.suffix_start(slot), self.suffix_end(slot));
+        let order = self.order_at();
+        self.bytes.copy_within(
+            order + (at + 1) * ORDER_BYTES..order + self.len() * ORDER_BYTES,
+            order + at * ORDER_BYTES,
+        );
+        self.remove_row(slot, start, end);
         let used = usize::from(self.prefix_len) + self.len() * FIXED_BYTES + self.suffix_len();
         if self.bytes.len() > 2 * used {
             self.relocate(self.len(), self.suffix_len());
@@ -170,6 +175,25 @@ impl Page {
     /// What the allocation takes.
     pub(super) fn heap_bytes(&self) -> usize {
         allocation_bytes(self.bytes.len())
+    }
+
+    /// Closes the gap that a row and its suffix leave, once nothing in the order of keys names it.
+    fn remove_row(&mut self, slot: usize, start: usize, end: usize) {
+        let (rows, suffixes) = (self.rows_at(), self.suffixes_at());
+        self.bytes.copy_within(
+            rows + (slot + 1) * ROW_BYTES..rows + self.len() * ROW_BYTES,
+            rows + slot * ROW_BYTES,
+        );
+        self.bytes.copy_within(suffixes + end..suffixes + self.suffix_len(), suffixes + start);
+        self.count -= 1;
+        self.suffix_bytes -= narrow(end - start);
+        for moved in slot..self.len() {
+            self.set_suffix_end(moved, self.suffix_end(moved) - (end - start));
+        }
+        for at in 0..self.len() {
+            let named = self.slot(at);
+            self.bytes[self.slot_at(at)] = narrow_slot(named - usize::from(named > slot));
+        }
     }
 
     fn grow_for(&mut self, suffix_len: usize, spare: usize) {
@@ -186,85 +210,75 @@ impl Page {
     fn relocate(&mut self, capacity: usize, suffix_room: usize) {
         let mut moved = Self::with_room(usize::from(self.prefix_len), capacity, suffix_room);
         (moved.count, moved.suffix_bytes) = (self.count, self.suffix_bytes);
-        for ((from, width), (to, _)) in self.regions().into_iter().zip(moved.regions()) {
-            let bytes = width * self.len();
-            moved.bytes[to..to + bytes].copy_from_slice(&self.bytes[from..from + bytes]);
-        }
-        for (from, to, bytes) in [
-            (0, 0, usize::from(self.prefix_len)),
-            (self.suffixes_at(), moved.suffixes_at(), self.suffix_len()),
-        ] {
-            moved.bytes[to..to + bytes].copy_from_slice(&self.bytes[from..from + bytes]);
+        let regions = |page: &Self| [0, page.order_at(), page.rows_at(), page.suffixes_at()];
+        let count = self.len();
+        let lengths =
+            [usize::from(self.prefix_len), count * ORDER_BYTES, count * ROW_BYTES, self.suffix_len()];
+        for ((from, to), len) in regions(self).into_iter().zip(regions(&moved)).zip(lengths) {
+            moved.bytes[to..to + len].copy_from_slice(&self.bytes[from..from + len]);
         }
         *self = moved;
     }
 
-    fn open_gaps(&mut self, at: usize, start: usize, suffix_len: usize) {
-        for (base, width) in self.regions() {
-            self.bytes.copy_within(base + at * width..base + self.len() * width, base + (at + 1) * width);
-        }
-        let base = self.suffixes_at();
-        self.bytes.copy_within(base + start..base + self.suffix_len(), base + start + suffix_len);
+    /// Counts a row in, whose suffix lies in its place already.
+    fn add_row(&mut self, suffix_len: usize, entry: PackedEntry) {
+        let slot = self.len();
+        self.count += 1;
+        self.suffix_bytes += narrow(suffix_len);
+        self.set_row_entry(slot, entry);
+        self.set_suffix_end(slot, self.suffix_len());
     }
 
-    fn close_gaps(&mut self, at: usize, start: usize, end: usize) {
-        let base = self.suffixes_at();
-        self.bytes.copy_within(base + end..base + self.suffix_len(), base + start);
-        for (base, width) in self.regions() {
-            self.bytes.copy_within(base + (at + 1) * width..base + self.len() * width, base + at * width);
-        }
+    fn set_order(&mut self, at: usize, head: u32, slot: usize) {
+        let order = self.order_at() + at * ORDER_BYTES;
+        let ordered = head << SLOT_BITS | u32::from(narrow_slot(slot));
+        self.bytes[order..order + ORDER_BYTES].copy_from_slice(&ordered.to_le_bytes());
     }
 
-    fn write_row(&mut self, at: usize, head: u16, end: u16, entry: PackedEntry) {
-        let (head_at, end_at) = (self.heads_at() + at * HEAD_BYTES, self.ends_at() + at * END_BYTES);
-        self.bytes[head_at..head_at + HEAD_BYTES].copy_from_slice(&head.to_le_bytes());
-        self.bytes[end_at..end_at + END_BYTES].copy_from_slice(&end.to_le_bytes());
-        self.set_entry(at, entry);
+    fn set_row_entry(&mut self, slot: usize, entry: PackedEntry) {
+        let row = self.row_at(slot);
+        let [place, length] = [row, row + PLACE_BYTES];
+        self.bytes[place..length].copy_from_slice(&entry.place().to_le_bytes());
+        self.bytes[length..length + LENGTH_BYTES].copy_from_slice(&entry.length().to_le_bytes());
     }
 
-    fn move_ends_after(&mut self, at: usize, moved: impl Fn(u16) -> u16) {
-        let (from, to) = (self.ends_at() + (at + 1) * END_BYTES, self.ends_at() + self.len() * END_BYTES);
-        for raw in self.bytes[from..to].as_chunks_mut().0 {
-            *raw = moved(u16::from_le_bytes(*raw)).to_le_bytes();
-        }
+    fn slot(&self, at: usize) -> usize {
+        usize::from(self.bytes[self.slot_at(at)])
     }
 
-    fn suffix_start(&self, at: usize) -> usize {
-        at.checked_sub(1).map_or(0, |before| self.suffix_end(before))
+    /// The slot is the lowest byte of a little-endian number.
+    fn slot_at(&self, at: usize) -> usize {
+        self.order_at() + at * ORDER_BYTES
     }
 
-    fn suffix_end(&self, at: usize) -> usize {
-        usize::from(u16::from_le_bytes(array_at(&self.bytes, self.ends_at() + at * END_BYTES)))
+    fn row_at(&self, slot: usize) -> usize {
+        self.rows_at() + slot * ROW_BYTES
     }
 
-    /// The arrays of fixed width: where each starts, and its width.
-    fn regions(&self) -> [(usize, usize); 4] {
-        [
-            (self.heads_at(), HEAD_BYTES),
-            (self.ends_at(), END_BYTES),
-            (self.lengths_at(), LENGTH_BYTES),
-            (self.places_at(), PLACE_BYTES),
-        ]
+    fn suffix_start(&self, slot: usize) -> usize {
+        slot.checked_sub(1).map_or(0, |before| self.suffix_end(before))
     }
 
-    fn heads_at(&self) -> usize {
+    fn suffix_end(&self, slot: usize) -> usize {
+        let at = self.row_at(slot) + PLACE_BYTES + LENGTH_BYTES;
+        usize::from(u16::from_le_bytes(array_at(&self.bytes, at)))
+    }
+
+    fn set_suffix_end(&mut self, slot: usize, end: usize) {
+        let at = self.row_at(slot) + PLACE_BYTES + LENGTH_BYTES;
+        self.bytes[at..at + END_BYTES].copy_from_slice(&narrow(end).to_le_bytes());
+    }
+
+    fn order_at(&self) -> usize {
         usize::from(self.prefix_len)
     }
 
-    fn ends_at(&self) -> usize {
-        self.heads_at() + usize::from(self.capacity) * HEAD_BYTES
-    }
-
-    fn lengths_at(&self) -> usize {
-        self.ends_at() + usize::from(self.capacity) * END_BYTES
-    }
-
-    fn places_at(&self) -> usize {
-        self.lengths_at() + usize::from(self.capacity) * LENGTH_BYTES
+    fn rows_at(&self) -> usize {
+        self.order_at() + usize::from(self.capacity) * ORDER_BYTES
     }
 
     fn suffixes_at(&self) -> usize {
-        self.places_at() + usize::from(self.capacity) * PLACE_BYTES
+        self.rows_at() + usize::from(self.capacity) * ROW_BYTES
     }
 }
 
@@ -278,23 +292,29 @@ fn narrow(wide: usize) -> u16 {
     u16::try_from(wide).unwrap_or_else(|_| panic!("{wide} does not fit a page's 16 bits"))
 }
 
-/// The first two bytes of a suffix, zeros standing in for missing ones. Equal heads decide nothing.
-const fn head_of(suffix: &[u8]) -> u16 {
-    match suffix {
-        [] => 0,
-        [first] => u16::from_be_bytes([*first, 0]),
-        [first, second, ..] => u16::from_be_bytes([*first, *second]),
-    }
+fn narrow_slot(slot: usize) -> u8 {
+    u8::try_from(slot).unwrap_or_else(|_| panic!("slot {slot} of a page of {MAX_ENTRIES}"))
+}
+
+/// The first three bytes of a suffix, zeros standing in for missing ones. Equal heads decide nothing.
+fn head_of(suffix: &[u8]) -> u32 {
+    let first = match suffix.first_chunk::<HEAD_BYTES>() {
+        Some(&first) => first,
+        None => std::array::from_fn(|at| suffix.get(at).copied().unwrap_or(0)),
+    };
+    let [high, middle, low] = first;
+    u32::from_be_bytes([0, high, middle, low])
 }
 
 /// Counts without branches: the compiler makes vector instructions of it, and no load waits for another.
-fn count_heads_below(heads: &[u8], head: u16) -> usize {
-    let below = |raw: &[u8; HEAD_BYTES]| u16::from(u16::from_le_bytes(*raw) < head);
-    usize::from(heads.as_chunks().0.iter().map(below).sum::<u16>())
+fn count_heads_below(order: &[u8], head: u32) -> usize {
+    let least = head << SLOT_BITS;
+    let below = |raw: &[u8; ORDER_BYTES]| u32::from(u32::from_le_bytes(*raw) < least);
+    order.as_chunks().0.iter().map(below).sum::<u32>() as usize
 }
 
-fn count_heads_equal(heads: &[u8], head: u16) -> usize {
-    heads.as_chunks().0.iter().take_while(|raw| u16::from_le_bytes(**raw) == head).count()
+fn count_heads_equal(order: &[u8], head: u32) -> usize {
+    order.as_chunks().0.iter().take_while(|raw| u32::from_le_bytes(**raw) >> SLOT_BITS == head).count()
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@
 
 use std::ops::Bound;
 
-use super::OrderedIndex;
 use super::separators::{Probe, Separators};
+use super::{NOT_POISONED, OrderedIndex};
 use crate::index::Entry;
 
 impl OrderedIndex {
@@ -46,7 +46,7 @@ impl OrderedIndex {
     ) -> Option<Vec<u8>> {
         let directory = self.read_directory();
         let chunk_at = first_range(&directory.separators, from);
-        let chunk = directory.chunks[chunk_at].read();
+        let chunk = directory.chunks[chunk_at].read().expect(NOT_POISONED);
         let first = first_range(&chunk.separators, from);
         let end = chunk.leaves.len().min(first + self.shape.visit_leaves);
         for leaf in &chunk.leaves[first..end] {
@@ -70,7 +70,7 @@ impl OrderedIndex {
     ) -> Option<Vec<u8>> {
         let directory = self.read_directory();
         let chunk_at = last_range(&directory.separators, below);
-        let chunk = directory.chunks[chunk_at].read();
+        let chunk = directory.chunks[chunk_at].read().expect(NOT_POISONED);
         let last = last_range(&chunk.separators, below);
         let end = (last + 1).saturating_sub(self.shape.visit_leaves);
         for leaf in chunk.leaves[end..=last].iter().rev() {

@@ -105,6 +105,9 @@ impl Separators {
 
     fn count(&self, probe: &Probe<'_>, counts: impl Fn(Ordering) -> bool) -> usize {
         let mut low = self.heads.partition_point(|head| *head < probe.head);
+        if self.heads.get(low).is_none_or(|head| *head != probe.head) {
+            return low;
+        }
         let mut high = low + self.heads[low..].partition_point(|head| *head == probe.head);
         while low < high {
             let middle = usize::midpoint(low, high);

@@ -5,6 +5,8 @@ pub(super) mod device;
 mod full_queue;
 mod kernel_results;
 mod one_at_a_time;
+mod passthrough;
+mod registered;
 mod waiting;
 
 use std::fs::File;

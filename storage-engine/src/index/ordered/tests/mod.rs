@@ -9,7 +9,7 @@ use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
 
-use super::{OrderedIndex, Shape};
+use super::{NOT_POISONED, OrderedIndex, Shape};
 use crate::index::{Entry, LargeId, Location};
 use crate::units::ZoneId;
 
@@ -38,7 +38,12 @@ impl OrderedIndex {
             bytes += directory.chunk_bytes(at);
             let upper = (at + 1 < directory.chunks.len()).then(|| directory.separators.key(at + 1));
             let lower = (at > 0).then(|| directory.separators.key(at));
-            directory.chunks[at].get_mut().verify(lower.as_deref(), upper.as_deref(), &self.shape, &mut keys);
+            directory.chunks[at].get_mut().expect(NOT_POISONED).verify(
+                lower.as_deref(),
+                upper.as_deref(),
+                &self.shape,
+                &mut keys,
+            );
         }
         assert!(keys.is_sorted_by(|one, next| one < next), "keys must ascend over all leaves");
         assert_eq!(self.key_count(), keys.len());
@@ -298,8 +303,12 @@ fn ascending_and_descending_loads_leave_full_leaves() {
     }
     for index in [up, down] {
         index.verify();
-        let leaves =
-            index.read_directory().chunks.iter().map(|chunk| chunk.read().leaves.len()).sum::<usize>();
+        let leaves = index
+            .read_directory()
+            .chunks
+            .iter()
+            .map(|chunk| chunk.read().expect(NOT_POISONED).leaves.len())
+            .sum::<usize>();
         assert!(leaves <= 501, "{leaves} leaves for five hundred leaves' worth of keys");
     }
 }
@@ -344,7 +353,9 @@ fn a_chunk_that_filled_again_before_its_tidying_stays() {
     for number in 0..100u64 {
         index.upsert(&number.to_be_bytes(), entry(number));
     }
-    assert!(index.read_directory().chunks.iter().any(|chunk| chunk.read().leaves.len() == 1));
+    assert!(
+        index.read_directory().chunks.iter().any(|chunk| chunk.read().expect(NOT_POISONED).leaves.len() == 1)
+    );
     for number in 0..100u64 {
         index.write_directory().tidy(&number.to_be_bytes(), &index.tally);
     }
