@@ -5,20 +5,14 @@ use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zonal_engine::device::Geometry;
-use zonal_engine::engine::{CreateOptions, Depth, Direction, Engine, OpenOptions, Page};
+use zonal_engine::engine::{Contents, Depth, Direction, Engine, GeometryWishes, NewStore, OpenOptions, Page};
 use zonal_engine::error::EngineError;
-use zonal_engine::format::manifest::SpaceUse;
-use zonal_engine::log::writer::{LogWrite, unit_limit_bytes};
+use zonal_engine::log::writer::LogWrite;
 
-use crate::options::GIB;
 use crate::{
     CheckReport, Durability, Error, ErrorKind, Info, Options, Range, Result, Stats, Value, WriteBatch,
     WriteOptions, Zone,
 };
-
-/// How far a store without a capacity of its own grows.
-const GROWTH_LIMIT_BYTES: u64 = 64 * GIB;
 
 /// An open store. Cheap to clone; any number of threads may use it and its clones.
 ///
@@ -366,51 +360,25 @@ fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn create(path: &Path, options: &Options) -> Result<()> {
-    let created = geometry(path, options).and_then(|geometry| {
-        // Opening would refuse them, too, when the store is there already.
-        unit_limit_bytes(&geometry, options.unit_bytes as usize).map_err(|error| Error::new(path, error))?;
-        let space_use =
-            if options.capacity_bytes.is_some() { SpaceUse::Whole } else { SpaceUse::Proportional };
-        let create = CreateOptions { geometry, space_use, direct_io: options.direct_io };
-        Engine::create(path, &create).map_err(|error| Error::new(path, error))
-    });
-    match created {
+    let new = NewStore {
+        wishes: GeometryWishes {
+            capacity_bytes: options.capacity_bytes,
+            zone_size_bytes: options.zone_size_bytes,
+            zone_capacity_bytes: options.zone_capacity_bytes,
+            block_bytes: options.block_bytes,
+            max_open_zones: options.max_open_zones,
+            max_active_zones: options.max_active_zones,
+            append_limit_bytes: options.append_limit_bytes,
+        },
+        unit_bytes: options.unit_bytes as usize,
+        direct_io: options.direct_io,
+        contents: if options.overwrite_device { Contents::Overwrite } else { Contents::Keep },
+    };
+    match Engine::create_at(path, &new).map_err(|error| Error::new(path, error)) {
         // Somebody else made it in the meantime: open theirs.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && !options.create_new => Ok(()),
         other => other,
     }
-}
-
-fn geometry(path: &Path, options: &Options) -> Result<Geometry> {
-    if options.zone_size_bytes == 0 {
-        return Err(Error::invalid(path, "a zone size of 0 bytes; zones hold at least 128 KiB"));
-    }
-    let zone_capacity_bytes = options.zone_capacity_bytes.unwrap_or(options.zone_size_bytes);
-    if zone_capacity_bytes == 0 {
-        return Err(Error::invalid(path, "a zone capacity of 0 bytes; zones hold at least 128 KiB"));
-    }
-    let capacity_bytes = options.capacity_bytes.unwrap_or(GROWTH_LIMIT_BYTES);
-    let zone_count = capacity_bytes.div_ceil(zone_capacity_bytes);
-    let Ok(zone_count) = u32::try_from(zone_count) else {
-        return Err(Error::invalid(
-            path,
-            format!(
-                "{capacity_bytes} bytes in zones of {zone_capacity_bytes} bytes make {zone_count} zones; at most {} \
-                 are possible",
-                u32::MAX
-            ),
-        ));
-    };
-    Ok(Geometry {
-        block_bytes: options.block_bytes,
-        zone_size_bytes: options.zone_size_bytes,
-        zone_capacity_bytes,
-        zone_count,
-        max_open_zones: options.max_open_zones.unwrap_or(options.max_active_zones),
-        max_active_zones: options.max_active_zones,
-        append_limit_bytes: options.append_limit_bytes,
-        volatile_cache: true,
-    })
 }
 
 #[cfg(test)]

@@ -19,9 +19,13 @@ pub enum ErrorKind {
     NotFound,
     /// There is something at the path already. Choose another path, or open what is there.
     AlreadyExists,
+    /// Something is on the device that making a store would destroy; the message says what. Choose another device, or allow
+    /// it with [`Options::overwrite_device`](crate::Options::overwrite_device).
+    NotBlank,
     /// What is at the path is not a zonal store. Nothing was changed; correct the path.
     NotAStore,
-    /// The store was written by another version. Use that version.
+    /// The store was written by another version, or its device is not what it was: the message says which. Use that
+    /// version, or the device as it was.
     Incompatible,
     /// Somebody else has the store open; the message says who. Wait, or end that process.
     Locked,
@@ -53,10 +57,6 @@ impl Error {
         Self { path: path.to_owned(), engine }
     }
 
-    pub(crate) fn invalid(path: &Path, what: impl Into<String>) -> Self {
-        Self::new(path, EngineError::InvalidArgument(what.into()))
-    }
-
     /// An error of the device at a path, for tools that work below a store.
     #[doc(hidden)]
     #[must_use]
@@ -77,6 +77,7 @@ fn kind(error: &EngineError) -> ErrorKind {
         EngineError::NoStore => ErrorKind::NotAStore,
         EngineError::NoSpace { .. } => ErrorKind::NoSpace,
         EngineError::Corruption { .. } | EngineError::ManifestDamaged(_) => ErrorKind::Corruption,
+        EngineError::DeviceChanged { .. } => ErrorKind::Incompatible,
         EngineError::ReadOnly => ErrorKind::ReadOnly,
         EngineError::Closed => ErrorKind::Closed,
         EngineError::WritesRefused(_) => ErrorKind::WritesRefused,
@@ -94,6 +95,7 @@ fn device_kind(error: &DeviceError) -> ErrorKind {
         DeviceError::Unsupported { .. } => ErrorKind::Unsupported,
         DeviceError::InvalidGeometry { .. } => ErrorKind::InvalidArgument,
         DeviceError::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+        DeviceError::NotBlank { .. } => ErrorKind::NotBlank,
         DeviceError::NotFound { .. } => ErrorKind::NotFound,
         DeviceError::NotOurs { .. } => ErrorKind::NotAStore,
         DeviceError::UnknownVersion { .. } => ErrorKind::Incompatible,
@@ -128,6 +130,8 @@ fn names_its_path(error: &EngineError) -> bool {
             | DeviceError::Damaged { .. }
             | DeviceError::CutShort { .. }
             | DeviceError::Locked { .. }
+            | DeviceError::NotBlank { .. }
+            | DeviceError::Gone { .. }
             | DeviceError::ReadOnly { .. }
     )
 }

@@ -69,6 +69,8 @@ pub struct ZoneCounts {
     pub read_only: u64,
     /// Gone.
     pub offline: u64,
+    /// Conventional zones, which have no write pointer: the store leaves them alone.
+    pub not_write_pointer: u64,
 }
 
 impl Stats {
@@ -147,6 +149,7 @@ impl ZoneCounts {
             ZoneState::Full => &mut self.full,
             ZoneState::ReadOnly => &mut self.read_only,
             ZoneState::Offline => &mut self.offline,
+            ZoneState::NotWritePointer => &mut self.not_write_pointer,
         }
     }
 }
@@ -175,7 +178,7 @@ pub struct Info {
     pub zone_capacity_bytes: u64,
     /// How many zones there are.
     pub zone_count: u32,
-    /// What all zones together hold.
+    /// What all zones together hold; conventional ones do not count.
     pub capacity_bytes: u64,
     /// How many zones may be open at once.
     pub max_open_zones: u32,
@@ -201,7 +204,7 @@ impl Info {
             zone_size_bytes: geometry.zone_size_bytes,
             zone_capacity_bytes: geometry.zone_capacity_bytes,
             zone_count: geometry.zone_count,
-            capacity_bytes: geometry.capacity_bytes(),
+            capacity_bytes: engine.capacity_bytes,
             max_open_zones: geometry.max_open_zones,
             max_active_zones: geometry.max_active_zones,
             append_limit_bytes: geometry.append_limit_bytes,
@@ -228,6 +231,8 @@ pub enum ZoneState {
     ReadOnly,
     /// Gone.
     Offline,
+    /// A conventional zone, which has no write pointer.
+    NotWritePointer,
 }
 
 impl From<device::ZoneState> for ZoneState {
@@ -240,6 +245,7 @@ impl From<device::ZoneState> for ZoneState {
             device::ZoneState::Full => Self::Full,
             device::ZoneState::ReadOnly => Self::ReadOnly,
             device::ZoneState::Offline => Self::Offline,
+            device::ZoneState::NotWritePointer => Self::NotWritePointer,
         }
     }
 }
@@ -258,6 +264,8 @@ pub enum ZoneRole {
     Manifest,
     /// Nothing any more: it cannot be written.
     Lost,
+    /// Nothing: it is a conventional zone.
+    Conventional,
 }
 
 /// One zone; sizes in bytes.
@@ -274,7 +282,7 @@ pub struct Zone {
     pub open: bool,
     /// How far it is written.
     pub write_pointer: u64,
-    /// What it can hold.
+    /// What it can hold; 0 of a conventional zone, which the store does not use.
     pub capacity_bytes: u64,
     /// Live records in it.
     pub live_bytes: u64,
@@ -292,7 +300,9 @@ impl Zone {
             Role::Open(StreamKind::Relocation) | Role::Sealed(StreamKind::Relocation) => ZoneRole::Relocation,
             Role::Manifest => ZoneRole::Manifest,
             Role::Lost => ZoneRole::Lost,
+            Role::Conventional => ZoneRole::Conventional,
         };
+        let capacity_bytes = if role == ZoneRole::Conventional { 0 } else { capacity_bytes };
         Self {
             zone: zone.zone.get(),
             state: zone.state.into(),

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::{Durability, QueueKind};
 
 pub(crate) const MIB: u64 = 1 << 20;
-pub(crate) const GIB: u64 = 1 << 30;
 
 /// Which index a store keeps in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -30,12 +29,13 @@ pub struct Options {
     pub(crate) index: IndexKind,
     pub(crate) cache_bytes: u64,
     pub(crate) capacity_bytes: Option<u64>,
-    pub(crate) zone_size_bytes: u64,
+    pub(crate) zone_size_bytes: Option<u64>,
     pub(crate) zone_capacity_bytes: Option<u64>,
-    pub(crate) block_bytes: u32,
+    pub(crate) block_bytes: Option<u32>,
     pub(crate) max_open_zones: Option<u32>,
-    pub(crate) max_active_zones: u32,
-    pub(crate) append_limit_bytes: u32,
+    pub(crate) max_active_zones: Option<u32>,
+    pub(crate) append_limit_bytes: Option<u32>,
+    pub(crate) overwrite_device: bool,
     pub(crate) direct_io: bool,
     pub(crate) queue: QueueKind,
     pub(crate) buffered_delay: Duration,
@@ -52,12 +52,13 @@ impl Default for Options {
             index: IndexKind::Ordered,
             cache_bytes: 128 * MIB,
             capacity_bytes: None,
-            zone_size_bytes: 16 * MIB,
+            zone_size_bytes: None,
             zone_capacity_bytes: None,
-            block_bytes: 4096,
+            block_bytes: None,
             max_open_zones: None,
-            max_active_zones: 14,
-            append_limit_bytes: 1 << 20,
+            max_active_zones: None,
+            append_limit_bytes: None,
+            overwrite_device: false,
             direct_io: true,
             queue: QueueKind::Automatic,
             buffered_delay: Duration::from_millis(5),
@@ -83,7 +84,14 @@ setters! {
     /// Whether a path where nothing is gets a new store. Default: yes.
     create_if_missing: bool => create_if_missing;
     /// Whether opening must make a new store, and fail where there is something already. Default: no.
+    ///
+    /// This is what makes a store on a device; without it a device on which there is no store is refused. On a zoned device
+    /// all zones are reset; a conventional block device, or a partition, is given over whole. Sizes and limits of a zoned
+    /// device are its own: asking for others is an error.
     create_new: bool => create_new;
+    /// New stores on a device: whether what is on it may be destroyed. Default: no; then only a device that looks blank is
+    /// taken.
+    overwrite_device: bool => overwrite_device;
     /// Whether to open for reading only: not a byte of the store changes, and others may read it as well. Default: no.
     read_only: bool => read_only;
     /// What a write's return promises where the call does not say. Default: [`Durability::Sync`].
@@ -100,17 +108,17 @@ setters! {
     /// that wait when it comes to twice the live data.
     capacity_bytes: u64 => Some(capacity_bytes);
     /// New stores: from one zone start to the next, in bytes. Default: 16 MiB.
-    zone_size_bytes: u64 => zone_size_bytes;
+    zone_size_bytes: u64 => Some(zone_size_bytes);
     /// New stores: what can be written in a zone, in bytes; at most the zone size. Default: the zone size.
     zone_capacity_bytes: u64 => Some(zone_capacity_bytes);
     /// New stores: the device's block size in bytes, 512 or 4096. Default: 4096.
-    block_bytes: u32 => block_bytes;
+    block_bytes: u32 => Some(block_bytes);
     /// New stores: how many zones of the device may be open at once. Default: as many as may be active.
     max_open_zones: u32 => Some(max_open_zones);
     /// New stores: how many zones of the device may be active at once; at least 8. Default: 14.
-    max_active_zones: u32 => max_active_zones;
-    /// New stores: the largest single append, in bytes; at least 128 KiB. Default: 1 MiB.
-    append_limit_bytes: u32 => append_limit_bytes;
+    max_active_zones: u32 => Some(max_active_zones);
+    /// New stores: the largest single append, in bytes; at least 96 KiB. Default: 1 MiB.
+    append_limit_bytes: u32 => Some(append_limit_bytes);
     /// Whether to bypass the host's page cache where its file system can. Default: yes.
     direct_io: bool => direct_io;
     /// Which queue operations go through. Default: io_uring, else Linux aio, else a few threads, whichever the device and the
@@ -118,7 +126,7 @@ setters! {
     queue: QueueKind => queue;
     /// The longest that a [`Durability::Buffered`] write stays in memory before it is appended. Default: 5 ms.
     buffered_delay: Duration => buffered_delay;
-    /// The largest append unit, in bytes; the device's append limit counts as well. At least 128 KiB. Default: 512 KiB.
+    /// The largest append unit, in bytes; the device's append limit counts as well. At least 96 KiB. Default: 512 KiB.
     unit_bytes: u32 => unit_bytes;
 }
 

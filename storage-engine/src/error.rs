@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::device::DeviceError;
 use crate::format::DecodeError;
+use crate::format::manifest::DeviceSizes;
 use crate::units::{ZoneId, ZoneOffset};
 
 /// Result of an engine operation.
@@ -44,6 +45,14 @@ pub enum EngineError {
     /// The store's own description cannot be read or contradicts the device.
     #[error("the store's manifest is damaged: {0}")]
     ManifestDamaged(String),
+    /// The device is not what it was when the store was made on it.
+    #[error("the device has changed: the store was made on {recorded}; found were {found}")]
+    DeviceChanged {
+        /// The sizes that the store was made for.
+        recorded: DeviceSizes,
+        /// The sizes that there are.
+        found: DeviceSizes,
+    },
     /// The store was opened for reading only.
     #[error("the store is open for reading only")]
     ReadOnly,

@@ -3,6 +3,7 @@
 
 mod api;
 mod collection;
+mod devices;
 mod model;
 mod support;
 mod threads;

@@ -224,6 +224,26 @@ pub enum DeviceError {
         /// lock goes soon.
         holder_is_dying: bool,
     },
+    /// An append to the zone is on its way, and the device takes them one at a time, with nothing else meanwhile.
+    #[error("an append to {zone} is in flight; this device takes one at a time")]
+    AppendInFlight {
+        /// The zone.
+        zone: ZoneId,
+    },
+    /// The device is not there any more.
+    #[error("{path} is gone: the device was removed, or its driver was unbound")]
+    Gone {
+        /// The path.
+        path: PathBuf,
+    },
+    /// There is something on the device that making a store would destroy.
+    #[error("{path} is not blank: {what}; making a store there would destroy that")]
+    NotBlank {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        what: String,
+    },
     /// The device was opened for reading only.
     #[error("{path} is open for reading only")]
     ReadOnly {

@@ -153,6 +153,8 @@ pub enum ZoneState {
     ReadOnly,
     /// Neither readable nor writable.
     Offline,
+    /// A conventional zone: it has no write pointer and takes no appends (ZBC: NOT WRITE POINTER).
+    NotWritePointer,
 }
 
 impl ZoneState {

@@ -12,10 +12,14 @@
 //! the queue performs it, [`ZonedDevice::end_append`] turns the raw result into a place.
 
 mod admission;
+mod contents;
+mod direct;
 mod error;
 mod geometry;
+mod lock;
 mod transition;
 
+pub mod block;
 pub mod emulated;
 pub mod nvme;
 mod opening;
@@ -25,7 +29,7 @@ use std::os::fd::RawFd;
 
 pub use error::{DeviceError, DeviceResult};
 pub use geometry::{Geometry, ZoneDescriptor, ZoneState};
-pub use opening::open_device;
+pub use opening::{Place, erase_leading_conventional, identify_device, open_device, place_at};
 
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 

@@ -52,6 +52,8 @@ pub(crate) enum Refusal {
     ReadOnly,
     /// An append to an offline zone.
     Offline,
+    /// An append to a zone that has no write pointer.
+    NoWritePointer,
     /// Any other command that the state does not allow.
     Impossible,
 }
@@ -70,11 +72,14 @@ pub(crate) fn transition(state: ZoneState, command: ZoneCommand) -> Result<ZoneS
             Contents::Something => ZoneState::Closed,
         }),
         ZoneCommand::Close(_) => Err(Refusal::Impossible),
-        ZoneCommand::Finish if is_worn(state) => Err(Refusal::Impossible),
+        ZoneCommand::Finish if is_settled(state) => Err(Refusal::Impossible),
         ZoneCommand::Finish => Ok(ZoneState::Full),
-        ZoneCommand::Reset if is_worn(state) => Err(Refusal::Impossible),
+        ZoneCommand::Reset if is_settled(state) => Err(Refusal::Impossible),
         ZoneCommand::Reset => Ok(ZoneState::Empty),
         ZoneCommand::TurnReadOnly if state == ZoneState::Offline => Err(Refusal::Impossible),
+        ZoneCommand::TurnReadOnly | ZoneCommand::TurnOffline if state == ZoneState::NotWritePointer => {
+            Err(Refusal::Impossible)
+        }
         ZoneCommand::TurnReadOnly => Ok(ZoneState::ReadOnly),
         ZoneCommand::TurnOffline => Ok(ZoneState::Offline),
     }
@@ -85,15 +90,16 @@ fn after_append(state: ZoneState, reach: Reach) -> Result<ZoneState, Refusal> {
         (ZoneState::Full, _) => Err(Refusal::Full),
         (ZoneState::ReadOnly, _) => Err(Refusal::ReadOnly),
         (ZoneState::Offline, _) => Err(Refusal::Offline),
+        (ZoneState::NotWritePointer, _) => Err(Refusal::NoWritePointer),
         (_, Reach::Capacity) => Ok(ZoneState::Full),
         (ZoneState::ExplicitlyOpen, Reach::Inside) => Ok(ZoneState::ExplicitlyOpen),
         (_, Reach::Inside) => Ok(ZoneState::ImplicitlyOpen),
     }
 }
 
-/// Whether the zone can never be written again.
-const fn is_worn(state: ZoneState) -> bool {
-    matches!(state, ZoneState::ReadOnly | ZoneState::Offline)
+/// Whether no command takes the zone back to where it can be appended to.
+const fn is_settled(state: ZoneState) -> bool {
+    matches!(state, ZoneState::ReadOnly | ZoneState::Offline | ZoneState::NotWritePointer)
 }
 
 impl ZoneCommand {
@@ -118,6 +124,11 @@ impl Refusal {
             Self::Full => DeviceError::ZoneFull { zone },
             Self::ReadOnly => DeviceError::ZoneReadOnly { zone },
             Self::Offline => DeviceError::ZoneOffline { zone },
+            Self::NoWritePointer => DeviceError::Unsupported {
+                operation: "an append",
+                device: "a conventional zone",
+                remedy: "it has no write pointer; append to another zone",
+            },
             Self::Impossible => DeviceError::BadTransition { zone, state, action: command.participle() },
         }
     }
@@ -126,7 +137,9 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::ZoneCommand::{Append, Close, Finish, Open, Reset, TurnOffline, TurnReadOnly};
-    use super::ZoneState::{Closed, Empty, ExplicitlyOpen, Full, ImplicitlyOpen, Offline, ReadOnly};
+    use super::ZoneState::{
+        Closed, Empty, ExplicitlyOpen, Full, ImplicitlyOpen, NotWritePointer, Offline, ReadOnly,
+    };
     use super::{Contents, Reach, Refusal, ZoneCommand, ZoneState, transition};
 
     const COMMANDS: [ZoneCommand; 9] = [
@@ -144,7 +157,7 @@ mod tests {
     type Row = (ZoneState, [Result<ZoneState, Refusal>; 9]);
 
     /// The whole table, written out a second time: one row a state, one column a command in the order above.
-    fn expected() -> [Row; 7] {
+    fn expected() -> [Row; 8] {
         let no = Err(Refusal::Impossible);
         let worn = (Ok(ReadOnly), Ok(Offline));
         let open = |append| {
@@ -158,6 +171,8 @@ mod tests {
         (full[5], full[6]) = (Ok(Full), Ok(Empty));
         let mut offline = over(Refusal::Offline);
         offline[7] = no;
+        let mut conventional = over(Refusal::NoWritePointer);
+        (conventional[7], conventional[8]) = (no, no);
         [
             (Empty, empty),
             (ImplicitlyOpen, open(ImplicitlyOpen)),
@@ -166,6 +181,7 @@ mod tests {
             (Full, full),
             (ReadOnly, over(Refusal::ReadOnly)),
             (Offline, offline),
+            (NotWritePointer, conventional),
         ]
     }
 

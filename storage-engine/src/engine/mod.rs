@@ -4,6 +4,7 @@
 //! long enough, one keeps house (collects, makes zones ready). Both sleep while there is nothing to do.
 
 mod background;
+mod creating;
 mod latches;
 mod opening;
 mod read;
@@ -22,7 +23,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use opening::{CreateOptions, OpenOptions, StorePath};
+pub use creating::{Contents, CreateOptions, GeometryWishes, NewStore};
+pub use opening::{OpenOptions, StorePath};
 pub use read::{Bytes, Direction, Page};
 pub use stats::{EngineInfo, EngineStats, ZoneStats};
 pub use verify::{Depth, VerifyReport};

@@ -1,4 +1,4 @@
-//! Creating and opening stores.
+//! Opening stores.
 //!
 //! Opening for writing: recover, put on stable media what was found, note the new run of the store (and where the log
 //! was cut) in the manifest, then start. A crash anywhere in between leaves a store that recovers to the same state.
@@ -15,10 +15,10 @@ use super::background;
 use super::latches::Latches;
 use super::values::ValueCache;
 use super::{Counters, Engine, Inner, ReadQueues};
-use crate::device::emulated::{Access, DirectIo, EmulatedDevice};
+use crate::device::emulated::{Access, DirectIo};
 use crate::device::{DeviceError, Geometry, ZoneState, ZonedDevice, open_device};
 use crate::error::{EngineError, EngineResult};
-use crate::format::manifest::{Counters as LifeCounters, Cut, Manifest, SpaceUse};
+use crate::format::manifest::{Cut, DeviceSizes, Manifest};
 use crate::format::unit::StreamKind;
 use crate::gc::collector::Collector;
 use crate::gc::policy::CostBenefit;
@@ -29,7 +29,7 @@ use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes};
 use crate::queue::{IoQueue, QueueKind, open_queue};
 use crate::recovery::{Recovered, StreamEnd, recover};
 use crate::signal::Signal;
-use crate::units::{Generation, SeqNo, ZoneId};
+use crate::units::ZoneId;
 use crate::zones::{Allocator, ZoneTable};
 
 /// Zones below which a store does not work: two for the manifest, one for each stream, the reserve, one to spare.
@@ -44,17 +44,6 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where a store is.
 pub type StorePath = PathBuf;
-
-/// How a new store is laid out.
-#[derive(Clone, Debug)]
-pub struct CreateOptions {
-    /// The device's sizes and limits.
-    pub geometry: Geometry,
-    /// How much of the device the store takes up.
-    pub space_use: SpaceUse,
-    /// Whether to bypass the page cache where possible.
-    pub direct_io: bool,
-}
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -78,37 +67,6 @@ pub struct OpenOptions {
 }
 
 impl Engine {
-    /// Makes a store on a new emulated device and closes it again. It is on stable media on return.
-    ///
-    /// # Errors
-    /// [`EngineError::InvalidArgument`] for sizes that make no store; the device's, among them that the path exists.
-    pub fn create(path: &Path, options: &CreateOptions) -> EngineResult<()> {
-        check_geometry(&options.geometry)?;
-        let device = EmulatedDevice::create(path, &options.geometry, direct_io(options.direct_io))?;
-        let device: Arc<dyn ZonedDevice> = Arc::new(device);
-        let manifest = Manifest {
-            version: 1,
-            store: rand::random(),
-            incarnation: 1,
-            cuts: Vec::new(),
-            watermark: SeqNo::ZERO,
-            generation: Generation::default(),
-            oldest_generation: Generation::default().next(),
-            tails: Vec::new(),
-            clean: true,
-            space_use: options.space_use,
-            counters: LifeCounters::default(),
-        };
-        let appended = append_queue(&device, QueueKind::Automatic)
-            .and_then(|queue| ManifestLog::new(Arc::clone(&device), queue, None).append(&manifest));
-        if appended.is_err() {
-            // What cannot be used should not lie about; the error is the one to report.
-            let _ = std::fs::remove_file(path);
-        }
-        appended?;
-        Ok(device.flush()?)
-    }
-
     /// Opens the store at a path.
     ///
     /// # Errors
@@ -120,8 +78,9 @@ impl Engine {
     }
 
     pub(super) fn over(device: Arc<dyn ZonedDevice>, options: &OpenOptions) -> EngineResult<Self> {
-        check_geometry(device.geometry())?;
+        check_device(&*device, OfUse::HoldingData)?;
         let newest = ManifestLog::read(&*device)?.ok_or(EngineError::NoStore)?;
+        check_unchanged(device.geometry(), newest.manifest.device)?;
         let thread_count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
         let recovered = recover(&*device, &newest.manifest, thread_count)?;
         let fatal = recovered.report.damages.iter().find(|damage| !damage.confined);
@@ -135,7 +94,7 @@ impl Engine {
     }
 }
 
-fn direct_io(wanted: bool) -> DirectIo {
+pub(super) fn direct_io(wanted: bool) -> DirectIo {
     if wanted { DirectIo::Preferred } else { DirectIo::Off }
 }
 
@@ -152,7 +111,30 @@ fn open_patiently(path: &Path, access: Access, direct_io: DirectIo) -> EngineRes
     }
 }
 
-fn check_geometry(geometry: &Geometry) -> EngineResult<()> {
+/// Which zones of a device count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OfUse {
+    /// Those that a new store can be laid out in.
+    ForNewStore,
+    /// Those that may hold something of a store that is there. Some may have worn out meanwhile.
+    HoldingData,
+}
+
+/// Whether a store can be on a device.
+pub(super) fn check_device(device: &dyn ZonedDevice, of_use: OfUse) -> EngineResult<()> {
+    let mut zone_count = 0;
+    for zone in device.geometry().zones() {
+        zone_count += u32::from(match device.report(zone)?.state {
+            ZoneState::NotWritePointer => false,
+            ZoneState::ReadOnly | ZoneState::Offline => of_use == OfUse::HoldingData,
+            _ => true,
+        });
+    }
+    check_geometry(&Geometry { zone_count, ..*device.geometry() })
+}
+
+/// Whether a store can be on a device of which all zones are of use.
+pub(super) fn check_geometry(geometry: &Geometry) -> EngineResult<()> {
     let too_few = |what: &str, found: u32, needed: u32| {
         Err(EngineError::InvalidArgument(format!("{found} {what}; a store needs at least {needed}")))
     };
@@ -165,7 +147,16 @@ fn check_geometry(geometry: &Geometry) -> EngineResult<()> {
     unit_limit_bytes(geometry, usize::MAX).map(drop)
 }
 
-fn append_queue(device: &Arc<dyn ZonedDevice>, kind: QueueKind) -> EngineResult<Arc<dyn IoQueue>> {
+/// Whether a store is still on the device that it was made on, as it was then.
+fn check_unchanged(geometry: &Geometry, recorded: Option<DeviceSizes>) -> EngineResult<()> {
+    let found = DeviceSizes::of(geometry);
+    match recorded {
+        Some(recorded) if recorded != found => Err(EngineError::DeviceChanged { recorded, found }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn append_queue(device: &Arc<dyn ZonedDevice>, kind: QueueKind) -> EngineResult<Arc<dyn IoQueue>> {
     open_queue(Arc::clone(device), APPEND_QUEUE_ENTRIES, kind)
         .map_err(|error| EngineError::io("setting up a queue for appends", error))
 }
@@ -216,7 +207,7 @@ fn assemble(
     inner.count_zone_allowance();
     if !options.read_only {
         let queue = append_queue(&inner.device, options.queue)?;
-        let manifest_log = ManifestLog::new(Arc::clone(&inner.device), queue, Some(manifest_zone));
+        let manifest_log = ManifestLog::new(Arc::clone(&inner.device), queue, Some(manifest_zone))?;
         make_writable(&mut inner, options, (unit_limit, manifest_log), recovered)?;
     }
     Ok(inner)
@@ -319,8 +310,60 @@ fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovere
         generation: recovered.generation,
         oldest_generation: recovered.oldest_generation,
         clean: false,
+        device: Some(DeviceSizes::of(inner.device.geometry())),
         ..manifest.clone()
     };
     manifest_log.append(manifest)?;
     Ok(inner.device.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DeviceSizes, EngineError, Geometry, check_geometry, check_unchanged};
+
+    const GEOMETRY: Geometry = Geometry {
+        block_bytes: 4096,
+        zone_size_bytes: 4 << 20,
+        zone_capacity_bytes: 3 << 20,
+        zone_count: 64,
+        max_open_zones: 8,
+        max_active_zones: 12,
+        append_limit_bytes: 124 << 10,
+        volatile_cache: true,
+    };
+
+    #[test]
+    fn a_device_of_other_sizes_than_recorded_is_refused_by_naming_both() {
+        let recorded = Some(DeviceSizes::of(&GEOMETRY));
+        let limits = Geometry { max_open_zones: 1, append_limit_bytes: 4096, ..GEOMETRY };
+        for unchanged in [(GEOMETRY, recorded), (limits, recorded), (GEOMETRY, None)] {
+            check_unchanged(&unchanged.0, unchanged.1)
+                .expect("limits may change, and old stores record nothing");
+        }
+        for changed in [
+            Geometry { block_bytes: 512, ..GEOMETRY },
+            Geometry { zone_size_bytes: 8 << 20, ..GEOMETRY },
+            Geometry { zone_capacity_bytes: 4 << 20, ..GEOMETRY },
+            Geometry { zone_count: 63, ..GEOMETRY },
+        ] {
+            let error = check_unchanged(&changed, recorded).expect_err("changed").to_string();
+            let sizes =
+                [DeviceSizes::of(&GEOMETRY), DeviceSizes::of(&changed)].map(|sizes| sizes.to_string());
+            assert!(sizes.iter().all(|sizes| error.contains(sizes)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_too_small_is_refused_with_how_many_are_needed() {
+        check_geometry(&GEOMETRY).expect("enough");
+        for (small, expected) in [
+            (Geometry { zone_count: 7, ..GEOMETRY }, "7 zones; a store needs at least 8"),
+            (Geometry { max_active_zones: 7, ..GEOMETRY }, "7 active zones; a store needs at least 8"),
+        ] {
+            match check_geometry(&small) {
+                Err(EngineError::InvalidArgument(what)) => assert_eq!(what, expected),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }

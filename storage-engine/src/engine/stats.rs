@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use super::{Engine, Inner};
 use crate::device::{Geometry, ZoneState};
 use crate::error::EngineResult;
-use crate::log::manifest_log::MANIFEST_ZONES;
 use crate::units::{Generation, ZoneId, ZoneOffset};
 use crate::zones::Role;
 
@@ -59,6 +58,8 @@ pub struct EngineInfo {
     pub queue: &'static str,
     /// Sizes and limits.
     pub geometry: Geometry,
+    /// What all zones with a write pointer together hold.
+    pub capacity_bytes: u64,
     /// How often the store has been opened for writing.
     pub incarnation: u32,
     /// Version of the format of units and records.
@@ -101,6 +102,7 @@ impl Engine {
             device_detail: self.inner.device.detail(),
             queue: self.inner.queue_kind,
             geometry: *self.inner.device.geometry(),
+            capacity_bytes: self.inner.capacity_bytes(),
             incarnation: manifest.incarnation,
             format_version: crate::format::FORMAT_VERSION,
         }
@@ -117,13 +119,12 @@ impl Engine {
             .iter()
             .map(|(id, zone)| {
                 let descriptor = inner.device.report(id)?;
-                let role = if MANIFEST_ZONES.contains(&id) { Role::Manifest } else { zone.role() };
                 Ok(ZoneStats {
                     zone: id,
                     state: descriptor.state,
                     write_pointer: descriptor.write_pointer,
                     reset_count: descriptor.reset_count,
-                    role,
+                    role: zone.role(),
                     generation: zone.generation(),
                     live_bytes: zone.live_bytes(),
                 })
@@ -133,6 +134,11 @@ impl Engine {
 }
 
 impl Inner {
+    fn capacity_bytes(&self) -> u64 {
+        let has_write_pointer = self.zones.iter().filter(|(_, zone)| zone.role() != Role::Conventional);
+        has_write_pointer.count() as u64 * self.device.geometry().zone_capacity_bytes
+    }
+
     fn stats(&self) -> EngineStats {
         let (life, activity) = (self.life_counters(), self.device.activity());
         EngineStats {

@@ -182,10 +182,7 @@ impl Inner {
     }
 
     fn data_zone_count(&self) -> u64 {
-        use crate::zones::Role;
-        let usable =
-            self.zones.iter().filter(|(_, zone)| !matches!(zone.role(), Role::Manifest | Role::Lost));
-        usable.count() as u64
+        self.zones.iter().filter(|(_, zone)| zone.role().is_for_data()).count() as u64
     }
 
     /// Whether a write changes nothing: deletes of keys that are nowhere.

@@ -4,10 +4,13 @@
 //! zone and then to the other, so that one damaged copy costs nothing, and a full zone is reset only while the other
 //! holds the newest version. This is the one module that uses `bincode`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::unit::StoreId;
 use super::{DecodeError, Fields, FieldsMut};
+use crate::device::Geometry;
 use crate::units::{Generation, SeqNo, ZoneId};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"ZMAN");
@@ -66,6 +69,39 @@ pub enum SpaceUse {
     Proportional,
 }
 
+/// The sizes of the device that a store was made on. They do not change while its data live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeviceSizes {
+    /// The smallest unit of reading and appending.
+    pub block_bytes: u32,
+    /// From one zone start to the next.
+    pub zone_size_bytes: u64,
+    /// What can be written in a zone.
+    pub zone_capacity_bytes: u64,
+    /// How many zones there are.
+    pub zone_count: u32,
+}
+
+impl DeviceSizes {
+    /// The sizes of a geometry; limits may change between openings.
+    #[must_use]
+    pub const fn of(geometry: &Geometry) -> Self {
+        let Geometry { block_bytes, zone_size_bytes, zone_capacity_bytes, zone_count, .. } = *geometry;
+        Self { block_bytes, zone_size_bytes, zone_capacity_bytes, zone_count }
+    }
+}
+
+impl fmt::Display for DeviceSizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { block_bytes, zone_size_bytes, zone_capacity_bytes, zone_count } = self;
+        write!(
+            f,
+            "{zone_count} zones of {zone_size_bytes} bytes that hold {zone_capacity_bytes} each, in blocks of \
+             {block_bytes}"
+        )
+    }
+}
+
 /// What a store says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Manifest {
@@ -91,6 +127,9 @@ pub struct Manifest {
     pub space_use: SpaceUse,
     /// Sums over the life of the store.
     pub counters: Counters,
+    /// The device's sizes. They lie behind the rest, and a version written before there were any has none.
+    #[serde(skip)]
+    pub device: Option<DeviceSizes>,
 }
 
 impl Manifest {
@@ -100,8 +139,8 @@ impl Manifest {
     /// When the manifest exceeds 16 MiB, which no store reaches.
     #[must_use]
     pub fn encode(&self, block_bytes: usize, reset_count: u32) -> Vec<u8> {
-        let body = bincode::serde::encode_to_vec(self, bincode::config::standard())
-            .expect("a manifest has no value that bincode cannot encode");
+        let mut body = encode_body(self);
+        body.extend(self.device.iter().flat_map(encode_body));
         assert!(body.len() <= MAX_BODY_BYTES, "a manifest of {} bytes", body.len());
         let mut bytes = vec![0; (FRAME_BYTES + body.len()).next_multiple_of(block_bytes)];
         let body_len = u32::try_from(body.len()).expect("checked above");
@@ -150,13 +189,25 @@ impl Manifest {
         }
         let undecodable = DecodeError::Field { structure: STRUCTURE, field: "body", found: body_len as u64 };
         let body = &from[FRAME_BYTES..FRAME_BYTES + body_len];
-        let (manifest, used): (Self, usize) =
+        let (mut manifest, mut used): (Self, usize) =
             bincode::serde::decode_from_slice(body, bincode::config::standard()).map_err(|_| undecodable)?;
+        if used < body_len {
+            let (device, device_len): (DeviceSizes, usize) =
+                bincode::serde::decode_from_slice(&body[used..], bincode::config::standard())
+                    .map_err(|_| undecodable)?;
+            manifest.device = Some(device);
+            used += device_len;
+        }
         if used != body_len || manifest.version != version {
             return Err(undecodable);
         }
         Ok((manifest, FRAME_BYTES + body_len))
     }
+}
+
+fn encode_body(part: &impl Serialize) -> Vec<u8> {
+    bincode::serde::encode_to_vec(part, bincode::config::standard())
+        .expect("a manifest has no value that bincode cannot encode")
 }
 
 #[cfg(test)]
@@ -185,6 +236,9 @@ mod tests {
                 clean,
                 space_use: if clean { SpaceUse::Whole } else { SpaceUse::Proportional },
                 counters: Counters { user_bytes_written: bytes, ..Counters::default() },
+                device: clean.then_some(DeviceSizes {
+                    block_bytes: 512, zone_size_bytes: bytes, zone_capacity_bytes: bytes, zone_count: incarnation,
+                }),
             }
         }
     }

@@ -6,6 +6,9 @@
 //! After a power cut the write pointer may stand behind holes, and what lies last need not be the newest: only a version
 //! that ends at the write pointer and says that all was in order is believed without a look at the rest of the zone.
 //!
+//! The manifest zones are the first two that have a write pointer. Which zones have none is fixed when a drive is made or
+//! formatted, so that they are always the same two.
+//!
 //! A manifest zone that has worn out is left alone; the other one goes on by itself, until it is full.
 
 use std::sync::Arc;
@@ -18,7 +21,22 @@ use crate::queue::{IoQueue, Outcome, Request, Wait};
 use crate::units::{ZoneId, ZoneOffset};
 
 /// The zones that hold the manifest.
-pub const MANIFEST_ZONES: [ZoneId; 2] = [ZoneId::new(0), ZoneId::new(1)];
+///
+/// # Errors
+/// [`EngineError::InvalidArgument`] for a device that has fewer than two zones with a write pointer; the device's.
+pub fn manifest_zones(device: &dyn ZonedDevice) -> EngineResult<[ZoneId; 2]> {
+    let mut found = Vec::with_capacity(2);
+    for zone in device.geometry().zones() {
+        if device.report(zone)?.state != ZoneState::NotWritePointer {
+            found.push(zone);
+        }
+        if let [first, second] = found[..] {
+            return Ok([first, second]);
+        }
+    }
+    let what = format!("{} zones have a write pointer; the manifest alone takes two", found.len());
+    Err(EngineError::InvalidArgument(what))
+}
 
 /// Bytes looked at when the newest version is not in the last block.
 const WINDOW_BYTES: u64 = 256 << 10;
@@ -43,11 +61,17 @@ pub struct Newest {
 
 impl ManifestLog {
     /// A manifest log with a queue that nobody else uses; `holder` is the zone that holds the newest version, if any does.
-    #[must_use]
-    pub fn new(device: Arc<dyn ZonedDevice>, queue: Arc<dyn IoQueue>, holder: Option<ZoneId>) -> Self {
-        let [first, second] = MANIFEST_ZONES;
+    ///
+    /// # Errors
+    /// As [`manifest_zones`].
+    pub fn new(
+        device: Arc<dyn ZonedDevice>,
+        queue: Arc<dyn IoQueue>,
+        holder: Option<ZoneId>,
+    ) -> EngineResult<Self> {
+        let [first, second] = manifest_zones(&*device)?;
         let zones = if holder == Some(first) { [second, first] } else { [first, second] };
-        Self { device, queue, zones }
+        Ok(Self { device, queue, zones })
     }
 
     /// The newest version that can be read; `None` when there is none at all.
@@ -57,7 +81,7 @@ impl ManifestLog {
     pub fn read(device: &dyn ZonedDevice) -> EngineResult<Option<Newest>> {
         let mut newest: Option<Newest> = None;
         let mut written = false;
-        for zone in MANIFEST_ZONES {
+        for zone in manifest_zones(device)? {
             let descriptor = device.report(zone)?;
             written |= descriptor.write_pointer > ZoneOffset::START;
             if descriptor.state == ZoneState::Offline {

@@ -30,8 +30,9 @@ use crate::zones::{Allocator, Purpose, Role, ZoneClaims, ZoneTable, charge_bytes
 
 /// Appends in flight beyond which a writer waits.
 const MAX_IN_FLIGHT: usize = 16;
-/// The smallest append limit that a store works with: a unit must hold the longest key.
-pub(crate) const MIN_UNIT_BYTES: usize = 128 << 10;
+/// The smallest append limit that a store works with: a unit must hold the longest key, and a quarter of it be left for the
+/// part of a value that goes with it. Linux hands 124 KiB at once to a plain null_blk device.
+pub(crate) const MIN_UNIT_BYTES: usize = 96 << 10;
 
 /// The most bytes that a claim takes in a manifest.
 const MAX_TAIL_BYTES: usize = 32;

@@ -10,6 +10,7 @@
 mod aio;
 mod driven;
 mod in_flight;
+mod one_at_a_time;
 mod operation;
 mod passthrough_ioctl;
 mod registered;
@@ -27,11 +28,12 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use one_at_a_time::OneAtATimeQueue;
 pub use ring_shape::{Common, Large};
 pub use uring::UringQueue;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{CommandSet, DeviceError, Persistence, ZonedDevice};
+use crate::device::{AppendOrder, CommandSet, DeviceError, Persistence, ZonedDevice};
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 use std::sync::Arc;
 
@@ -125,6 +127,15 @@ pub fn open_queue(
     entries: u32,
     kind: QueueKind,
 ) -> io::Result<Arc<dyn IoQueue>> {
+    let queue = open_kind(Arc::clone(&device), entries, kind)?;
+    Ok(match device.append_order() {
+        AppendOrder::Concurrent => queue,
+        AppendOrder::OneAtATime => Arc::new(OneAtATimeQueue::new(device, queue)),
+    })
+}
+
+/// A queue that leaves it to others how many appends a zone takes at a time.
+fn open_kind(device: Arc<dyn ZonedDevice>, entries: u32, kind: QueueKind) -> io::Result<Arc<dyn IoQueue>> {
     match kind {
         QueueKind::Automatic => open_best_queue(&device, entries),
         QueueKind::IoUring => match device.command_set() {

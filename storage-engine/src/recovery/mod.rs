@@ -18,7 +18,7 @@ use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::{Cut, Manifest};
 use crate::format::unit::{PreviousZone, StreamKind};
 use crate::index::Catalog;
-use crate::log::manifest_log::MANIFEST_ZONES;
+use crate::log::manifest_log::manifest_zones;
 use crate::log::stream::StreamZone;
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset};
 use crate::zones::ZoneTable;
@@ -108,10 +108,11 @@ pub fn recover(
     manifest: &Manifest,
     thread_count: usize,
 ) -> EngineResult<Recovered> {
+    let for_manifest = manifest_zones(device)?;
     let descriptors: Vec<ZoneDescriptor> = device
         .geometry()
         .zones()
-        .filter(|zone| !MANIFEST_ZONES.contains(zone))
+        .filter(|zone| !for_manifest.contains(zone))
         .map(|zone| device.report(zone))
         .collect::<Result<_, _>>()?;
     let oldest = manifest.oldest_generation;
@@ -135,7 +136,8 @@ pub fn recover(
     let filled = scans.iter().map(|scan| scan.generation).filter(|&filled| filled > Generation::default());
     let oldest_generation = filled.min().unwrap_or(generation.next());
     let cuts = prefix::cuts_still_needed(manifest, oldest_generation);
-    let rebuilt = rebuild::rebuild(device.geometry(), &descriptors, &scans, &prefix, [&user, &relocation]);
+    let layout = rebuild::Layout { geometry: device.geometry(), for_manifest, descriptors: &descriptors };
+    let rebuilt = rebuild::rebuild(&layout, &scans, &prefix, [&user, &relocation]);
     damages.extend(rebuilt.damages);
     damages.sort_by_key(|damage| (damage.zone, damage.offset));
     Ok(Recovered {

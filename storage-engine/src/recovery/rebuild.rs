@@ -15,7 +15,6 @@ use crate::device::{Geometry, ZoneDescriptor, ZoneState};
 use crate::format::record::RecordKind;
 use crate::format::unit::StreamKind;
 use crate::index::{Catalog, Entry, LargeId, LargeValue, LargeValues, Location};
-use crate::log::manifest_log::MANIFEST_ZONES;
 use crate::units::{SeqNo, ZoneId, ZoneSector};
 use crate::zones::{Role, ZoneTable};
 
@@ -28,6 +27,14 @@ pub(super) struct Rebuilt {
     pub(super) void_record_count: u64,
 }
 
+/// What the device is like.
+pub(super) struct Layout<'a> {
+    pub(super) geometry: &'a Geometry,
+    pub(super) for_manifest: [ZoneId; 2],
+    /// All zones but those of the manifest.
+    pub(super) descriptors: &'a [ZoneDescriptor],
+}
+
 /// A record of the scan: zone's index and record's index.
 #[derive(Clone, Copy)]
 struct Handle {
@@ -36,14 +43,13 @@ struct Handle {
 }
 
 pub(super) fn rebuild(
-    geometry: &Geometry,
-    descriptors: &[ZoneDescriptor],
+    layout: &Layout<'_>,
     scans: &[ZoneScan],
     prefix: &Prefix,
     streams: [&StreamEnd; 2],
 ) -> Rebuilt {
-    let zones = Arc::new(ZoneTable::new(geometry.zone_count));
-    let abandoned = fill_zone_table(&zones, geometry, descriptors, scans, prefix, streams);
+    let zones = Arc::new(ZoneTable::new(layout.geometry.zone_count));
+    let abandoned = fill_zone_table(&zones, layout, scans, prefix, streams);
     let mut believed = Vec::new();
     let mut parts: HashMap<LargeId, Vec<Handle>, FixedState> = HashMap::default();
     let mut void_record_count = 0;
@@ -64,8 +70,9 @@ pub(super) fn rebuild(
         }
     }
     let record_count = believed.len() as u64;
-    let zones_lost = descriptors.iter().any(|zone| zone.state == ZoneState::Offline);
-    let winners = Winners { scans, parts, zones_lost }.choose(believed);
+    let zones_lost = layout.descriptors.iter().any(|zone| zone.state == ZoneState::Offline);
+    let winners =
+        Winners { scans, parts, zones_lost, nowhere: nowhere(layout.for_manifest) }.choose(believed);
     let catalog = Catalog::new(winners.entries, winners.large, Arc::clone(&zones));
     Rebuilt { catalog, zones, abandoned, damages: winners.damages, record_count, void_record_count }
 }
@@ -85,6 +92,7 @@ struct Winners<'a> {
     parts: HashMap<LargeId, Vec<Handle>, FixedState>,
     /// Whether zones are offline, so that it is known why parts of values are missing.
     zones_lost: bool,
+    nowhere: Location,
 }
 
 impl<'a> Winners<'a> {
@@ -163,7 +171,7 @@ impl<'a> Winners<'a> {
         }
         let place = |part: Option<Handle>| match part {
             Some(part) => (self.location(part), self.record(part).1.value_len),
-            None => (NOWHERE, 0),
+            None => (self.nowhere, 0),
         };
         let parts = places.into_iter().map(place).collect();
         chosen.large.insert(id, LargeValue::new(usize::from(record.key_len), parts));
@@ -172,26 +180,29 @@ impl<'a> Winners<'a> {
 }
 
 /// The place of a part that is lost: reading it finds nothing and gives damage. No unit of a manifest zone is looked up.
-const NOWHERE: Location = Location { zone: MANIFEST_ZONES[0], unit: 0, offset: 0 };
+const fn nowhere([zone, _]: [ZoneId; 2]) -> Location {
+    Location { zone, unit: 0, offset: 0 }
+}
 
 /// Gives each zone its role, filling and places; says which are partly written and nobody's.
 fn fill_zone_table(
     zones: &ZoneTable,
-    geometry: &Geometry,
-    descriptors: &[ZoneDescriptor],
+    layout: &Layout<'_>,
     scans: &[ZoneScan],
     prefix: &Prefix,
     streams: [&StreamEnd; 2],
 ) -> Vec<ZoneId> {
-    MANIFEST_ZONES.iter().for_each(|&zone| zones.zone(zone).set_role(Role::Manifest));
+    layout.for_manifest.iter().for_each(|&zone| zones.zone(zone).set_role(Role::Manifest));
     let mut abandoned = Vec::new();
-    for descriptor in descriptors {
+    for descriptor in layout.descriptors {
         let zone = zones.zone(descriptor.zone);
         if matches!(descriptor.state, ZoneState::ReadOnly | ZoneState::Offline) {
             zone.set_role(Role::Lost);
+        } else if descriptor.state == ZoneState::NotWritePointer {
+            zone.set_role(Role::Conventional);
         } else if descriptor.write_pointer.get() > 0 {
             zone.set_role(Role::Sealed(StreamKind::User));
-            if descriptor.write_pointer.get() < geometry.zone_capacity_bytes {
+            if descriptor.write_pointer.get() < layout.geometry.zone_capacity_bytes {
                 abandoned.push(descriptor.zone);
             }
         }

@@ -31,10 +31,12 @@ pub enum Role {
     Manifest,
     /// Cannot be written any more: read-only or offline.
     Lost,
+    /// Has no write pointer: the store leaves it alone.
+    Conventional,
 }
 
 impl Role {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Free,
         Self::Open(StreamKind::User),
         Self::Open(StreamKind::Relocation),
@@ -42,7 +44,13 @@ impl Role {
         Self::Sealed(StreamKind::Relocation),
         Self::Manifest,
         Self::Lost,
+        Self::Conventional,
     ];
+
+    /// Whether the zone holds data of the store, or may.
+    pub(crate) const fn is_for_data(self) -> bool {
+        !matches!(self, Self::Manifest | Self::Lost | Self::Conventional)
+    }
 
     fn code(self) -> u8 {
         let place = Self::ALL.iter().position(|&role| role == self).expect("every role is listed");

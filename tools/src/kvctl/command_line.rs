@@ -13,7 +13,7 @@ use crate::size::parse_bytes;
 
 /// Looks after zonal stores: makes them, reads and changes what they hold, shows how they are.
 ///
-/// A store is one file, named by its path. Commands that only read never change a byte of it.
+/// A store is one file, or a whole device, named by its path. Commands that only read never change a byte of it.
 #[derive(Debug, Parser)]
 #[command(name = "kvctl", version, after_help = help::EXAMPLES)]
 pub(crate) struct CommandLine {
@@ -89,7 +89,7 @@ pub(crate) enum Command {
 /// The store that a command is about.
 #[derive(Debug, Args)]
 pub(crate) struct Store {
-    /// The store: a path
+    /// The store: the path of a file or device
     #[arg(value_name = "STORE")]
     pub(crate) path: PathBuf,
 }
@@ -122,6 +122,10 @@ pub(crate) struct Create {
     /// Zones that may be active, that is open or closed, at once; at least 8 [default: 14]
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_active: Option<u32>,
+
+    /// Destroy what is on a device; without it only a blank one is taken
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -117,9 +117,16 @@ fn remedy(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidArgument => "give a value within the limits named above; nothing was changed",
         ErrorKind::NotFound => "correct the path, or make a store there with `kvctl create <STORE>`",
         ErrorKind::AlreadyExists => "choose another path; `kvctl info <STORE>` shows what is there",
-        ErrorKind::NotAStore => "correct the path; the file there was not changed",
-        ErrorKind::Incompatible => "use the version of zonal that wrote the store; it was not changed",
-        ErrorKind::Locked => "wait until that process is done with the store, or end it",
+        ErrorKind::NotBlank => {
+            "choose another device; or, if all of that may be destroyed, run this again with --yes"
+        }
+        ErrorKind::NotAStore => "correct the path; what is there was not changed",
+        ErrorKind::Incompatible => {
+            "use the version of zonal that wrote the store, or the device as it was; nothing was changed"
+        }
+        ErrorKind::Locked => {
+            "wait until that process is done with the store, or end it; unmount what is mounted"
+        }
         ErrorKind::Corruption => {
             "find out how much is damaged with `kvctl check --deep <STORE>`, then restore from a dump or a backup"
         }
@@ -127,7 +134,7 @@ fn remedy(kind: ErrorKind) -> &'static str {
             "delete something, or dump the store and load it into a larger one (`kvctl create --capacity`)"
         }
         ErrorKind::Unsupported => "use what the message names instead",
-        ErrorKind::ReadOnly => "check who may write to the file",
+        ErrorKind::ReadOnly => "check who may write to the file or device",
         ErrorKind::Closed => "run the command again",
         ErrorKind::WritesRefused => {
             "find out why the write failed (is the disk full, or failing?), then run the command again: the store \

@@ -18,12 +18,17 @@ Results go to stdout, messages to stderr.
 Exit code 0: done; 1: the answer is no (the key is absent, the store is damaged); 2: wrong usage; 3: failed.";
 
 pub(super) const CREATE: &str = "\
-Nothing may be at the path yet. Shows what `kvctl info` shows of the new store. Sizes are bytes, or whole numbers with \
+In a file, which must not be there yet, or on a device, which is given over whole: a zoned block device (ZNS drive, SMR \
+disk), of which all zones are reset and whose sizes are its own, or any other block device or partition. A device that \
+is not blank is taken only with --yes; the message says what would be destroyed. Shows what `kvctl info` shows of the \
+new store. Sizes are bytes, or whole numbers with \
 KiB, MiB, GiB, TiB, kB, MB, GB or TB. A store needs 8 zones or more.
 
 Examples:
   kvctl create data.zonal
   kvctl create data.zonal --capacity 1GiB --zone-size 16MiB
+  kvctl create /dev/nvme0n1
+  kvctl create --yes /dev/sdb1
   kvctl create small.zonal --capacity 24MiB --zone-size 1MiB --block-size 512
 
 Exit code 0: made; 2: no store has such sizes; 3: failed, there is nothing new at the path.";
@@ -107,7 +112,7 @@ did, which is next to nothing:
   'index_bytes'          memory of the index
   'cache_bytes'          memory of cached values
   'zones'                zones by state: 'empty', 'implicitly_open', 'explicitly_open',
-                         'closed', 'full', 'read_only', 'offline'
+                         'closed', 'full', 'read_only', 'offline', 'not_write_pointer'
 
   'user_bytes_written'   * keys and values handed in
   'device_bytes_written' * everything appended to the device
@@ -127,7 +132,7 @@ Examples:
 
 pub(super) const ZONES: &str = "\
 With --format json a list of objects with 'zone', 'state' (empty, implicitly_open, explicitly_open, closed, full, \
-read_only, offline), 'role' (free, user, relocation, manifest, lost), 'open' (whether the store appends to it), \
+read_only, offline, not_write_pointer), 'role' (free, user, relocation, manifest, lost, conventional), 'open' (whether the store appends to it), \
 'write_pointer', 'capacity_bytes', 'live_bytes', 'generation' and 'reset_count'.
 
 The map has one column a zone, or several zones a column for a large device. Each column shows what the zones are used \

@@ -53,7 +53,7 @@ fn task(command: Command, format: Format, queue: QueueKind) -> Result<Task, Fail
 }
 
 fn creation_options(create: &typed::Create) -> Result<Options, Failure> {
-    let mut options = Options::default().create_new(true);
+    let mut options = Options::default().create_new(true).overwrite_device(create.yes);
     if let Some(bytes) = create.capacity {
         options = options.capacity_bytes(bytes);
     }

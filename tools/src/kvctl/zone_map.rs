@@ -21,7 +21,8 @@ const BARS: [char; 9] = ['.', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '
 
 const LEGEND: &str = "\
 use   . free  U users' data  R copies by the collector  u, r the same, open for appends
-      M the store's manifest  x can only be read  X offline  several zones a column: the rarest
+      M the store's manifest  x can only be read  X offline  C conventional, left alone
+      several zones a column: the rarest use
 fill  how much of the zone is written, ▁ to █; a dot is nothing
 live  how much of the zone is live data; what fill has more can be collected
 ";
@@ -33,6 +34,7 @@ pub(crate) enum Use {
     Free,
     User,
     Relocation,
+    Conventional,
     Manifest,
     OpenUser,
     OpenRelocation,
@@ -48,6 +50,7 @@ impl Use {
             Self::Free => '.',
             Self::User => 'U',
             Self::Relocation => 'R',
+            Self::Conventional => 'C',
             Self::Manifest => 'M',
             Self::OpenUser => 'u',
             Self::OpenRelocation => 'r',
@@ -74,6 +77,7 @@ impl From<&Zone> for Plot {
         let used_for = match (zone.state, zone.role) {
             (ZoneState::Offline, _) => Use::Offline,
             (ZoneState::ReadOnly, _) | (_, ZoneRole::Lost) => Use::ReadOnly,
+            (_, ZoneRole::Conventional) => Use::Conventional,
             (_, ZoneRole::Manifest) => Use::Manifest,
             (_, ZoneRole::Free) => Use::Free,
             (_, ZoneRole::User) if zone.open => Use::OpenUser,

@@ -1,23 +1,37 @@
-//! The system calls on the file of an emulated device.
+//! The system calls on the file of an emulated device, which may be a block device.
 //!
 //! Two descriptors: `metadata` goes through the page cache, so that what was written to it survives the process, and
 //! holds the lock; `data` bypasses the page cache where the file system allows it. They never touch the same bytes.
 //! This file knows nothing of zones: offsets are those of the file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::{Access, DirectIo};
 use crate::buffer::AlignedBuffer;
+use crate::device::block::{device_bytes, discard};
+use crate::device::direct::{CHUNK_BYTES, DIRECT_FLAG, read_by_way_of_aligned_memory, read_until_end};
 
-/// Largest single read or write that this file makes of its own.
-const CHUNK_BYTES: usize = 1 << 20;
+/// What the file is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Medium {
+    /// A file in a file system, which knows of each block whether it is there.
+    Regular,
+    /// A block device: all its blocks are there.
+    BlockDevice,
+}
+
+impl Medium {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        if metadata.file_type().is_block_device() { Self::BlockDevice } else { Self::Regular }
+    }
+}
 
 /// Whether data go past the page cache.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +49,7 @@ pub(super) struct DeviceFile {
     metadata: File,
     data: File,
     data_path: DataPath,
+    medium: Medium,
 }
 
 impl DeviceFile {
@@ -46,20 +61,25 @@ impl DeviceFile {
         direct_io: DirectIo,
         block_bytes: u32,
     ) -> io::Result<Self> {
+        let medium = Medium::of(&metadata.metadata()?);
         if direct_io == DirectIo::Preferred
             && let Some(data) = open_direct(&metadata, path, access)?
             && accepts_blocks(&data, block_bytes as usize)
         {
             let data_path = DataPath::Direct { block_bytes: block_bytes as usize };
-            return Ok(Self { metadata, data, data_path });
+            return Ok(Self { metadata, data, data_path, medium });
         }
         let data = metadata.try_clone()?;
-        Ok(Self { metadata, data, data_path: DataPath::Buffered })
+        Ok(Self { metadata, data, data_path: DataPath::Buffered, medium })
     }
 
     /// The open file that the lock belongs to.
     pub(super) fn locked(&self) -> &File {
         &self.metadata
+    }
+
+    pub(super) fn medium(&self) -> Medium {
+        self.medium
     }
 
     pub(super) fn uses_direct_io(&self) -> bool {
@@ -85,25 +105,10 @@ impl DeviceFile {
     pub(super) fn read_data(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<usize> {
         match self.data_path {
             DataPath::Direct { block_bytes } if !into.as_ptr().addr().is_multiple_of(block_bytes) => {
-                self.read_by_way_of_aligned_memory(at_bytes, into)
+                read_by_way_of_aligned_memory(&self.data, at_bytes, into)
             }
             _ => read_until_end(&self.data, at_bytes, into),
         }
-    }
-
-    fn read_by_way_of_aligned_memory(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<usize> {
-        let mut bounce = AlignedBuffer::zeroed(into.len().min(CHUNK_BYTES));
-        let mut read_bytes = 0;
-        for part in into.chunks_mut(CHUNK_BYTES) {
-            let wanted = &mut bounce[..part.len()];
-            let found_bytes = read_until_end(&self.data, at_bytes + read_bytes as u64, wanted)?;
-            part.copy_from_slice(wanted);
-            read_bytes += found_bytes;
-            if found_bytes < part.len() {
-                break;
-            }
-        }
-        Ok(read_bytes)
     }
 
     /// Writes zeros over a range of data, so that every block of it is allocated and written.
@@ -122,8 +127,11 @@ impl DeviceFile {
         where_supported(rustix::fs::fallocate(&self.data, FallocateFlags::KEEP_SIZE, at_bytes, len_bytes))
     }
 
-    /// Returns a range of data to the file system, where it takes it; the range reads as zeros then.
+    /// Returns a range of data to the file system or the block device, where it takes it. What it holds then is anything.
     pub(super) fn give_back(&self, at_bytes: u64, len_bytes: u64) -> io::Result<()> {
+        if self.medium == Medium::BlockDevice {
+            return give_back_to_device(&self.metadata, at_bytes, len_bytes);
+        }
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         where_supported(rustix::fs::fallocate(&self.data, punch, at_bytes, len_bytes))
     }
@@ -136,24 +144,27 @@ impl DeviceFile {
     }
 }
 
-/// Reads until `into` is full or the file ends.
-pub(super) fn read_until_end(file: &File, at_bytes: u64, into: &mut [u8]) -> io::Result<usize> {
-    let mut read_bytes = 0;
-    while read_bytes < into.len() {
-        match file.read_at(&mut into[read_bytes..], at_bytes + read_bytes as u64) {
-            Ok(0) => break,
-            Ok(count) => read_bytes += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// Discards a range of a block device, where it can.
+pub(super) fn give_back_to_device(device: &File, at_bytes: u64, len_bytes: u64) -> io::Result<()> {
+    match discard(device, at_bytes, len_bytes) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => Ok(()),
+        done => done,
     }
-    Ok(read_bytes)
+}
+
+/// How long a file or block device is.
+pub(super) fn length_bytes(file: &File) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    match Medium::of(&metadata) {
+        Medium::Regular => Ok(metadata.len()),
+        Medium::BlockDevice => device_bytes(file),
+    }
 }
 
 /// A descriptor of the same file that bypasses the page cache, or `None` where the file system refuses.
 fn open_direct(metadata: &File, path: &Path, access: Access) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
-    options.read(true).write(access == Access::ReadWrite).custom_flags(direct_flag());
+    options.read(true).write(access == Access::ReadWrite).custom_flags(DIRECT_FLAG);
     let data = match options.open(path) {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => return Ok(None),
         opened => opened?,
@@ -162,11 +173,6 @@ fn open_direct(metadata: &File, path: &Path, access: Access) -> io::Result<Optio
         return Err(io::Error::other("another file took its place meanwhile"));
     }
     Ok(Some(data))
-}
-
-#[expect(clippy::cast_possible_wrap, reason = "open flags are bits in a C int")]
-fn direct_flag() -> i32 {
-    OFlags::DIRECT.bits() as i32
 }
 
 /// Whether reads of one block, at one block, into memory aligned to one block, are possible.

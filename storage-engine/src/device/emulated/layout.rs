@@ -275,6 +275,8 @@ pub(super) const fn state_code(state: ZoneState) -> u8 {
         ZoneState::ReadOnly => 0xd,
         ZoneState::Full => 0xe,
         ZoneState::Offline => 0xf,
+        // No emulated device has conventional zones, and `state_of` knows no such code.
+        ZoneState::NotWritePointer => 0x0,
     }
 }
 

@@ -1,4 +1,4 @@
-//! One regular file that keeps every rule of a ZNS namespace.
+//! One regular file, or one block device that was given over to this, that keeps every rule of a ZNS namespace.
 //!
 //! # What is promised
 //! - Zone states and write pointers survive a killed process exactly. After a power cut each write pointer is at or
@@ -11,6 +11,8 @@
 //! - One writer or many readers have the file open. A file that is not a device, or not a whole one, is refused and left
 //!   as it is, and a device that is opened and closed without a change as well.
 //!
+//! - On a block device everything is as in a file, but that a reset discards. Nothing counts on what a discard leaves.
+//!
 //! # What is taken for granted
 //! - The host's media write a sector of 512 bytes wholly or not at all, and keep what they acknowledged a flush of.
 //! - What the page cache holds survives the process.
@@ -21,14 +23,14 @@
 //! # How it is divided
 //! `layout` names the bytes of the file, `word` one zone's state, `table` all zones in memory with their limits,
 //! `stable` what of that is on the file, `reckoning` what to believe at opening, `opening` how a device is made and
-//! recognised, `lock` who has it, `file` the system calls. `appending`, `reading` and `blocks` are the device's methods
+//! recognised, `file` the system calls; `device::lock` tells who has it. `appending`, `reading` and `blocks` are the device's methods
 //! for those.
 
 mod appending;
+mod block_target;
 mod blocks;
 mod file;
 mod layout;
-pub(super) mod lock;
 mod opening;
 mod reading;
 mod reckoning;
@@ -42,16 +44,20 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::file::Medium;
 use self::layout::data_start_bytes;
 use self::stable::StableTable;
 use self::table::Table;
 use self::word::ZoneWord;
+use super::lock;
 use super::transition::ZoneCommand;
 use super::{
     AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence, Preparation, RawResult,
     ReadCommand, ZoneDescriptor, ZonedDevice,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
+
+pub use self::block_target::BlockTarget;
 
 /// What a device is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -172,6 +178,14 @@ impl EmulatedDevice {
         self.stable.abandon();
     }
 
+    /// Claims a block device that is to become an emulated one: nobody else can have it meanwhile. Changes nothing yet.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotFound`], [`DeviceError::NotOurs`], [`DeviceError::Locked`], [`DeviceError::Io`].
+    pub fn claim_block_device(path: impl AsRef<Path>) -> DeviceResult<BlockTarget> {
+        BlockTarget::claim(path.as_ref())
+    }
+
     fn table(&self) -> &Table {
         self.stable.table()
     }
@@ -209,7 +223,10 @@ impl ZonedDevice for EmulatedDevice {
     }
 
     fn kind(&self) -> &'static str {
-        "emulated file"
+        match self.stable.file().medium() {
+            Medium::Regular => "emulated file",
+            Medium::BlockDevice => "emulated on a block device",
+        }
     }
 
     fn detail(&self) -> String {
@@ -240,10 +257,13 @@ impl ZonedDevice for EmulatedDevice {
         self.command(zone, |_| ZoneCommand::Finish)
     }
 
-    /// Does nothing to a zone that is not empty.
+    /// Does nothing to a zone that is not empty, nor on a block device, whose blocks are always there.
     fn prepare(&self, zone: ZoneId, preparation: Preparation) -> DeviceResult<()> {
         self.table().check_exists(zone)?;
         self.begin_changes()?;
+        if self.stable.file().medium() == Medium::BlockDevice {
+            return Ok(());
+        }
         match preparation {
             Preparation::DurableAppends => self.write_blocks_once(zone),
             Preparation::Streaming => self.allocate(zone),

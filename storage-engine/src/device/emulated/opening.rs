@@ -5,10 +5,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::file::{DeviceFile, read_until_end};
+use super::file::{DeviceFile, Medium, length_bytes};
 use super::layout::{
     DATA_ALIGNMENT_BYTES, ENTRY_BYTES, FORMAT_VERSION, HEADER_AT_BYTES, HEADER_BYTES, Header, LayoutError,
     SESSION_AT_BYTES, SESSION_BYTES, Session, TABLE_AT_BYTES, ZoneEntry, entry_at_bytes, file_bytes,
@@ -16,8 +16,10 @@ use super::layout::{
 use super::reckoning::{Trust, reckon, torn};
 use super::stable::StableTable;
 use super::table::Table;
-use super::{Access, DirectIo, lock};
-use crate::device::{DeviceError, DeviceResult, Geometry};
+use super::{Access, DirectIo};
+use crate::device::block::{BlockNode, claim};
+use crate::device::direct::read_until_end;
+use crate::device::{DeviceError, DeviceResult, Geometry, lock};
 use crate::units::ZoneId;
 
 const PRIVATE_MODE: u32 = 0o600;
@@ -55,6 +57,10 @@ pub(super) fn open(
 ) -> DeviceResult<StableTable> {
     // Opening a pipe or a drive can have effects of its own, so look before opening.
     let metadata = fs::metadata(path).map_err(failure("looking at", path))?;
+    if metadata.file_type().is_block_device() {
+        let claim = claim(path, access, &BlockNode::new(path, &metadata))?;
+        return load(claim, path, access, direct_io, boot_id);
+    }
     if !metadata.is_file() {
         return Err(DeviceError::NotOurs { path: path.to_owned(), why: "it is no regular file".to_owned() });
     }
@@ -84,6 +90,11 @@ fn create_file(path: &Path) -> DeviceResult<File> {
 
 fn lay_out(file: &File, header: &Header, length_bytes: u64, boot_id: [u8; 16]) -> io::Result<()> {
     file.set_len(length_bytes)?;
+    write_layout(file, header, boot_id)
+}
+
+/// Writes everything that a device consists of but its length, the headers last.
+pub(super) fn write_layout(file: &File, header: &Header, boot_id: [u8; 16]) -> io::Result<()> {
     let table: Vec<u8> = header.geometry.zones().flat_map(|zone| ZoneEntry::empty(zone).encode()).collect();
     file.write_all_at(&table, TABLE_AT_BYTES)?;
     file.write_all_at(&Session { boot_id, clean: true }.encode(), SESSION_AT_BYTES)?;
@@ -106,7 +117,7 @@ fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
 }
 
-fn load(
+pub(super) fn load(
     file: File,
     path: &Path,
     access: Access,
@@ -163,7 +174,14 @@ impl Image<'_> {
             return Ok(DeviceError::UnknownVersion { path, found, known });
         }
         let Some(damage) = errors.find_map(LayoutError::damage) else {
-            let why = if found_bytes == 0 { "it is empty" } else { "it does not begin as one" };
+            let metadata = self.file.metadata().map_err(failure("looking at", self.path))?;
+            let why = match Medium::of(&metadata) {
+                Medium::BlockDevice => {
+                    "it is a block device that has not been made a store; `create` does that"
+                }
+                Medium::Regular if found_bytes == 0 => "it is empty",
+                Medium::Regular => "it does not begin as one",
+            };
             return Ok(DeviceError::NotOurs { path, why: why.to_owned() });
         };
         if found_bytes < DATA_ALIGNMENT_BYTES {
@@ -215,7 +233,7 @@ impl Image<'_> {
     }
 
     fn length_bytes(&self) -> DeviceResult<u64> {
-        self.file.metadata().map(|metadata| metadata.len()).map_err(failure("looking at", self.path))
+        length_bytes(self.file).map_err(failure("looking at", self.path))
     }
 
     /// Reads a structure; bytes beyond the end of the file are zeros.
@@ -231,7 +249,10 @@ impl Image<'_> {
 }
 
 /// An error of the operating system; that there is nothing at the path has an error of its own.
-fn failure<'path>(doing: &'static str, path: &'path Path) -> impl FnOnce(io::Error) -> DeviceError + 'path {
+pub(super) fn failure<'path>(
+    doing: &'static str,
+    path: &'path Path,
+) -> impl FnOnce(io::Error) -> DeviceError + 'path {
     move |source| match source.kind() {
         io::ErrorKind::NotFound => DeviceError::NotFound { path: path.to_owned() },
         _ => DeviceError::Io { action: format!("{doing} {}", path.display()), source },

@@ -12,8 +12,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::sysfs::{BlockSide, mounted_at};
-use crate::device::emulated::{Access, lock};
-use crate::device::{DeviceError, DeviceResult};
+use crate::device::emulated::Access;
+use crate::device::{DeviceError, DeviceResult, lock};
 
 /// The hold on the block device of a namespace; the character device is held by its lock alone.
 #[derive(Debug)]

@@ -4,13 +4,13 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::device::{
-    AppendCommand, AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence,
-    Preparation, RawResult, ReadCommand, ZoneDescriptor, ZoneState, ZonedDevice,
+    AppendCommand, AppendOrder, AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry,
+    Persistence, Preparation, RawResult, ReadCommand, ZoneDescriptor, ZoneState, ZonedDevice,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -35,6 +35,9 @@ pub(in crate::queue) struct TestDevice {
     begun_count: AtomicU64,
     /// The raw results that `end_append` was given.
     ended: Mutex<Vec<i32>>,
+    /// Whether a second append to a zone is refused while one is in flight.
+    order: AppendOrder,
+    in_flight: [AtomicBool; 2],
     /// While a test holds it, `end_append` does not return.
     end_gate: Mutex<()>,
 }
@@ -48,8 +51,15 @@ impl TestDevice {
             write_pointers: [const { AtomicU64::new(0) }; 2],
             begun_count: AtomicU64::new(0),
             ended: Mutex::new(Vec::new()),
+            order: AppendOrder::Concurrent,
+            in_flight: [const { AtomicBool::new(false) }; 2],
             end_gate: Mutex::new(()),
         }
+    }
+
+    /// The same device, taking one append to a zone at a time.
+    pub(super) fn one_at_a_time(self) -> Self {
+        Self { order: AppendOrder::OneAtATime, ..self }
     }
 
     /// A device whose appends go to another file.
@@ -161,6 +171,10 @@ impl ZonedDevice for TestDevice {
         if len_bytes > u64::from(limit_bytes) {
             return Err(DeviceError::AppendTooLarge { zone, len_bytes, limit_bytes });
         }
+        if self.order == AppendOrder::OneAtATime && self.in_flight[zone.index()].swap(true, Ordering::SeqCst)
+        {
+            return Err(DeviceError::AppendInFlight { zone });
+        }
         let place = self.take_place(zone, len_bytes)?;
         self.begun_count.fetch_add(1, Ordering::SeqCst);
         let command = AppendCommand::PositionedWrite {
@@ -171,6 +185,10 @@ impl ZonedDevice for TestDevice {
         Ok(AppendTicket { command, zone, len_bytes, place, needs_flush: false })
     }
 
+    fn append_order(&self) -> AppendOrder {
+        self.order
+    }
+
     fn end_append(
         &self,
         ticket: AppendTicket,
@@ -179,6 +197,7 @@ impl ZonedDevice for TestDevice {
         drop(self.end_gate.lock());
         self.ended.lock().push(result);
         let AppendTicket { zone, len_bytes, place, .. } = ticket;
+        self.in_flight[zone.index()].store(false, Ordering::SeqCst);
         let written_bytes = u64::try_from(result).map_err(|_| DeviceError::Io {
             action: format!("appending {len_bytes} bytes at {place} of {zone}"),
             source: io::Error::from_raw_os_error(-result),

@@ -24,6 +24,7 @@ pub(super) mod device;
 mod driven;
 mod full_queue;
 mod kernel_results;
+mod one_at_a_time;
 mod passthrough;
 mod registered;
 mod seccomp;

@@ -71,7 +71,7 @@ fn stats_rows(stats: &Stats) -> Vec<Row> {
     rows
 }
 
-fn zone_rows(zones: &ZoneCounts) -> [Row; 7] {
+fn zone_rows(zones: &ZoneCounts) -> [Row; 8] {
     [
         count("zones.empty", zones.empty),
         count("zones.implicitly_open", zones.implicitly_open),
@@ -80,6 +80,7 @@ fn zone_rows(zones: &ZoneCounts) -> [Row; 7] {
         count("zones.full", zones.full),
         count("zones.read_only", zones.read_only),
         count("zones.offline", zones.offline),
+        count("zones.not_write_pointer", zones.not_write_pointer),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! What an emulated device promises, on real files.
 
+mod block_device;
 mod contract;
 mod durability;
 mod layout;

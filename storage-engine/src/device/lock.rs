@@ -1,4 +1,4 @@
-//! One writer or many readers: the lock on the file of a device, and who holds it.
+//! One writer or many readers: the lock on a device's file or device node, and who holds it.
 //!
 //! The lock is that of flock(2): it belongs to the open file and goes with it, however the process ends.
 
@@ -7,8 +7,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::Access;
-use crate::device::{DeviceError, DeviceResult};
+use super::emulated::Access;
+use super::{DeviceError, DeviceResult};
 
 const UNKNOWN_HOLDER: &str = "another process";
 
