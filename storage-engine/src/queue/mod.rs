@@ -125,6 +125,11 @@ pub fn open_queue(
     entries: u32,
     kind: QueueKind,
 ) -> io::Result<Arc<dyn IoQueue>> {
+    open_kind(device, entries, kind)
+}
+
+/// A queue that leaves it to others how many appends a zone takes at a time.
+fn open_kind(device: Arc<dyn ZonedDevice>, entries: u32, kind: QueueKind) -> io::Result<Arc<dyn IoQueue>> {
     match kind {
         QueueKind::Automatic => open_best_queue(&device, entries),
         QueueKind::IoUring => match device.command_set() {
@@ -139,7 +144,7 @@ pub fn open_queue(
 fn open_best_queue(device: &Arc<dyn ZonedDevice>, entries: u32) -> io::Result<Arc<dyn IoQueue>> {
     let mut opened = Err(io::ErrorKind::Unsupported.into());
     for kind in QueueKind::ALL {
-        opened = open_queue(Arc::clone(device), entries, kind);
+        opened = open_kind(Arc::clone(device), entries, kind);
         // Only what is not to be had at all is passed over; any other error is one to hear of.
         if !matches!(&opened, Err(error) if error.kind() == io::ErrorKind::Unsupported) {
             break;
