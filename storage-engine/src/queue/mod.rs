@@ -150,7 +150,7 @@ fn open_kind(device: Arc<dyn ZonedDevice>, entries: u32, kind: QueueKind) -> io:
 fn open_best_queue(device: &Arc<dyn ZonedDevice>, entries: u32) -> io::Result<Arc<dyn IoQueue>> {
     let mut opened = Err(io::ErrorKind::Unsupported.into());
     for kind in QueueKind::ALL {
-        opened = open_queue(Arc::clone(device), entries, kind);
+        opened = open_kind(Arc::clone(device), entries, kind);
         // Only what is not to be had at all is passed over; any other error is one to hear of.
         if !matches!(&opened, Err(error) if error.kind() == io::ErrorKind::Unsupported) {
             break;
