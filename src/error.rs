@@ -57,6 +57,13 @@ impl Error {
         Self { path: path.to_owned(), engine }
     }
 
+    /// An error of the device at a path, for tools that work below a store.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_device(path: &Path, device: DeviceError) -> Self {
+        Self::new(path, device.into())
+    }
+
     /// What kind of error it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -75,6 +82,10 @@ fn kind(error: &EngineError) -> ErrorKind {
         EngineError::Closed => ErrorKind::Closed,
         EngineError::WritesRefused(_) => ErrorKind::WritesRefused,
         EngineError::Device(device) => device_kind(device),
+        // What a queue that is not to be had says.
+        EngineError::Io { source, .. } if source.kind() == std::io::ErrorKind::Unsupported => {
+            ErrorKind::Unsupported
+        }
         _ => ErrorKind::Io,
     }
 }

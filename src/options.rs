@@ -121,7 +121,8 @@ setters! {
     append_limit_bytes: u32 => Some(append_limit_bytes);
     /// Whether to bypass the host's page cache where its file system can. Default: yes.
     direct_io: bool => direct_io;
-    /// Which queue operations go through. Default: the best that the device and the machine have.
+    /// Which queue operations go through. Default: io_uring, else Linux aio, else a few threads, whichever the device and the
+    /// machine have; [`Db::info`](crate::Db::info) tells. Opening fails where a queue that is named is not to be had.
     queue: QueueKind => queue;
     /// The longest that a [`Durability::Buffered`] write stays in memory before it is appended. Default: 5 ms.
     buffered_delay: Duration => buffered_delay;

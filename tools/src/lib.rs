@@ -2,5 +2,6 @@
 
 pub mod exit;
 pub mod kvctl;
+pub mod queue_name;
 pub mod size;
 pub mod ycsb;

@@ -184,3 +184,15 @@ fn help_shows_a_newcomer_what_to_type() {
         assert!(text(&output.stdout).contains("ycsb run --load --path"), "{arguments:?}");
     }
 }
+
+#[test]
+fn operations_go_through_the_queue_that_is_asked_for() {
+    for queue in ["io_uring", "aio", "threads"] {
+        let bench = Bench::new();
+        let report = bench.json(
+            "run",
+            &["--load", "--records", "300", "--workload", "a", "--queue", queue, "--threads", "3"],
+        );
+        assert_sound(&report["phases"][1], 300);
+    }
+}

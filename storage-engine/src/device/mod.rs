@@ -255,6 +255,18 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
     /// [`DeviceError::ShortAppend`], [`DeviceError::Io`]. The write pointer stays moved: below it is a hole.
     fn end_append(&self, ticket: AppendTicket, result: RawResult) -> DeviceResult<ZoneSector>;
 
+    /// Appends on the caller's thread. No device does: where an append lands is known at its completion, on a queue.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`], always; nothing is done.
+    fn append_synchronously(&self, _zone_start: DevicePosition, _payload: &[u8]) -> DeviceResult<ZoneSector> {
+        Err(DeviceError::Unsupported {
+            operation: "an append on the synchronous path",
+            device: self.kind(),
+            remedy: "submit it on a queue; its completion says where it landed",
+        })
+    }
+
     /// Where a read of `len_bytes` at `offset` finds its bytes, for a queue.
     ///
     /// # Errors

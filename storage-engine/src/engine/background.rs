@@ -90,6 +90,7 @@ impl Inner {
                     self.counters.zone_resets.fetch_add(1, Ordering::Relaxed);
                     return Step::Again;
                 }
+                Ok(Collected::Worn(_)) => return Step::Again,
                 Ok(Collected::Nothing) => {}
                 Err(error) => {
                     self.report_failed_collection(error);

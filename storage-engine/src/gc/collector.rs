@@ -23,7 +23,7 @@ use crossbeam::epoch;
 
 use super::policy::{Candidate, Policy};
 use super::tombstones::{self, Ages};
-use crate::device::ZonedDevice;
+use crate::device::{ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::format::record::{Record, RecordKind};
 use crate::format::unit::{StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
@@ -83,6 +83,8 @@ pub enum Aim {
 pub enum Collected {
     /// A zone was emptied and is free.
     Zone(ZoneId),
+    /// A zone turned out to be read-only or offline. It is left alone from now on.
+    Worn(ZoneId),
     /// No zone is worth emptying.
     Nothing,
 }
@@ -106,6 +108,19 @@ impl Collector {
             Aim::Tombstones => self.zone_to_turn_over()?,
         };
         let Some(victim) = victim else { return Ok(Collected::Nothing) };
+        match self.free(victim, witness) {
+            Ok(()) => Ok(Collected::Zone(victim)),
+            Err(error) if !self.has_worn_out(victim) => Err(error),
+            // No fault of the rest. What could be read of it has been copied; what could not says so when it is asked for.
+            Err(_) => {
+                self.zones.zone(victim).set_role(Role::Lost);
+                Ok(Collected::Worn(victim))
+            }
+        }
+    }
+
+    /// Copies what is live out of a zone, resets it and gives it back.
+    fn free(&self, victim: ZoneId, witness: &dyn Witness) -> EngineResult<()> {
         wait_for_pinned();
         self.empty(victim)?;
         self.log.make_relocations_durable()?;
@@ -116,7 +131,12 @@ impl Collector {
         self.memory.forget_zone(victim, self.zones.zone(victim).generation());
         self.device.reset(victim)?;
         self.allocator.give_back(victim);
-        Ok(Collected::Zone(victim))
+        Ok(())
+    }
+
+    fn has_worn_out(&self, zone: ZoneId) -> bool {
+        let state = self.device.report(zone).map(|descriptor| descriptor.state);
+        matches!(state, Ok(ZoneState::ReadOnly | ZoneState::Offline))
     }
 
     /// Copies what is live out of a zone that can only be read, and leaves the zone as it is: it cannot be reset.

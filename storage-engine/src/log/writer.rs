@@ -12,7 +12,7 @@ use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZonedDevice};
+use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::Tail;
 use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes, value_crc};
@@ -323,18 +323,25 @@ impl LogWriter {
 
     fn prepare_zone(&self, kind: StreamKind, purpose: Purpose) -> EngineResult<Option<(ZoneId, u32)>> {
         self.parts.housekeeping.raise();
-        let Some(zone) = self.parts.allocator.take(kind, purpose) else { return Ok(None) };
         let durable = kind == StreamKind::User && self.expects_durable.load(Ordering::Relaxed);
         let preparation = if durable { Preparation::DurableAppends } else { Preparation::Streaming };
-        let ready =
-            self.parts.device.prepare(zone, preparation).and_then(|()| self.parts.device.report(zone));
-        match ready {
-            Ok(descriptor) => Ok(Some((zone, descriptor.reset_count))),
-            Err(error) => {
-                self.parts.allocator.give_back(zone);
-                Err(error.into())
+        let device = &*self.parts.device;
+        while let Some(zone) = self.parts.allocator.take(kind, purpose) {
+            let ready = device.report(zone).and_then(|descriptor| {
+                let worn = matches!(descriptor.state, ZoneState::ReadOnly | ZoneState::Offline);
+                if worn { Ok(None) } else { device.prepare(zone, preparation).map(|()| Some(descriptor)) }
+            });
+            match ready {
+                Ok(Some(descriptor)) => return Ok(Some((zone, descriptor.reset_count))),
+                // It has worn out while it was free.
+                Ok(None) => self.parts.zones.zone(zone).set_role(Role::Lost),
+                Err(error) => {
+                    self.parts.allocator.give_back(zone);
+                    return Err(error.into());
+                }
             }
         }
+        Ok(None)
     }
 
     /// Makes the next zone of new writes ready before it is needed. For a background thread.

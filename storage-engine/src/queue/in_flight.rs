@@ -11,14 +11,9 @@
 //!
 //! No locks here: the queue keeps the table behind one mutex. Nothing in here blocks or calls the kernel.
 
-use std::marker::PhantomData;
 use std::mem;
 
-use io_uring::squeue::EntryMarker;
-
 use super::operation::Operation;
-use super::registered::Registered;
-use super::ring_shape::RingShape;
 use crate::device::RawResult;
 
 /// How often one command is submitted again before its error is believed. Only a bound: without it, a file that says
@@ -30,27 +25,16 @@ const RESUBMISSION_LIMIT: u32 = 1000;
 pub(super) struct Key(u32);
 
 impl Key {
-    fn of(user_data: u64) -> Self {
+    pub(super) fn of(user_data: u64) -> Self {
         Self(u32::try_from(user_data).expect("every command carries a slot's key"))
+    }
+
+    pub(super) const fn user_data(self) -> u64 {
+        self.0 as u64
     }
 
     const fn index(self) -> usize {
         self.0 as usize
-    }
-}
-
-/// A command ready for the submission queue, and the slot that owns its memory.
-#[derive(Debug)]
-pub(super) struct Command<R: RingShape> {
-    pub(super) key: Key,
-    pub(super) entry: R::Submission,
-}
-
-impl<R: RingShape> Command<R> {
-    fn of(key: Key, operation: &mut Operation, registered: Registered) -> Self {
-        let mut entry = R::entry(operation, registered);
-        entry.set_user_data(u64::from(key.0));
-        Self { key, entry }
     }
 }
 
@@ -70,10 +54,7 @@ enum Slot {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct InFlight<R: RingShape> {
-    /// What commands may name by number.
-    registered: Registered,
-    shape: PhantomData<R>,
+pub(super) struct InFlight {
     slots: Vec<Slot>,
     free: Vec<Key>,
     /// Taken from the kernel and not yet given to a reaper, in the order taken.
@@ -88,12 +69,10 @@ pub(super) struct InFlight<R: RingShape> {
     pub(super) kernel_sleeper: bool,
 }
 
-impl<R: RingShape> InFlight<R> {
-    /// A table of `slot_count` free slots for a ring.
-    pub(super) fn new(slot_count: u32, registered: Registered) -> Self {
+impl InFlight {
+    /// A table of `slot_count` free slots.
+    pub(super) fn new(slot_count: u32) -> Self {
         Self {
-            registered,
-            shape: PhantomData,
             slots: (0..slot_count).map(|_| Slot::Free).collect(),
             free: (0..slot_count).rev().map(Key).collect(),
             backlog: Vec::new(),
@@ -120,14 +99,21 @@ impl<R: RingShape> InFlight<R> {
         self.free.push(key);
     }
 
-    /// Moves an operation into its slot and gives the command to submit.
-    pub(super) fn start(&mut self, key: Key, mut operation: Operation) -> Command<R> {
-        let command = Command::of(key, &mut operation, self.registered);
+    /// Moves an operation into its slot, where its command can be made.
+    pub(super) fn start(&mut self, key: Key, operation: Operation) -> &mut Operation {
         let slot = &mut self.slots[key.index()];
         assert!(matches!(slot, Slot::Reserved), "started {key:?}, which holds {slot:?}");
         *slot = Slot::Started { operation, resubmission_count: 0 };
         self.started_count += 1;
-        command
+        self.operation(key)
+    }
+
+    /// An operation in its slot.
+    pub(super) fn operation(&mut self, key: Key) -> &mut Operation {
+        match &mut self.slots[key.index()] {
+            Slot::Started { operation, .. } => operation,
+            slot => panic!("{key:?} holds {slot:?} where an operation was due"),
+        }
     }
 
     /// Counts a command that the kernel has taken.
@@ -140,26 +126,25 @@ impl<R: RingShape> InFlight<R> {
         self.finish(key, RawResult::of(-errno));
     }
 
-    /// Books one completion entry. Gives the command to submit again when the kernel merely put it off.
-    pub(super) fn take(&mut self, user_data: u64, result: RawResult) -> Option<Command<R>> {
+    /// Books one completion entry. Says whether the kernel merely put the command off, so that it is to be submitted again.
+    pub(super) fn take(&mut self, key: Key, result: RawResult) -> bool {
         self.taken_count += 1;
-        let key = Key::of(user_data);
-        let again = self.again(key, result.result);
-        if again.is_none() {
+        let again = self.is_to_be_tried_again(key, result.result);
+        if !again {
             self.finish(key, result);
         }
         again
     }
 
-    fn again(&mut self, key: Key, result: i32) -> Option<Command<R>> {
+    fn is_to_be_tried_again(&mut self, key: Key, result: i32) -> bool {
         let Slot::Started { operation, resubmission_count } = &mut self.slots[key.index()] else {
             panic!("a completion names {key:?}, where nothing was started");
         };
         if !operation.is_put_off(result) {
-            return None;
+            return false;
         }
         *resubmission_count += 1;
-        (*resubmission_count <= RESUBMISSION_LIMIT).then(|| Command::of(key, operation, self.registered))
+        *resubmission_count <= RESUBMISSION_LIMIT
     }
 
     fn finish(&mut self, key: Key, result: RawResult) {
@@ -224,16 +209,14 @@ mod tests {
     use super::{InFlight, Key, RESUBMISSION_LIMIT};
     use crate::device::RawResult;
     use crate::queue::operation::Operation;
-    use crate::queue::registered::Registered;
-    use crate::queue::ring_shape::Common;
     use crate::queue::tests::append_of;
     use crate::queue::tests::device::TestDevice;
 
-    fn started(table: &mut InFlight<Common>) -> Key {
+    fn started(table: &mut InFlight) -> Key {
         let request = append_of(4096, 7);
         let operation = Operation::admit(&TestDevice::new(), request).expect("the append fits");
         let key = table.reserve().expect("a slot is free");
-        assert_eq!(table.start(key, operation).key, key);
+        table.start(key, operation);
         table.entered();
         key
     }
@@ -241,12 +224,9 @@ mod tests {
     #[test]
     fn a_command_that_the_kernel_put_off_keeps_its_slot_and_is_submitted_again() {
         for errno in [Errno::CANCELED, Errno::AGAIN, Errno::INTR] {
-            let mut table = InFlight::<Common>::new(1, Registered::new(None));
+            let mut table = InFlight::new(1);
             let key = started(&mut table);
-            let again = table
-                .take(u64::from(key.0), RawResult::of(-errno.raw_os_error()))
-                .expect("it is to be tried again");
-            assert_eq!(again.key, key);
+            assert!(table.take(key, RawResult::of(-errno.raw_os_error())), "it is to be tried again");
             assert!(!table.has_room());
             assert!(!table.has_backlog());
             assert!(!table.expects_completion(), "until the command has entered the kernel again");
@@ -255,22 +235,22 @@ mod tests {
 
     #[test]
     fn a_command_that_is_put_off_for_ever_ends_with_its_error() {
-        let mut table = InFlight::<Common>::new(1, Registered::new(None));
+        let mut table = InFlight::new(1);
         let key = started(&mut table);
         let put_off = RawResult::of(-Errno::AGAIN.raw_os_error());
         for _ in 0..RESUBMISSION_LIMIT {
-            assert!(table.take(u64::from(key.0), put_off).is_some());
+            assert!(table.take(key, put_off));
         }
-        assert!(table.take(u64::from(key.0), put_off).is_none());
+        assert!(!table.take(key, put_off));
         assert_eq!(table.take_backlog()[0].result, put_off);
     }
 
     #[test]
     fn an_operation_is_in_flight_from_its_start_until_it_is_handed_out() {
-        let mut table = InFlight::<Common>::new(2, Registered::new(None));
+        let mut table = InFlight::new(2);
         let key = started(&mut table);
         assert_eq!((table.in_flight_count(), table.expects_completion()), (1, true));
-        assert!(table.take(u64::from(key.0), RawResult::of(4096)).is_none());
+        assert!(!table.take(key, RawResult::of(4096)));
         assert_eq!((table.in_flight_count(), table.expects_completion()), (1, false));
         let taken = table.take_backlog();
         assert_eq!((table.in_flight_count(), table.is_ending()), (1, true));
@@ -280,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_slot_of_a_refused_operation_can_be_reserved_again() {
-        let mut table = InFlight::<Common>::new(1, Registered::new(None));
+        let mut table = InFlight::new(1);
         let key = table.reserve().expect("a slot is free");
         assert_eq!(table.reserve(), None);
         table.release(key);
@@ -290,6 +270,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "a completion names")]
     fn a_completion_of_nothing_is_not_believed() {
-        InFlight::<Common>::new(1, Registered::new(None)).take(0, RawResult::of(4096));
+        InFlight::new(1).take(Key::of(0), RawResult::of(4096));
     }
 }

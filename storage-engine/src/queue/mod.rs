@@ -7,12 +7,17 @@
 //! Ownership rule: a buffer that the kernel may touch is moved into the queue's in-flight table when it is submitted and
 //! comes back with the completion. Dropping a queue waits for what is in flight.
 
+mod aio;
+mod driven;
 mod in_flight;
 mod one_at_a_time;
 mod operation;
+mod passthrough_ioctl;
 mod registered;
 mod ring_setup;
 mod ring_shape;
+mod threads;
+mod transfer;
 mod uring;
 
 #[cfg(test)]
@@ -101,6 +106,15 @@ pub enum QueueKind {
     Automatic,
     /// Linux io_uring.
     IoUring,
+    /// Linux aio, for where io_uring is switched off. It cannot carry NVMe passthrough.
+    Aio,
+    /// Positioned reads and writes on a few threads of the process: works everywhere.
+    Threads,
+}
+
+impl QueueKind {
+    /// Those that can be had, the best first.
+    pub const ALL: [Self; 3] = [Self::IoUring, Self::Aio, Self::Threads];
 }
 
 /// A queue on `device` that keeps about `entries` operations in flight at once.
@@ -123,11 +137,26 @@ pub fn open_queue(
 /// A queue that leaves it to others how many appends a zone takes at a time.
 fn open_kind(device: Arc<dyn ZonedDevice>, entries: u32, kind: QueueKind) -> io::Result<Arc<dyn IoQueue>> {
     match kind {
-        QueueKind::Automatic | QueueKind::IoUring => match device.command_set() {
+        QueueKind::Automatic => open_best_queue(&device, entries),
+        QueueKind::IoUring => match device.command_set() {
             CommandSet::Positioned => Ok(Arc::new(UringQueue::<Common>::new(device, entries)?)),
             CommandSet::Nvme { .. } => Ok(Arc::new(UringQueue::<Large>::new(device, entries)?)),
         },
+        QueueKind::Aio => aio::aio_queue(device, entries),
+        QueueKind::Threads => threads::threads_queue(device, entries),
     }
+}
+
+fn open_best_queue(device: &Arc<dyn ZonedDevice>, entries: u32) -> io::Result<Arc<dyn IoQueue>> {
+    let mut opened = Err(io::ErrorKind::Unsupported.into());
+    for kind in QueueKind::ALL {
+        opened = open_queue(Arc::clone(device), entries, kind);
+        // Only what is not to be had at all is passed over; any other error is one to hear of.
+        if !matches!(&opened, Err(error) if error.kind() == io::ErrorKind::Unsupported) {
+            break;
+        }
+    }
+    opened
 }
 
 /// How long [`IoQueue::reap`] waits.
@@ -141,7 +170,7 @@ pub enum Wait {
 
 /// A queue of asynchronous operations on one device. Any number of threads may submit and reap at once.
 pub trait IoQueue: Send + Sync + std::fmt::Debug {
-    /// The queue's name for `kvctl info`: `"io_uring"`.
+    /// The queue's name for `kvctl info`: `"io_uring"`, `"aio"`, `"threads"`.
     fn kind(&self) -> &'static str;
 
     /// Starts an operation. Blocks only while as many are in flight as the queue has entries for.

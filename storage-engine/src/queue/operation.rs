@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use io_uring::squeue::{Entry, Entry128};
 use io_uring::{opcode, types};
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::Errno;
 
 use super::registered::{FILE_SLOT, Registered};
+use super::transfer::{Target, Transfer, write_flags};
 use super::{AlignedBuffer, Completion, Outcome, Refused, Request};
 use crate::device::{
-    AppendCommand, AppendTicket, DeviceError, DeviceResult, NvmeCommand, Persistence, RawResult, ReadCommand,
-    ZonedDevice,
+    AppendCommand, AppendTicket, DeviceError, DeviceResult, NvmeCommand, RawResult, ReadCommand, ZonedDevice,
 };
 use crate::units::{ZoneId, ZoneOffset};
 
@@ -129,6 +129,32 @@ impl Operation {
         is(Errno::CANCELED) || is(Errno::AGAIN) || (is(Errno::INTR) && !is_nvme_append)
     }
 
+    /// What the operation is to move. The memory is good for as long as the operation lives, wherever it is moved to.
+    pub(super) fn transfer(&mut self) -> Transfer {
+        match self {
+            Self::Append { ticket, payload, .. } => {
+                assert_same_length(ticket, payload);
+                let target = match ticket.command {
+                    AppendCommand::Nvme(command) => Target::Nvme(command),
+                    AppendCommand::PositionedWrite { fd, file_offset_bytes, persistence } => {
+                        Target::Write { fd, file_offset_bytes, persistence }
+                    }
+                };
+                let memory = payload.as_ptr().cast_mut();
+                Transfer { target, memory, len_bytes: entry_length(payload.len()) }
+            }
+            Self::Read { command, into, .. } => {
+                let target = match *command {
+                    ReadCommand::Nvme(command) => Target::Nvme(command),
+                    ReadCommand::PositionedRead { fd, file_offset_bytes } => {
+                        Target::Read { fd, file_offset_bytes }
+                    }
+                };
+                Transfer { target, memory: into.as_mut_ptr(), len_bytes: entry_length(into.len()) }
+            }
+        }
+    }
+
     /// Ends the operation with the kernel's raw result. May block for as long as a flush takes.
     pub(super) fn finish(self, device: &dyn ZonedDevice, result: RawResult) -> Completion {
         match self {
@@ -154,11 +180,8 @@ fn refused(error: DeviceError, request: Request) -> Refused {
 }
 
 fn append_entry(ticket: &AppendTicket, payload: &AlignedBuffer, registered: Registered) -> Entry {
-    assert_eq!(
-        ticket.len_bytes,
-        payload.len() as u64,
-        "the device admitted another length than the payload's"
-    );
+    assert_same_length(ticket, payload);
+    let write_flags = |persistence| write_flags(persistence).bits().cast_signed();
     match ticket.command {
         AppendCommand::Nvme(_) => unreachable!("{WRONG_SET}"),
         AppendCommand::PositionedWrite { fd, file_offset_bytes, persistence } => {
@@ -177,12 +200,12 @@ fn append_entry(ticket: &AppendTicket, payload: &AlignedBuffer, registered: Regi
     }
 }
 
-fn write_flags(persistence: Persistence) -> i32 {
-    let flags = match persistence {
-        Persistence::Volatile => ReadWriteFlags::empty(),
-        Persistence::Durable => ReadWriteFlags::DSYNC,
-    };
-    flags.bits().cast_signed()
+fn assert_same_length(ticket: &AppendTicket, payload: &AlignedBuffer) {
+    assert_eq!(
+        ticket.len_bytes,
+        payload.len() as u64,
+        "the device admitted another length than the payload's"
+    );
 }
 
 fn entry_length(len_bytes: usize) -> u32 {
@@ -278,9 +301,9 @@ mod tests {
 
     #[test]
     fn only_a_durable_append_asks_the_kernel_for_stable_media() {
-        const RWF_DSYNC: i32 = 2;
-        assert_eq!(write_flags(Persistence::Durable), RWF_DSYNC);
-        assert_eq!(write_flags(Persistence::Volatile), 0);
+        const RWF_DSYNC: u32 = 2;
+        assert_eq!(write_flags(Persistence::Durable).bits(), RWF_DSYNC);
+        assert_eq!(write_flags(Persistence::Volatile).bits(), 0);
     }
 
     #[test]

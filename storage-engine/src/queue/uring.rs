@@ -30,12 +30,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
-use io_uring::cqueue::EntryMarker;
+use io_uring::cqueue::EntryMarker as _;
+use io_uring::squeue::EntryMarker as _;
 use io_uring::{EnterFlags, IoUring};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::io::Errno;
 
-use super::in_flight::{Command, InFlight, Key};
+use super::in_flight::{InFlight, Key};
 use super::operation::Operation;
 use super::registered::{Buffers, Registered};
 use super::ring_setup::{new_ring, register_file};
@@ -56,13 +57,21 @@ pub struct UringQueue<R: RingShape = Common> {
     device: Arc<dyn ZonedDevice>,
     ring: Arc<IoUring<R::Submission, R::Completion>>,
     buffers: Arc<Buffers<R>>,
+    /// What commands may name by number.
+    registered: Registered,
     /// The right to push commands and to hand them to the kernel.
     submission: Mutex<()>,
     /// The table, and the right to take completion entries.
-    in_flight: Mutex<InFlight<R>>,
+    in_flight: Mutex<InFlight>,
     progress: Condvar,
     /// Why the kernel takes no more commands; 0 while it does. Set under `submission`.
     broken_errno: AtomicI32,
+}
+
+/// A command ready for the submission queue, and the slot that owns its memory.
+struct Command<R: RingShape> {
+    key: Key,
+    entry: R::Submission,
 }
 
 /// What a thread sleeps for.
@@ -96,9 +105,10 @@ impl<R: RingShape> UringQueue<R> {
         Ok(Self {
             device,
             buffers: Buffers::new(&ring, registered),
+            registered,
             ring,
             submission: Mutex::new(()),
-            in_flight: Mutex::new(InFlight::new(slot_count, registered)),
+            in_flight: Mutex::new(InFlight::new(slot_count)),
             progress: Condvar::new(),
             broken_errno: AtomicI32::new(0),
         })
@@ -121,6 +131,13 @@ impl<R: RingShape> UringQueue<R> {
     fn release(&self, key: Key) {
         self.in_flight.lock().release(key);
         self.progress.notify_all();
+    }
+
+    /// The command of an operation in its slot.
+    fn command(&self, key: Key, operation: &mut Operation) -> Command<R> {
+        let mut entry = R::entry(operation, self.registered);
+        entry.set_user_data(key.user_data());
+        Command { key, entry }
     }
 
     /// Hands a command to the kernel and books what came of it.
@@ -178,7 +195,7 @@ impl<R: RingShape> UringQueue<R> {
     }
 
     /// Takes what the kernel has completed into the backlog, and submits again what it put off.
-    fn take_entries(&self, in_flight: &mut MutexGuard<'_, InFlight<R>>) {
+    fn take_entries(&self, in_flight: &mut MutexGuard<'_, InFlight>) {
         if in_flight.kernel_sleeper {
             return;
         }
@@ -187,7 +204,10 @@ impl<R: RingShape> UringQueue<R> {
         // SAFETY: the completion queue is used by one thread at a time: every use of it lies in this function, under the
         // `in_flight` lock, and the view ends with the loop.
         for entry in unsafe { self.ring.completion_shared() } {
-            put_off.extend(in_flight.take(entry.user_data(), R::result(&entry)));
+            let key = Key::of(entry.user_data());
+            if in_flight.take(key, R::result(&entry)) {
+                put_off.push(self.command(key, in_flight.operation(key)));
+            }
             taken_count += 1;
         }
         if taken_count > 0 {
@@ -199,7 +219,7 @@ impl<R: RingShape> UringQueue<R> {
     }
 
     /// Sleeps until something has changed, in the kernel if this thread may; then takes what there is.
-    fn sleep(&self, in_flight: &mut MutexGuard<'_, InFlight<R>>, need: Need) -> io::Result<()> {
+    fn sleep(&self, in_flight: &mut MutexGuard<'_, InFlight>, need: Need) -> io::Result<()> {
         let may_enter_kernel = !in_flight.kernel_sleeper
             && in_flight.expects_completion()
             && (need == Need::Room || !in_flight.is_ending());
@@ -211,7 +231,7 @@ impl<R: RingShape> UringQueue<R> {
         self.sleep_as_kernel_sleeper(in_flight)
     }
 
-    fn sleep_as_kernel_sleeper(&self, in_flight: &mut MutexGuard<'_, InFlight<R>>) -> io::Result<()> {
+    fn sleep_as_kernel_sleeper(&self, in_flight: &mut MutexGuard<'_, InFlight>) -> io::Result<()> {
         in_flight.kernel_sleeper = true;
         let slept = MutexGuard::unlocked(in_flight, || self.sleep_in_kernel());
         in_flight.kernel_sleeper = false;
@@ -244,7 +264,7 @@ impl<R: RingShape> IoQueue for UringQueue<R> {
             Err(source) => return Err(not_taken(source, request)),
         };
         let operation = Operation::admit(&*self.device, request).inspect_err(|_| self.release(key))?;
-        let command = self.in_flight.lock().start(key, operation);
+        let command = self.command(key, self.in_flight.lock().start(key, operation));
         self.enter(&command);
         Ok(())
     }
@@ -414,7 +434,7 @@ mod tests {
         // As a submitter would that looked before the queue broke.
         let key = queue.reserve().expect("there is room");
         let operation = Operation::admit(&*device, append_of(4096, 2)).expect("the append fits");
-        let command = queue.in_flight.lock().start(key, operation);
+        let command = queue.command(key, queue.in_flight.lock().start(key, operation));
         queue.enter(&command);
 
         assert_eq!(reap_all(&queue).len(), 2);

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::device_line::DeviceCommand;
 use super::help;
+use crate::queue_name::QueueName;
 use crate::size::parse_bytes;
 
 /// Looks after zonal stores: makes them, reads and changes what they hold, shows how they are.
@@ -18,6 +20,10 @@ pub(crate) struct CommandLine {
     /// How results are written to stdout
     #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: Format,
+
+    /// How reads and appends reach the device; `kvctl info` shows which one is in use
+    #[arg(long, global = true, value_name = "QUEUE", default_value = "auto")]
+    pub(crate) queue: QueueName,
 
     /// What to do.
     #[command(subcommand)]
@@ -69,6 +75,9 @@ pub(crate) enum Command {
     /// Write all records as JSON lines
     #[command(after_help = help::DUMP)]
     Dump(Dump),
+    /// Look at zoned devices, check them, empty them: below stores
+    #[command(subcommand, after_help = help::DEVICE)]
+    Device(DeviceCommand),
     /// Write a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions {

@@ -19,6 +19,9 @@ pub(crate) enum Failure {
     /// The store's own error.
     #[error(transparent)]
     Store(#[from] zonal::Error),
+    /// The queue that was asked for is not to be had.
+    #[error("cannot set up a queue to the device")]
+    Queue(#[source] io::Error),
     /// Results cannot be written to stdout.
     #[error("cannot write the results")]
     Results(#[source] io::Error),
@@ -98,6 +101,10 @@ impl Failure {
     fn kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Store(error) => Some(error.kind()),
+            Self::Queue(source) if source.kind() == io::ErrorKind::Unsupported => {
+                Some(ErrorKind::Unsupported)
+            }
+            Self::Queue(_) => Some(ErrorKind::Io),
             Self::LoadStopped { source, .. } => source.kind(),
             _ => None,
         }

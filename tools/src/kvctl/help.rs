@@ -10,6 +10,7 @@ Examples:
   kvctl zones data.zonal --map               see the whole device at once
   kvctl dump data.zonal | kvctl load other.zonal
                                              copy everything to another store
+  kvctl device list                          find zoned drives
 
 `kvctl <COMMAND> --help` has examples of each command.
 
@@ -83,7 +84,7 @@ With --format json an object with these keys, sizes in bytes:
   'store_id'            tells this store from every other
   'device'              what the device is
   'access'              how it is accessed: direct I/O or page cache
-  'queue'               which queue appends go through
+  'queue'               which queue reads and appends go through: io_uring, aio or threads
   'format_version'      version of the on-disk format
   'incarnation'         how often it was opened for writing, its creation included
   'block_bytes'         the device's block size
@@ -187,6 +188,85 @@ Examples:
   kvctl dump data.zonal | gzip > records.jsonl.gz
 
 Exit code 0: done; 2: wrong usage; 3: failed; no file is left behind.";
+
+pub(super) const DEVICE: &str = "\
+Devices are named by their path. `check`, `reset` and `bench` destroy what is in zones: they say what is there and ask, or \
+take --yes. A device that a store has open is refused.
+
+Examples:
+  kvctl device list                          what is there
+  kvctl device report /dev/ng0n1             its zones
+  kvctl device reset --all /dev/ng0n1        empty it
+  kvctl device check /dev/ng0n1              does it keep the rules?
+  kvctl device bench /dev/ng0n1              what are many appends in flight worth?";
+
+pub(super) const DEVICE_LIST: &str = "\
+Reads what the kernel tells under /sys and /proc and opens no device. DEVICE is what to name to the other commands: for an \
+NVMe drive the character device, which takes true zone appends. Processes of other users show to root only.
+
+With --format json a list of objects with 'path', 'block_path', 'model', 'kind' (host-managed, host-aware), 'zone_count', \
+'zone_size_bytes', 'block_bytes', 'max_open_zones', 'max_active_zones' (0 is no limit), 'append_limit_bytes' (0: the kernel \
+offers no append) and 'held_by', a list of objects with 'device', 'mount' or 'process' (an object with 'id' and 'name').
+
+Exit code 0: done, also where there is none; 2: wrong usage; 3: failed.";
+
+pub(super) const DEVICE_REPORT: &str = "\
+Works on every kind of device, files made by `kvctl create` included, and changes nothing.
+
+With --format json an object with 'device', 'access', 'block_bytes', 'zone_size_bytes', 'zone_capacity_bytes', 'zone_count', \
+'max_open_zones', 'max_active_zones', 'append_limit_bytes', 'volatile_cache' and 'zones', a list of objects with 'zone', \
+'start' (in bytes from the device's start), 'state' (as in `kvctl zones`), 'write_pointer' (in bytes from the zone's start) \
+and 'reset_count' (0 where the device does not count).
+
+Examples:
+  kvctl device report data.zonal
+  kvctl device report /dev/nvme0n1 --format json | jq '.zones[] | select(.state != \"empty\")'
+
+Exit code 0: done; 2: wrong usage; 3: failed.";
+
+pub(super) const DEVICE_CHECK: &str = "\
+DESTROYS what is on the device, and leaves its zones empty. Runs every line of the append contract as a check, and the \
+rules of zones that stores rely on: it finds drives and kernels that break them. Takes seconds to minutes. Which lines \
+there are is in the documentation, docs/append-contract.md.
+
+With --format json an object with 'conforms', 'device', 'queue', 'passed', 'failed', 'not_applicable' (counts) and 'checks', a \
+list of objects with 'line' (of the contract, or 'zones'), 'name', 'claim', 'verdict' (pass, fail, not_applicable) and, \
+where it is no pass, 'reason'.
+
+Examples:
+  kvctl device check /dev/ng0n1
+  kvctl device check --yes /dev/nvme0n1 --queue aio
+  kvctl create try.zonal --capacity 64MiB --zone-size 1MiB && kvctl device check --yes try.zonal
+
+Exit code 0: no check failed; 1: a check failed, or you did not agree and nothing was changed; 2: wrong usage; 3: it could \
+not be checked.";
+
+pub(super) const DEVICE_RESET: &str = "\
+DESTROYS what is in the zones. With --all, zones that cannot be reset (read-only, offline, conventional) are left out and \
+counted.
+
+With --format json an object with 'zones_reset', 'zones_empty_before' and 'zones_that_cannot_be_reset'.
+
+Examples:
+  kvctl device reset /dev/ng0n1 --zones 3
+  kvctl device reset /dev/ng0n1 --zones 5-9,12
+  kvctl device reset --yes --all data.zonal
+
+Exit code 0: done; 1: you did not agree, nothing was changed; 2: wrong usage; 3: failed, some zones may be reset.";
+
+pub(super) const DEVICE_BENCH: &str = "\
+DESTROYS what is in the device's first zone that can be written, and leaves it empty. Appends from 1, 2 and 4 threads with \
+1, 8 and 32 in flight each, and the same appends one at a time, as whoever writes at the write pointer must. The two take \
+turns; medians are shown, and what many in flight gain: the ratio. Completions mean written, not durable.
+
+With --format json an object with 'device', 'queue', 'append_bytes', 'appends', 'rounds', 'takes_one_append_at_a_time' and \
+'measurements', a list of objects with 'threads', 'depth', 'appends_per_second', 'one_at_a_time_per_second' and 'ratio'.
+
+Examples:
+  kvctl device bench /dev/ng0n1
+  kvctl device bench --yes /dev/ng0n1 --append-bytes 64KiB --rounds 9 --format json
+
+Exit code 0: done; 1: you did not agree, nothing was changed; 2: wrong usage; 3: failed.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -1,10 +1,11 @@
 //! The admin tool: makes stores, reads and changes what they hold, and shows how they are.
 //!
 //! Three layers: `command_line` holds what was typed, `resolve` makes a checked `Plan` of it, and `run` does
-//! that, one file a group of commands. Beside them `record` is the JSON line that dumps are made of, `escape` writes
+//! that, one file a group of commands. `device_line` is the part of `kvctl device`. Beside them `record` is the JSON line that dumps are made of, `escape` writes
 //! bytes for people, `zone_map` draws (pure, all three), and `failure` says what went wrong and what to do about it.
 
 mod command_line;
+mod device_line;
 mod escape;
 mod failure;
 mod help;
@@ -14,6 +15,7 @@ mod progress;
 mod record;
 mod resolve;
 mod run;
+mod sysfs;
 mod zone_map;
 
 use std::io::{Write, stderr};

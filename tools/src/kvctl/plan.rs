@@ -1,11 +1,11 @@
 //! What a command line comes down to: checked, with every default in its place.
 
 use std::num::NonZeroUsize;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::path::PathBuf;
 
 use clap_complete::Shell;
-use zonal::{Depth, Durability, Options};
+use zonal::{Depth, Durability, Options, QueueKind};
 
 use super::command_line::Format;
 
@@ -18,35 +18,92 @@ pub(crate) struct Plan {
     pub(crate) task: Task,
 }
 
+/// A store that is there, and how it is opened.
+#[derive(Debug)]
+pub(crate) struct StoreAt {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// Which queue to use.
+    pub(crate) queue: QueueKind,
+}
+
 /// What to do.
 #[derive(Debug)]
 pub(crate) enum Task {
     /// Make a store.
     Create { store: PathBuf, options: Options },
     /// Give a key a value.
-    Put { store: PathBuf, key: Vec<u8>, value: ValueSource, durability: Durability },
+    Put { store: StoreAt, key: Vec<u8>, value: ValueSource, durability: Durability },
     /// Show the value of a key.
-    Get { store: PathBuf, key: Vec<u8> },
+    Get { store: StoreAt, key: Vec<u8> },
     /// Take the value of a key away.
-    Delete { store: PathBuf, key: Vec<u8>, durability: Durability },
+    Delete { store: StoreAt, key: Vec<u8>, durability: Durability },
     /// Show a range of keys.
     Scan(Scan),
     /// Show what does not change.
-    Info { store: PathBuf },
+    Info { store: StoreAt },
     /// Show counts and gauges.
-    Stats { store: PathBuf },
+    Stats { store: StoreAt },
     /// List the zones.
-    Zones { store: PathBuf },
+    Zones { store: StoreAt },
     /// Draw the zones.
-    ZoneMap { store: PathBuf, width: Option<usize> },
+    ZoneMap { store: StoreAt, width: Option<usize> },
     /// Look for damage.
-    Check { store: PathBuf, depth: Depth },
+    Check { store: StoreAt, depth: Depth },
     /// Write everything as JSON lines.
-    Dump { store: PathBuf, destination: Option<PathBuf> },
+    Dump { store: StoreAt, destination: Option<PathBuf> },
     /// Put what JSON lines say.
     Load(Load),
+    /// Do something with a device.
+    Device(DeviceTask),
     /// Write a shell's completion script.
     Completions(Shell),
+}
+
+/// What to do with a device.
+#[derive(Debug)]
+pub(crate) enum DeviceTask {
+    /// List the zoned devices under a root directory.
+    List { root: PathBuf },
+    /// List a device's zones.
+    Report { path: PathBuf },
+    /// Run the conformance suite.
+    Check(DeviceTarget),
+    /// Empty zones; none named means all.
+    Reset { target: DeviceTarget, zones: Vec<RangeInclusive<u32>> },
+    /// Measure appends into one zone.
+    Bench(Bench),
+}
+
+/// A device that is going to be written.
+#[derive(Debug)]
+pub(crate) struct DeviceTarget {
+    /// Where it is, and which queue to use.
+    pub(crate) at: StoreAt,
+    /// Whether to ask before data are destroyed.
+    pub(crate) consent: Consent,
+}
+
+/// Whether somebody has agreed that data are destroyed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Consent {
+    /// By an option.
+    Given,
+    /// Not yet.
+    Ask,
+}
+
+/// What to measure.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// Where.
+    pub(crate) target: DeviceTarget,
+    /// Bytes in each append.
+    pub(crate) append_bytes: u64,
+    /// Appends in each measurement, at most.
+    pub(crate) append_count: u32,
+    /// Measurements of each kind.
+    pub(crate) round_count: usize,
 }
 
 /// Where a value comes from.
@@ -64,7 +121,7 @@ pub(crate) enum ValueSource {
 #[derive(Debug)]
 pub(crate) struct Scan {
     /// The store.
-    pub(crate) store: PathBuf,
+    pub(crate) store: StoreAt,
     /// Which keys.
     pub(crate) keys: KeyRange,
     /// At most so many.
@@ -88,7 +145,7 @@ pub(crate) enum KeyRange {
 #[derive(Debug)]
 pub(crate) struct Load {
     /// The store.
-    pub(crate) store: PathBuf,
+    pub(crate) store: StoreAt,
     /// The JSON lines; `None` is stdin.
     pub(crate) source: Option<PathBuf>,
     /// Records written at once.

@@ -25,6 +25,11 @@ impl Progress {
         Self::new(label, total, known, "{prefix} {spinner} {human_pos} keys")
     }
 
+    /// So many steps, all alike.
+    pub(crate) fn of_checks(label: &'static str, total: u64) -> Self {
+        Self::new(label, Some(total), "{prefix} {wide_bar} {human_pos} of {human_len}", "")
+    }
+
     fn new(label: &'static str, total: Option<u64>, known: &str, unknown: &str) -> Self {
         // A draw target on stderr hides itself where stderr is no terminal.
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());

@@ -3,46 +3,51 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use zonal::{Depth, Options};
+use zonal::{Depth, Options, QueueKind};
 
 use super::command_line::{self as typed, Command, CommandLine, Format, KeyEncoding};
+use super::device_line::{self, DeviceCommand};
 use super::failure::Failure;
-use super::plan::{KeyRange, Load, Plan, Scan, Task, ValueSource};
+use super::plan::{
+    Bench, Consent, DeviceTarget, DeviceTask, KeyRange, Load, Plan, Scan, StoreAt, Task, ValueSource,
+};
 use super::record::{check_key, decode_base64};
 
 /// Makes a plan of a command line, or says what is wrong with it.
 pub(crate) fn resolve(line: CommandLine) -> Result<Plan, Failure> {
-    let format = line.format;
-    Ok(Plan { format, task: task(line.command, format)? })
+    let (format, queue) = (line.format, line.queue.into());
+    Ok(Plan { format, task: task(line.command, format, queue)? })
 }
 
-fn task(command: Command, format: Format) -> Result<Task, Failure> {
+fn task(command: Command, format: Format, queue: QueueKind) -> Result<Task, Failure> {
+    let at = |store: typed::Store| StoreAt { path: store.path, queue };
     Ok(match command {
         Command::Create(create) => {
-            Task::Create { options: creation_options(&create)?, store: create.store.path }
+            Task::Create { options: creation_options(&create)?.queue(queue), store: create.store.path }
         }
         Command::Put(put) => Task::Put {
             key: whole_key(&put.key)?,
             value: value_source(put.value, put.literal)?,
-            store: put.store.path,
+            store: at(put.store),
             durability: put.promise.durability.into(),
         },
-        Command::Get(get) => Task::Get { key: whole_key(&get.key)?, store: get.store.path },
+        Command::Get(get) => Task::Get { key: whole_key(&get.key)?, store: at(get.store) },
         Command::Delete(delete) => Task::Delete {
             key: whole_key(&delete.key)?,
-            store: delete.store.path,
+            store: at(delete.store),
             durability: delete.promise.durability.into(),
         },
-        Command::Scan(scan) => Task::Scan(scan_plan(scan)?),
-        Command::Info(store) => Task::Info { store: store.path },
-        Command::Stats(store) => Task::Stats { store: store.path },
-        Command::Zones(zones) => zones_task(zones, format)?,
+        Command::Scan(scan) => Task::Scan(scan_plan(scan, at)?),
+        Command::Info(store) => Task::Info { store: at(store) },
+        Command::Stats(store) => Task::Stats { store: at(store) },
+        Command::Zones(zones) => zones_task(zones, format, at)?,
         Command::Check(check) => Task::Check {
-            store: check.store.path,
+            store: at(check.store),
             depth: if check.deep { Depth::Deep } else { Depth::Shallow },
         },
-        Command::Dump(dump) => Task::Dump { store: dump.store.path, destination: dump.output },
-        Command::Load(load) => Task::Load(load_plan(load)),
+        Command::Dump(dump) => Task::Dump { store: at(dump.store), destination: dump.output },
+        Command::Load(load) => Task::Load(load_plan(load, at)),
+        Command::Device(device) => Task::Device(device_task(device, queue)),
         Command::Completions { shell } => Task::Completions(shell),
     })
 }
@@ -109,7 +114,7 @@ fn decode_hex(text: &str) -> Result<Vec<u8>, String> {
     Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
-fn scan_plan(scan: typed::Scan) -> Result<Scan, Failure> {
+fn scan_plan(scan: typed::Scan, at: impl Fn(typed::Store) -> StoreAt) -> Result<Scan, Failure> {
     let encoding = scan.spelling.key_encoding;
     let bound =
         |argument, text: Option<String>| text.map(|text| key_bytes(argument, &text, encoding)).transpose();
@@ -128,11 +133,15 @@ fn scan_plan(scan: typed::Scan) -> Result<Scan, Failure> {
         KeyRange::Prefix,
     );
     let limit = scan.limit.unwrap_or(u64::MAX);
-    Ok(Scan { store: scan.store.path, keys, limit, reverse: scan.reverse, keys_only: scan.keys_only })
+    Ok(Scan { store: at(scan.store), keys, limit, reverse: scan.reverse, keys_only: scan.keys_only })
 }
 
-fn zones_task(zones: typed::Zones, format: Format) -> Result<Task, Failure> {
-    let store = zones.store.path;
+fn zones_task(
+    zones: typed::Zones,
+    format: Format,
+    at: impl Fn(typed::Store) -> StoreAt,
+) -> Result<Task, Failure> {
+    let store = at(zones.store);
     match (zones.map, format) {
         (false, _) => Ok(Task::Zones { store }),
         (true, Format::Table) => Ok(Task::ZoneMap { store, width: zones.width.map(Into::into) }),
@@ -144,9 +153,28 @@ fn zones_task(zones: typed::Zones, format: Format) -> Result<Task, Failure> {
     }
 }
 
-fn load_plan(load: typed::Load) -> Load {
+fn device_task(command: DeviceCommand, queue: QueueKind) -> DeviceTask {
+    let target = |target: device_line::Target| DeviceTarget {
+        at: StoreAt { path: target.device.path, queue },
+        consent: if target.yes { Consent::Given } else { Consent::Ask },
+    };
+    match command {
+        DeviceCommand::List { root } => DeviceTask::List { root },
+        DeviceCommand::Report(device) => DeviceTask::Report { path: device.path },
+        DeviceCommand::Check { target: typed } => DeviceTask::Check(target(typed)),
+        DeviceCommand::Reset(reset) => DeviceTask::Reset { target: target(reset.target), zones: reset.zones },
+        DeviceCommand::Bench(bench) => DeviceTask::Bench(Bench {
+            target: target(bench.target),
+            append_bytes: bench.append_bytes,
+            append_count: bench.appends.get(),
+            round_count: bench.rounds.get(),
+        }),
+    }
+}
+
+fn load_plan(load: typed::Load, at: impl Fn(typed::Store) -> StoreAt) -> Load {
     Load {
-        store: load.store.path,
+        store: at(load.store),
         source: Some(load.source).filter(|source| source != Path::new("-")),
         batch: load.batch,
         durability: load.promise.durability.into(),

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::report::ReportFormat;
 use super::settings::{Index, WriteDurability};
 use super::workload::Distribution;
+use crate::queue_name::QueueName;
 use crate::size::parse_bytes;
 
 const EXAMPLES: &str = "\
@@ -162,6 +163,10 @@ pub struct Arguments {
     /// Kind of index
     #[arg(long, default_value = "ordered", help_heading = "Store")]
     pub index: Index,
+
+    /// How reads and appends reach the device
+    #[arg(long, value_name = "QUEUE", default_value = "auto", help_heading = "Store")]
+    pub queue: QueueName,
 
     /// Memory for cached values, for example 256MiB [default: the store's own]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Store")]

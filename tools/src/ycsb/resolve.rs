@@ -193,6 +193,7 @@ fn store_settings(task: Task, arguments: &Arguments) -> Result<StoreSettings, Us
         create_if_missing: task != Task::Run,
         durability: arguments.durability,
         index: arguments.index,
+        queue: arguments.queue.into(),
         cache_bytes: arguments.cache,
         capacity_bytes: arguments.capacity,
         zone_size_bytes: arguments.zone_size,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use zonal::QueueKind;
 
 /// When a write counts as done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -60,6 +61,8 @@ pub struct StoreSettings {
     pub durability: WriteDurability,
     /// The kind of index.
     pub index: Index,
+    /// How reads and appends reach the device.
+    pub queue: QueueKind,
     /// Memory for cached values.
     pub cache_bytes: Option<u64>,
     /// Capacity, on creation.

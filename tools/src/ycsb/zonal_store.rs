@@ -27,7 +27,8 @@ impl ZonalStore {
         let mut options = Options::default()
             .create_if_missing(settings.create_if_missing)
             .durability(durability)
-            .index(index);
+            .index(index)
+            .queue(settings.queue);
         if let Some(bytes) = settings.cache_bytes {
             options = options.cache_bytes(bytes);
         }

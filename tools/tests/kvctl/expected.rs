@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::device::machine;
 use crate::sandbox::{Sandbox, text};
 
 const COMMANDS: [&str; 12] = [
@@ -25,6 +26,8 @@ const COMMANDS: [&str; 12] = [
     "dump",
     "completions",
 ];
+
+const DEVICE_COMMANDS: [&str; 5] = ["list", "report", "check", "reset", "bench"];
 
 fn assert_expected(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cli").join(name);
@@ -74,6 +77,78 @@ fn help_is_as_expected() {
     for command in COMMANDS {
         assert_expected(&format!("help-{command}.txt"), &transcript(&sandbox, &[command, "--help"]));
     }
+}
+
+#[test]
+fn help_of_device_is_as_expected() {
+    let sandbox = Sandbox::new();
+    assert_expected("help-device.txt", &transcript(&sandbox, &["device", "--help"]));
+    for command in DEVICE_COMMANDS {
+        let words = ["device", command, "--help"];
+        assert_expected(&format!("help-device-{command}.txt"), &transcript(&sandbox, &words));
+    }
+}
+
+#[test]
+fn every_check_of_a_device_is_in_the_documentation_with_its_line_and_claim() {
+    let documentation =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/append-contract.md")).unwrap();
+    for (line, name, claim) in zonal_engine::conformance::catalogue() {
+        let row = format!("| {line} | `{name}` | {claim} |");
+        assert!(documentation.contains(&row), "docs/append-contract.md has no row\n{row}");
+    }
+}
+
+/// A sandbox with a machine in `root` and a store in `d.zonal`.
+fn with_machine() -> Sandbox {
+    let sandbox = Sandbox::with_store();
+    machine(&sandbox.path("root"));
+    sandbox
+}
+
+#[test]
+fn json_names_of_device_are_as_expected_and_in_help_and_documentation() {
+    let sandbox = with_machine();
+    let documentation = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kvctl.md")).unwrap();
+    let lines: [(&str, &[&str]); 5] = [
+        ("list", &["--root", "root"]),
+        ("report", &["d.zonal"]),
+        ("check", &["d.zonal", "--yes"]),
+        ("reset", &["d.zonal", "--yes", "--all"]),
+        ("bench", &["d.zonal", "--yes", "--rounds", "1", "--appends", "4"]),
+    ];
+    for (command, options) in lines {
+        let found = names_of(&sandbox.json(&[&["device", command], options].concat()));
+        let list: String = found.iter().map(|name| format!("{name}\n")).collect();
+        assert_expected(&format!("json-device-{command}.txt"), &list);
+        let help = sandbox.done(&["device", command, "--help"]);
+        let help: String = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for name in found.iter().filter_map(|name| name.split('.').next_back()) {
+            assert!(help.contains(&format!("'{name}'")), "{name} is not in the help of {command}");
+            assert!(documentation.contains(&format!("`{name}`")), "{name} is not in docs/kvctl.md");
+        }
+    }
+}
+
+/// How data are accessed depends on the file system, which queue on the machine.
+fn without_machine(text: &str) -> String {
+    text.replace("direct I/O", "ACCESS").replace("page cache", "ACCESS")
+}
+
+#[test]
+fn output_of_device_is_as_expected() {
+    let sandbox = with_machine();
+    let lines: [&[&str]; 7] = [
+        &["device", "list", "--root", "root"],
+        &["device", "list", "--root", "nowhere"],
+        &["device", "report", "d.zonal"],
+        &["device", "check", "d.zonal"],
+        &["device", "check", "d.zonal", "--yes", "--queue", "threads"],
+        &["device", "reset", "d.zonal", "--all"],
+        &["device", "reset", "d.zonal", "--zones", "99"],
+    ];
+    let found = lines.map(|words| transcript(&sandbox, words)).concat();
+    assert_expected("output-device.txt", &without_machine(&found));
 }
 
 #[test]

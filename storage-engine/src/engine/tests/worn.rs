@@ -12,6 +12,7 @@ use super::{create, open, open_to_look};
 use crate::device::emulated::{Access, Degraded};
 use crate::engine::{Durability, Engine};
 use crate::error::EngineError;
+use crate::format::unit::StreamKind;
 use crate::log::writer::LogWrite;
 use crate::units::ZoneId;
 use crate::zones::Role;
@@ -169,4 +170,43 @@ fn zones_that_go_read_only_one_after_another_leave_the_store_with_the_rest() {
         drop((engine, media));
         degrade(&path, &[zone], Degraded::ReadOnly);
     }
+}
+
+/// A zone that the collector could not reset used to end all writing until the store was opened again.
+#[test]
+fn a_zone_at_rest_that_wears_out_while_the_store_is_open_is_left_and_the_store_goes_on() {
+    // Which zones the collector and the allocator come to next is their affair: not each of these is met.
+    let mut met_count = 0;
+    for to in [Degraded::ReadOnly, Degraded::Offline] {
+        for role in [Role::Free, Role::Sealed(StreamKind::User)] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("store");
+            let expected = fill(&path, 6);
+            let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+            let engine = open(&media).unwrap();
+            overwrite(&engine, 100);
+            let zones = engine.zones().unwrap();
+            let mut worn =
+                zones.iter().filter(|zone| zone.role == role).map(|zone| zone.zone).collect::<Vec<_>>();
+            assert!(!worn.is_empty(), "no zone is {role:?}");
+            // Of the free ones enough are left to go on with; which of them is taken first is not known here.
+            worn.truncate(if role == Role::Free { worn.len().saturating_sub(4).max(1) } else { 1 });
+            worn.iter().for_each(|&zone| media.degrade(zone, to));
+            overwrite(&engine, 100);
+            for (key, value) in &expected {
+                match engine.value(key) {
+                    Ok(found) => assert_eq!(found.as_deref(), Some(&value[..])),
+                    Err(error) => assert_eq!(to, Degraded::Offline, "{role:?}: {error}"),
+                }
+                // Nothing is left of worth in the zone: it is the collector's next choice.
+                engine.write(&[LogWrite { key, value: Some(value) }], Durability::Written).unwrap();
+            }
+            overwrite(&engine, 1000);
+            let zones = engine.zones().unwrap();
+            met_count += worn.iter().filter(|zone| zones[zone.index()].role == Role::Lost).count();
+            assert_eq!(without_hot(state_of(&engine)), expected, "{role:?} {to:?}");
+            engine.close().unwrap();
+        }
+    }
+    assert!(met_count > 0, "no worn zone was met");
 }

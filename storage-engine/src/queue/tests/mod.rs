@@ -1,19 +1,43 @@
 //! Behaviour of queues, seen on a small device over real files and pipes, with the kernel's own results.
 
+/// Makes a test of every function named, once for each kind of queue.
+macro_rules! on_every_queue {
+    ($($test:ident),* $(,)?) => {
+        on_every_queue!(@ io_uring, IoUring, $($test),*);
+        on_every_queue!(@ aio, Aio, $($test),*);
+        on_every_queue!(@ threads, Threads, $($test),*);
+    };
+    (@ $module:ident, $kind:ident, $($test:ident),*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $test() {
+                    super::$test(crate::queue::QueueKind::$kind);
+                }
+            )*
+        }
+    };
+}
+
 mod contract;
 pub(super) mod device;
+mod driven;
 mod full_queue;
 mod kernel_results;
 mod one_at_a_time;
 mod passthrough;
 mod registered;
+mod seccomp;
+mod switched_off;
 mod waiting;
 
 use std::fs::File;
 use std::sync::Arc;
 
 use self::device::TestDevice;
-use super::{AlignedBuffer, Completion, IoQueue, Outcome, Refused, Request, UringQueue, Wait};
+use super::{
+    AlignedBuffer, Completion, IoQueue, Outcome, QueueKind, Refused, Request, UringQueue, Wait, open_queue,
+};
 use crate::device::{DeviceResult, Persistence};
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -21,6 +45,11 @@ const BLOCK: usize = 4096;
 
 pub(super) fn queue_on(device: &Arc<TestDevice>, entries: u32) -> UringQueue {
     UringQueue::new(Arc::clone(device) as _, entries).expect("io_uring is available to the tests")
+}
+
+/// A queue of any kind.
+fn queue_of(kind: QueueKind, device: &Arc<TestDevice>, entries: u32) -> Arc<dyn IoQueue> {
+    open_queue(Arc::clone(device) as _, entries, kind).expect("every queue is available to the tests")
 }
 
 /// An append of zeros to zone 0.

@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::device::TestDevice;
-use super::{BLOCK, append_to, place, queue_on, read_outcome, reap_all};
+use super::{BLOCK, append_to, place, queue_of, queue_on, read_outcome, reap_all};
 use crate::queue::registered::SLOT_COUNT;
-use crate::queue::{AlignedBuffer, IoQueue, Request, UringQueue};
+use crate::queue::{AlignedBuffer, IoQueue, QueueKind, Request, UringQueue};
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
 /// A registered buffer with a capacity of two blocks, of which one is in use.
@@ -96,4 +96,18 @@ fn a_payload_that_readers_still_share_keeps_its_registration() {
     }
     assert_eq!(payload[..], [3; BLOCK]);
     assert_eq!(ZoneSector::new(8).offset(), ZoneOffset::new(4096));
+}
+
+#[test]
+fn queues_without_registered_buffers_say_so_and_the_buffer_is_usable_as_before() {
+    for kind in [QueueKind::Aio, QueueKind::Threads] {
+        let queue = queue_of(kind, &Arc::new(TestDevice::new()), 8);
+        let mut buffer = AlignedBuffer::zeroed(BLOCK);
+        let error = queue.register(&mut buffer).expect_err("there is no such thing");
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        let says = format!("{} has no registered buffers; io_uring has", queue.kind());
+        assert_eq!(error.to_string(), says);
+        queue.submit(append_to(DevicePosition::new(0), buffer, 1)).expect("submit");
+        place(reap_all(&*queue).remove(0)).expect("append");
+    }
 }

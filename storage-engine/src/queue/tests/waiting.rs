@@ -6,10 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::device::TestDevice;
-use super::{BLOCK, append_of, no_ring, place, queue_on, read_of, reap_all};
-use crate::queue::{IoQueue, UringQueue, Wait};
+use super::{BLOCK, append_of, no_ring, place, queue_of, queue_on, read_of, reap_all};
+use crate::queue::{IoQueue, QueueKind, UringQueue, Wait};
 
-fn reap_count(queue: &UringQueue, wait: Wait) -> usize {
+on_every_queue!(
+    waiting_ends_at_once_when_nothing_is_in_flight,
+    threads_that_poll_take_nothing_that_another_waits_for_in_the_kernel,
+    threads_that_each_append_and_wait_all_finish,
+    threads_that_exit_at_once_lose_none_of_their_appends,
+    dropping_the_queue_ends_what_was_completed_and_never_reaped,
+);
+
+fn reap_count(queue: &dyn IoQueue, wait: Wait) -> usize {
     queue.reap(wait, &mut Vec::new()).expect("reap")
 }
 
@@ -19,10 +27,9 @@ fn await_kernel_sleeper(queue: &UringQueue) {
     }
 }
 
-#[test]
-fn waiting_ends_at_once_when_nothing_is_in_flight() {
-    let queue = queue_on(&Arc::new(TestDevice::new()), 8);
-    assert_eq!(reap_count(&queue, Wait::ForOne), 0);
+fn waiting_ends_at_once_when_nothing_is_in_flight(kind: QueueKind) {
+    let queue = &*queue_of(kind, &Arc::new(TestDevice::new()), 8);
+    assert_eq!(reap_count(queue, Wait::ForOne), 0);
 }
 
 #[test]
@@ -96,13 +103,12 @@ fn a_wait_ends_when_another_thread_is_handed_what_was_in_flight() {
     assert_eq!(reap_all(&queue).len(), 1);
 }
 
-#[test]
-fn threads_that_poll_take_nothing_that_another_waits_for_in_the_kernel() {
-    let queue = queue_on(&Arc::new(TestDevice::new()), 8);
+fn threads_that_poll_take_nothing_that_another_waits_for_in_the_kernel(kind: QueueKind) {
+    let queue = &*queue_of(kind, &Arc::new(TestDevice::new()), 8);
     let reaped_count = AtomicUsize::new(0);
     let reap = |wait| {
         while reaped_count.load(Ordering::SeqCst) < 2000 {
-            reaped_count.fetch_add(reap_count(&queue, wait), Ordering::SeqCst);
+            reaped_count.fetch_add(reap_count(queue, wait), Ordering::SeqCst);
         }
     };
     thread::scope(|scope| {
@@ -114,29 +120,27 @@ fn threads_that_poll_take_nothing_that_another_waits_for_in_the_kernel() {
     assert_eq!(queue.in_flight_count(), 0);
 }
 
-#[test]
-fn threads_that_each_append_and_wait_all_finish() {
+fn threads_that_each_append_and_wait_all_finish(kind: QueueKind) {
     let device = Arc::new(TestDevice::new());
-    let queue = queue_on(&device, 4);
+    let queue = &*queue_of(kind, &device, 4);
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for number in 0..100 {
                     queue.submit(append_of(BLOCK, number)).expect("submit");
-                    reap_count(&queue, Wait::ForOne);
+                    reap_count(queue, Wait::ForOne);
                 }
             });
         }
     });
-    reap_all(&queue);
+    reap_all(queue);
     assert_eq!(device.ended_results(), vec![4096; 800]);
 }
 
 /// Linux cancels what waits for a kernel worker when the thread that submitted it exits.
-#[test]
-fn threads_that_exit_at_once_lose_none_of_their_appends() {
+fn threads_that_exit_at_once_lose_none_of_their_appends(kind: QueueKind) {
     let device = Arc::new(TestDevice::new());
-    let queue = queue_on(&device, 64);
+    let queue = &*queue_of(kind, &device, 64);
     for _ in 0..10 {
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -145,7 +149,7 @@ fn threads_that_exit_at_once_lose_none_of_their_appends() {
                 });
             }
         });
-        let completions = reap_all(&queue);
+        let completions = reap_all(queue);
         assert_eq!(completions.len(), 64);
         for completion in completions {
             place(completion).expect("append of a thread that is gone");
@@ -196,10 +200,9 @@ fn dropping_the_queue_waits_even_where_the_kernel_lets_nobody_sleep() {
     assert_that_dropping_waits(&device, queue, reader);
 }
 
-#[test]
-fn dropping_the_queue_ends_what_was_completed_and_never_reaped() {
+fn dropping_the_queue_ends_what_was_completed_and_never_reaped(kind: QueueKind) {
     let device = Arc::new(TestDevice::new());
-    let queue = queue_on(&device, 2);
+    let queue = queue_of(kind, &device, 2);
     (0..10).for_each(|number| queue.submit(append_of(BLOCK, number)).expect("submit"));
     drop(queue);
     assert_eq!((device.begun_count(), device.ended_results().len()), (10, 10));

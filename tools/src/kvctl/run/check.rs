@@ -1,7 +1,6 @@
 //! `check`.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use serde::Serialize;
 use zonal::{CheckReport, Damage, Db, Depth, ErrorKind, Options};
@@ -9,6 +8,7 @@ use zonal::{CheckReport, Damage, Db, Depth, ErrorKind, Options};
 use crate::kvctl::Answer;
 use crate::kvctl::failure::Failure;
 use crate::kvctl::output::Output;
+use crate::kvctl::plan::StoreAt;
 use crate::kvctl::progress::Progress;
 use crate::size::grouped;
 
@@ -24,7 +24,7 @@ struct Findings {
 }
 
 /// Looks for damage and tells of all of it.
-pub(super) fn check(store: &Path, depth: Depth, output: &mut Output) -> Result<Answer, Failure> {
+pub(super) fn check(store: &StoreAt, depth: Depth, output: &mut Output) -> Result<Answer, Failure> {
     let findings = look(store, depth)?;
     let shown = if output.is_json() { output.json(&findings) } else { output.text(&text(store, &findings)) };
     match shown.and_then(|()| output.flush()) {
@@ -35,9 +35,10 @@ pub(super) fn check(store: &Path, depth: Depth, output: &mut Output) -> Result<A
     Ok(if findings.sound { Answer::Yes } else { Answer::No })
 }
 
-fn look(store: &Path, depth: Depth) -> Result<Findings, Failure> {
+fn look(store: &StoreAt, depth: Depth) -> Result<Findings, Failure> {
     let progress = Progress::of_keys("checking", None);
-    let checked = Db::check(store, &Options::default(), depth, &|keys| progress.reach(keys));
+    let checked =
+        Db::check(&store.path, &Options::default().queue(store.queue), depth, &|keys| progress.reach(keys));
     let (report, unreadable) = match checked {
         Ok(report) => (report, None),
         // What is too damaged to be opened is damaged: that is an answer.
@@ -50,9 +51,9 @@ fn look(store: &Path, depth: Depth) -> Result<Findings, Failure> {
     Ok(Findings { sound, deep: depth == Depth::Deep, unreadable, report })
 }
 
-fn text(store: &Path, findings: &Findings) -> String {
+fn text(store: &StoreAt, findings: &Findings) -> String {
     let Findings { sound, deep, unreadable, report } = findings;
-    let mut text = format!("{}: {}\n", store.display(), if *sound { "sound" } else { "DAMAGED" });
+    let mut text = format!("{}: {}\n", store.path.display(), if *sound { "sound" } else { "DAMAGED" });
     let mut line = |line: String| {
         // Writing to a string does not fail.
         let _ = writeln!(text, "  {line}");

@@ -1,22 +1,21 @@
 //! `info` and `stats`: what a store tells about itself. A row's name is its key in JSON.
 
-use std::path::Path;
-
 use comfy_table::{CellAlignment, Table, presets};
 use zonal::{Info, Stats, ZoneCounts};
 
 use super::open_to_read;
 use crate::kvctl::failure::Failure;
 use crate::kvctl::output::{Output, trimmed_lines};
+use crate::kvctl::plan::StoreAt;
 use crate::size::{grouped, human_bytes};
 
 /// Shows what does not change.
-pub(super) fn info(store: &Path, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn info(store: &StoreAt, output: &mut Output) -> Result<(), Failure> {
     show_info(&open_to_read(store)?.info(), output)
 }
 
 /// Shows counts and gauges.
-pub(super) fn stats(store: &Path, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn stats(store: &StoreAt, output: &mut Output) -> Result<(), Failure> {
     let stats = open_to_read(store)?.stats();
     if output.is_json() { output.json(&stats) } else { output.text(&table(&stats_rows(&stats))) }
 }

@@ -11,6 +11,7 @@ use zonal::Db;
 use super::open_to_read;
 use crate::kvctl::failure::Failure;
 use crate::kvctl::output::Output;
+use crate::kvctl::plan::StoreAt;
 use crate::kvctl::progress::Progress;
 use crate::kvctl::record::encode_line;
 use crate::size::{grouped, human_bytes};
@@ -25,7 +26,7 @@ struct Summary {
 }
 
 /// Writes all records as JSON lines.
-pub(super) fn dump(store: &Path, destination: Option<&Path>, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn dump(store: &StoreAt, destination: Option<&Path>, output: &mut Output) -> Result<(), Failure> {
     let db = open_to_read(store)?;
     let Some(destination) = destination else {
         let progress = if output.is_terminal() { Progress::hidden() } else { progress(&db) };

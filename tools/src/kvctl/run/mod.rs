@@ -3,13 +3,12 @@
 mod check;
 mod create;
 mod describe;
+mod device;
 mod dump;
 mod load;
 mod scan;
 mod values;
 mod zones;
-
-use std::path::Path;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -19,7 +18,7 @@ use super::Answer;
 use super::command_line::CommandLine;
 use super::failure::Failure;
 use super::output::Output;
-use super::plan::{Plan, Task};
+use super::plan::{Plan, StoreAt, Task};
 
 /// Does what the plan says. All results are with the operating system on return.
 pub(crate) fn run(plan: Plan) -> Result<Answer, Failure> {
@@ -33,6 +32,7 @@ fn task(task: Task, output: &mut Output) -> Result<Answer, Failure> {
     let done = match task {
         Task::Get { store, key } => return values::get(&store, &key, output),
         Task::Delete { store, key, durability } => return values::delete(&store, &key, durability),
+        Task::Device(task) => return device::run(task, output),
         Task::Check { store, depth } => return check::check(&store, depth, output),
         Task::Create { store, options } => create::create(&store, options, output),
         Task::Put { store, key, value, durability } => values::put(&store, &key, &value, durability),
@@ -55,11 +55,11 @@ fn completions(shell: Shell, output: &mut Output) -> Result<(), Failure> {
 }
 
 /// Opens a store so that not a byte of it changes.
-fn open_to_read(store: &Path) -> Result<Db, Failure> {
-    Ok(Db::open(store, Options::default().read_only(true))?)
+fn open_to_read(store: &StoreAt) -> Result<Db, Failure> {
+    Ok(Db::open(&store.path, Options::default().queue(store.queue).read_only(true))?)
 }
 
 /// Opens a store that is there.
-fn open_to_write(store: &Path) -> Result<Db, Failure> {
-    Ok(Db::open(store, Options::default().create_if_missing(false))?)
+fn open_to_write(store: &StoreAt) -> Result<Db, Failure> {
+    Ok(Db::open(&store.path, Options::default().queue(store.queue).create_if_missing(false))?)
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write, stderr, stdin};
-use std::path::Path;
 
 use zonal::{Durability, WriteOptions};
 
@@ -11,7 +10,7 @@ use crate::kvctl::Answer;
 use crate::kvctl::escape::escaped;
 use crate::kvctl::failure::Failure;
 use crate::kvctl::output::Output;
-use crate::kvctl::plan::ValueSource;
+use crate::kvctl::plan::{StoreAt, ValueSource};
 use crate::kvctl::record::encode_line;
 
 /// Longest value in bytes.
@@ -19,7 +18,7 @@ const MAX_VALUE_BYTES: u64 = 1 << 30;
 
 /// Gives a key a value.
 pub(super) fn put(
-    store: &Path,
+    store: &StoreAt,
     key: &[u8],
     value: &ValueSource,
     durability: Durability,
@@ -32,7 +31,7 @@ pub(super) fn put(
 }
 
 /// Shows the value of a key.
-pub(super) fn get(store: &Path, key: &[u8], output: &mut Output) -> Result<Answer, Failure> {
+pub(super) fn get(store: &StoreAt, key: &[u8], output: &mut Output) -> Result<Answer, Failure> {
     let db = open_to_read(store)?;
     let Some(value) = db.get(key)? else { return Ok(absent(key)) };
     if output.is_json() {
@@ -47,7 +46,7 @@ pub(super) fn get(store: &Path, key: &[u8], output: &mut Output) -> Result<Answe
 }
 
 /// Takes the value of a key away.
-pub(super) fn delete(store: &Path, key: &[u8], durability: Durability) -> Result<Answer, Failure> {
+pub(super) fn delete(store: &StoreAt, key: &[u8], durability: Durability) -> Result<Answer, Failure> {
     let db = open_to_write(store)?;
     // The store is locked, so that nobody can come in between.
     let present = db.contains_key(key)?;

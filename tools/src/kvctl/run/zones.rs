@@ -1,7 +1,5 @@
 //! `zones`: all of them, as a list or as a picture.
 
-use std::path::Path;
-
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 use terminal_size::{Width, terminal_size};
@@ -10,6 +8,7 @@ use zonal::Zone;
 use super::open_to_read;
 use crate::kvctl::failure::Failure;
 use crate::kvctl::output::{Output, trimmed_lines};
+use crate::kvctl::plan::StoreAt;
 use crate::kvctl::zone_map::{Plot, picture};
 use crate::size::{grouped, human_bytes};
 
@@ -17,17 +16,17 @@ use crate::size::{grouped, human_bytes};
 const DEFAULT_WIDTH: usize = 80;
 
 /// Lists the zones.
-pub(super) fn list(store: &Path, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn list(store: &StoreAt, output: &mut Output) -> Result<(), Failure> {
     let zones = open_to_read(store)?.zones()?;
     if output.is_json() { output.json(&zones) } else { output.text(&table(&zones)) }
 }
 
 /// Draws the zones.
-pub(super) fn map(store: &Path, width: Option<usize>, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn map(store: &StoreAt, width: Option<usize>, output: &mut Output) -> Result<(), Failure> {
     let db = open_to_read(store)?;
     let plots: Vec<Plot> = db.zones()?.iter().map(Plot::from).collect();
     let zone_size = human_bytes(db.info().zone_size_bytes);
-    let heading = format!("{}: {} zones of {zone_size}", store.display(), grouped(plots.len() as u64));
+    let heading = format!("{}: {} zones of {zone_size}", store.path.display(), grouped(plots.len() as u64));
     output.text(&picture(&heading, &plots, width.unwrap_or_else(|| terminal_width(output))))
 }
 
@@ -65,13 +64,13 @@ fn row(zone: &Zone) -> [String; 9] {
 }
 
 /// The name that JSON has for it.
-fn name(what: &impl serde::Serialize) -> String {
+pub(super) fn name(what: &impl serde::Serialize) -> String {
     match serde_json::to_value(what) {
         Ok(Value::String(name)) => name,
         _ => String::new(),
     }
 }
 
-fn percent(part: u64, whole: u64) -> String {
+pub(super) fn percent(part: u64, whole: u64) -> String {
     format!("{:.0} %", part as f64 / whole.max(1) as f64 * 100.0)
 }

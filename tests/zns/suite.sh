@@ -1,0 +1,127 @@
+#!/bin/sh
+# The tests on zoned drives, in virtual machines: suite.sh [--kernel 6.1|6.12] [GROUP...]
+#
+#   devices  the engine's own tests and the append contract on each kind of drive, over each queue
+#   stores   kvctl, ycsb and fio in turns on each kind of drive
+#   crashes  a kernel that crashes 20 times under load
+#   faults   drives that fail writes; on 6.12, which has the switches, zones that turn read-only and offline
+#
+# All of them by default. ZONAL_SKIP_ZNS=1 leaves them all out. Exit status: 0 passed or left out, 1 failed, 2 wrong
+# usage, 3 cannot be run here.
+set -eu
+cd "$(dirname "$0")/../.."
+target=${CARGO_TARGET_DIR:-target}
+logs=$target/zns/logs
+kernel=6.1
+
+# Small enough to be overwritten several times under emulation: 24 zones of 4 MiB that hold 3 MiB each.
+small_nvme="size=96M"
+zone_sectors=8192
+small_null_blk="zoned=1 size=96 blocksize=4096 zone_size=4 zone_capacity=3 zone_nr_conv=2 zone_max_open=8 \
+zone_max_active=12 memory_backed=1"
+small_smr="zbc=host-managed dev_size_mb=96 sector_size=4096 zone_size_mb=4 zone_cap_mb=3 zone_nr_conv=2 \
+zone_max_open=8 delay=0"
+
+main() {
+    if [ "${ZONAL_SKIP_ZNS:-0}" != 0 ]; then
+        say "left out, for ZONAL_SKIP_ZNS is set"
+        exit 0
+    fi
+    if [ "${1:-}" = --kernel ]; then
+        [ $# -gt 1 ] || usage
+        kernel=$2
+        shift 2
+    fi
+    [ $# -gt 0 ] || set -- devices stores crashes faults
+    for group; do
+        case $group in devices | stores | crashes | faults) ;; *) usage ;; esac
+    done
+    tests/zns/machine/setup.sh "$kernel" fio
+    build
+    mkdir -p "$logs"
+    failed=
+    for group; do
+        begun=$(date +%s)
+        if "$group"; then outcome=passed; else outcome=FAILED failed="$failed $group"; fi
+        say "$group on Linux $kernel: $outcome, $(($(date +%s) - begun)) s"
+    done
+    [ -z "$failed" ] || say "failed:$failed; the machines' consoles are in $logs"
+    [ -z "$failed" ]
+}
+
+say() { printf 'zns: %s\n' "$*" >&2; }
+
+usage() {
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+}
+
+# The programs that cargo test has built anyway, as it says where they are.
+build() {
+    built=$(cargo test --workspace --locked --no-run 2>&1) || {
+        echo "$built" >&2
+        exit 1
+    }
+    tests=$(executable zns)
+    engine_tests=$(executable zonal_engine)
+    tools=${tests%/deps/*}
+}
+
+# executable NAME: where cargo says that it has put a test program.
+executable() { echo "$built" | sed -n "s|.*Executable .*(\(.*/$1-[0-9a-f]*\))\$|\1|p"; }
+
+# boot GROUP OPTIONS... COMMAND...
+boot() {
+    log=$logs/$kernel-$1
+    shift
+    tests/zns/machine/boot.sh --kernel "$kernel" --log "$log" "$@"
+}
+
+devices() {
+    boot devices --timeout 900 --nvme default --plain 256 --null-blk default --smr default \
+        --file "$tools/kvctl" --file "$tools/ycsb" --file "$engine_tests" \
+        --file tests/zns/jobs/devices.sh devices.sh "${engine_tests##*/}"
+}
+
+stores() {
+    boot stores --timeout 900 --nvme "$small_nvme" --nvme "$small_nvme" --null-blk "$small_null_blk" --smr "$small_smr" \
+        --file "$tools/kvctl" --file "$tools/ycsb" --file "$(command -v fio)" \
+        --file tests/zns/jobs/fio.sh --file tests/zns/jobs/stores.sh stores.sh
+}
+
+crashes() {
+    boot crashes --timeout 1800 --survive-reboots --set ZONAL_TEST_LIVES=20 \
+        --nvme size=64M --nvme size=64M --plain 64 \
+        --file "$tools/kvctl" --file "$tests" --file tests/zns/jobs/crashes.sh crashes.sh "${tests##*/}"
+}
+
+faults() {
+    failing_writes && { [ "$kernel" = 6.1 ] || turning_zones; }
+}
+
+failing_writes() {
+    rules=$(mktemp)
+    # A block near the start of zone 3 for the engine's test, then the middle of zones that stores come by.
+    for sector in $((3 * zone_sectors + 32)) $((4 * zone_sectors + 2048)) $((7 * zone_sectors + 2048)) \
+        $((11 * zone_sectors + 2048)) $((16 * zone_sectors + 2048)); do
+        write_error "$sector"
+    done > "$rules"
+    outcome=0
+    boot failing-writes --nvme "$small_nvme,errors=$rules" --nvme "$small_nvme,errors=$rules" \
+        --file "$tools/kvctl" --file "$tests" --file "$engine_tests" --file tests/zns/jobs/faults.sh \
+        faults.sh writes "${tests##*/}" "${engine_tests##*/}" || outcome=$?
+    rm "$rules"
+    return $outcome
+}
+
+# write_error SECTOR: the rule by which QEMU's blkdebug fails one write to that sector.
+write_error() {
+    printf '[inject-error]\nevent = "none"\niotype = "write"\nerrno = "5"\nsector = "%s"\nonce = "on"\n' "$1"
+}
+
+turning_zones() {
+    boot turning-zones --null-blk "$small_null_blk" \
+        --file "$tools/kvctl" --file "$tests" --file tests/zns/jobs/faults.sh faults.sh zones "${tests##*/}"
+}
+
+main "$@"

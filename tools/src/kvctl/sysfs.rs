@@ -1,0 +1,173 @@
+//! The zoned devices of a machine, from what the kernel tells under `/sys` and `/proc`. Opens no device.
+//!
+//! Everything is looked up under a root directory, so that tests can lay out a machine of their own.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::failure::Failure;
+
+/// Bytes in the sector that sysfs counts in.
+const SECTOR_BYTES: u64 = 512;
+
+/// A zoned device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct ZonedDisk {
+    /// What to name to kvctl: the passthrough device where there is one, because it takes true appends.
+    pub(crate) path: String,
+    /// The block device.
+    pub(crate) block_path: String,
+    /// What the device calls itself; may be empty.
+    pub(crate) model: String,
+    /// `host-managed` or `host-aware`.
+    pub(crate) kind: String,
+    /// How many zones there are.
+    pub(crate) zone_count: u64,
+    /// From one zone start to the next.
+    pub(crate) zone_size_bytes: u64,
+    /// The size of a logical block.
+    pub(crate) block_bytes: u64,
+    /// How many zones may be open at once; 0 is no limit.
+    pub(crate) max_open_zones: u64,
+    /// How many zones may be active at once; 0 is no limit.
+    pub(crate) max_active_zones: u64,
+    /// The largest append; 0 where the kernel offers none.
+    pub(crate) append_limit_bytes: u64,
+    /// Who has the device, as far as this user may know.
+    pub(crate) held_by: Vec<Holder>,
+}
+
+/// Who has a device.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Holder {
+    /// Another block device lies on it: a device mapper, a RAID.
+    Device(String),
+    /// A file system is mounted there.
+    Mount(String),
+    /// A process has it open.
+    Process {
+        /// Its number.
+        id: u32,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(name) => write!(f, "device {name}"),
+            Self::Mount(place) => write!(f, "mounted at {place}"),
+            Self::Process { id, name } => write!(f, "process {id} ({name})"),
+        }
+    }
+}
+
+/// All zoned devices, by name.
+pub(crate) fn zoned_disks(root: &Path) -> Result<Vec<ZonedDisk>, Failure> {
+    let directory = root.join("sys/block");
+    let names = match names_in(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
+        other => other.map_err(|source| Failure::File {
+            action: "list",
+            name: directory.display().to_string(),
+            source,
+        })?,
+    };
+    Ok(names.iter().filter_map(|name| zoned_disk(root, name)).collect())
+}
+
+/// A device that is there and zoned. One that goes away meanwhile is none.
+fn zoned_disk(root: &Path, name: &str) -> Option<ZonedDisk> {
+    let disk = root.join("sys/block").join(name);
+    let kind = text(&disk.join("queue/zoned"))?;
+    if kind == "none" {
+        return None;
+    }
+    let number = |file: &str| text(&disk.join(file)).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let block_path = format!("/dev/{name}");
+    let generic_path = generic_name(root, name).map(|name| format!("/dev/{name}"));
+    let held_by = holders(root, &disk, [Some(block_path.as_str()), generic_path.as_deref()]);
+    Some(ZonedDisk {
+        path: generic_path.unwrap_or_else(|| block_path.clone()),
+        block_path,
+        model: text(&disk.join("device/model")).unwrap_or_default(),
+        kind,
+        zone_count: number("queue/nr_zones"),
+        zone_size_bytes: number("queue/chunk_sectors") * SECTOR_BYTES,
+        block_bytes: number("queue/logical_block_size"),
+        max_open_zones: number("queue/max_open_zones"),
+        max_active_zones: number("queue/max_active_zones"),
+        append_limit_bytes: number("queue/zone_append_max_bytes"),
+        held_by,
+    })
+}
+
+/// The character device that takes passthrough commands, where there is one: `ng0n1` beside `nvme0n1`.
+fn generic_name(root: &Path, name: &str) -> Option<String> {
+    let generic = format!("ng{}", name.strip_prefix("nvme")?);
+    root.join("sys/class/nvme-generic").join(&generic).exists().then_some(generic)
+}
+
+fn holders(root: &Path, disk: &Path, paths: [Option<&str>; 2]) -> Vec<Holder> {
+    let mut holders = BTreeSet::new();
+    let stacked = names_in(&disk.join("holders")).unwrap_or_default();
+    holders.extend(stacked.into_iter().map(Holder::Device));
+    let device_number = text(&disk.join("dev")).unwrap_or_default();
+    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).unwrap_or_default();
+    holders.extend(mounts.lines().filter_map(|line| mounted_at(line, &device_number)).map(Holder::Mount));
+    holders.extend(processes(root, paths));
+    holders.into_iter().collect()
+}
+
+/// From a line of mountinfo: the third field is the device, the fifth the place.
+fn mounted_at(line: &str, device_number: &str) -> Option<String> {
+    let mut fields = line.split(' ');
+    (fields.nth(2)? == device_number).then(|| fields.nth(1).map(str::to_owned)).flatten()
+}
+
+/// Processes that have one of the paths open. Those of other users show to root only.
+fn processes(root: &Path, paths: [Option<&str>; 2]) -> Vec<Holder> {
+    let names = names_in(&root.join("proc")).unwrap_or_default();
+    let ids = names.iter().filter_map(|name| name.parse::<u32>().ok());
+    let holder = |id: u32| {
+        let process = root.join("proc").join(id.to_string());
+        let files = names_in(&process.join("fd")).unwrap_or_default();
+        let is_open = files.iter().any(|file| {
+            let target = fs::read_link(process.join("fd").join(file)).unwrap_or_default();
+            paths.into_iter().flatten().any(|path| target == Path::new(path))
+        });
+        let name = || text(&process.join("comm")).unwrap_or_default();
+        is_open.then(|| Holder::Process { id, name: name() })
+    };
+    ids.filter_map(holder).collect()
+}
+
+fn names_in(directory: &Path) -> io::Result<BTreeSet<String>> {
+    let name =
+        |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    fs::read_dir(directory)?.map(name).collect()
+}
+
+fn text(file: &Path) -> Option<String> {
+    fs::read_to_string(file).ok().map(|text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mounted_at;
+
+    #[test]
+    fn a_line_of_mountinfo_says_what_is_mounted_where() {
+        let line = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw";
+        assert_eq!(mounted_at(line, "98:0").as_deref(), Some("/mnt2"));
+        assert_eq!(mounted_at(line, "98:1"), None);
+        assert_eq!(mounted_at("", "98:0"), None);
+    }
+}
