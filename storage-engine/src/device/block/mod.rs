@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use self::ioctl::Management;
-use self::tracking::{TrackedZone, Tracker};
+use self::tracking::{KnownZone, TrackedZone, Tracker};
 use super::direct::{read_by_way_of_aligned_memory, read_until_end};
 use super::emulated::Access;
 use super::transition::{Contents, Reach, ZoneCommand, transition};
@@ -214,7 +214,7 @@ impl ZonedDevice for ZonedBlockDevice {
         if !tracked.in_flight && tracked.known.state.is_open() && !self.has_ended() {
             self.tracker.ask(zone, &mut tracked)?;
         }
-        let tracking::KnownZone { state, write_pointer } = tracked.known;
+        let KnownZone { state, write_pointer } = tracked.known;
         Ok(ZoneDescriptor { zone, state, write_pointer, reset_count: 0 })
     }
 
@@ -228,8 +228,14 @@ impl ZonedDevice for ZonedBlockDevice {
         self.manage(zone, Management::Open)
     }
 
+    /// Some devices keep an untouched zone active as closed; a reset takes nothing from it and makes it empty.
     fn close(&self, zone: ZoneId) -> DeviceResult<()> {
-        self.manage(zone, Management::Close)
+        self.manage(zone, Management::Close)?;
+        let KnownZone { state, write_pointer } = self.tracker.lock(zone).known;
+        if state == ZoneState::Closed && write_pointer == ZoneOffset::START {
+            return self.manage(zone, Management::Reset);
+        }
+        Ok(())
     }
 
     fn finish(&self, zone: ZoneId) -> DeviceResult<()> {

@@ -207,6 +207,9 @@ fn zones_go_through_their_states_by_command() {
     let capacity = bed.geometry().zone_capacity_bytes;
     device.open(zone).expect("open");
     assert_eq!(bed.shape(zone), (ZoneState::ExplicitlyOpen, 0));
+    device.close(zone).expect("close");
+    assert_eq!(bed.shape(zone), (ZoneState::Empty, 0), "nothing was written to it");
+    device.open(zone).expect("open again");
     bed.append(zone, block, 1).expect("append");
     assert_eq!(bed.shape(zone), (ZoneState::ExplicitlyOpen, block));
     device.close(zone).expect("close");
