@@ -17,6 +17,7 @@ mod direct;
 mod error;
 mod geometry;
 mod lock;
+mod mounts;
 mod transition;
 
 pub mod block;

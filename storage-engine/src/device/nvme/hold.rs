@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::sysfs::{BlockSide, mounted_at};
+use super::sysfs::BlockSide;
 use crate::device::emulated::Access;
+use crate::device::mounts::mounted_at;
 use crate::device::{DeviceError, DeviceResult, lock};
 
 /// The hold on the block device of a namespace; the character device is held by its lock alone.
@@ -78,7 +79,8 @@ fn open_with(node: &Path, flags: OFlags) -> io::Result<File> {
 fn busy(block: &BlockSide, node: &Path, path: &Path) -> DeviceError {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let device = node.display();
-    let holder = if let Some(place) = mounted_at(&mountinfo, block.number) {
+    let (major, minor) = block.number;
+    let holder = if let Some(place) = mounted_at(&mountinfo, &format!("{major}:{minor}")) {
         format!("the mount of {device} at {place}")
     } else if let [first, ..] = &block.holders[..] {
         format!("{first}, which is stacked on {device}")

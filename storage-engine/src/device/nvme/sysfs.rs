@@ -77,15 +77,6 @@ fn names_in(directory: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Where a block device is mounted according to the text of `/proc/self/mountinfo`.
-pub(super) fn mounted_at(mountinfo: &str, (major, minor): (u32, u32)) -> Option<String> {
-    let number = format!("{major}:{minor}");
-    mountinfo.lines().find_map(|line| {
-        let mut words = line.split(' ').skip(2);
-        (words.next()? == number).then(|| words.nth(1).map(str::to_owned))?
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -94,7 +85,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::{BlockSide, block_side, character_device, mounted_at};
+    use super::{BlockSide, block_side, character_device};
 
     const CONTROLLER: &str = "devices/nvme0";
 
@@ -175,15 +166,5 @@ mod tests {
         add_block_device(&sysfs, "nvme0n2", 1);
         fs::create_dir_all(sysfs.path().join(CONTROLLER).join("nvme0n2/holders/dm-0")).expect("make it");
         assert_eq!(found(&sysfs, 1).expect("it is beside").holders, ["dm-0"]);
-    }
-
-    #[test]
-    fn a_mount_is_found_by_the_number_of_its_device() {
-        let mountinfo = "\
-22 28 0:20 / /sys rw,nosuid shared:7 - sysfs sysfs rw
-30 28 259:3 / /mnt/zoned rw,relatime shared:9 - f2fs /dev/nvme0n1 rw
-";
-        assert_eq!(mounted_at(mountinfo, (259, 3)).as_deref(), Some("/mnt/zoned"));
-        assert_eq!(mounted_at(mountinfo, (259, 30)), None);
     }
 }
