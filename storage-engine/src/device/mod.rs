@@ -11,6 +11,7 @@
 //! queue, so that one queue serves every device: [`ZonedDevice::begin_append`] checks and names the raw command,
 //! the queue performs it, [`ZonedDevice::end_append`] turns the raw result into a place.
 
+mod activity;
 mod admission;
 mod contents;
 mod direct;
@@ -104,6 +105,16 @@ impl RawResult {
     #[must_use]
     pub const fn of(result: i32) -> Self {
         Self { result, lba: 0 }
+    }
+
+    /// The error that a negative result is.
+    pub(crate) fn error(self) -> io::Error {
+        io::Error::from_raw_os_error(self.result.saturating_neg())
+    }
+
+    /// How many bytes a positioned command moved, or why none.
+    pub(crate) fn moved_bytes(self) -> io::Result<u64> {
+        u64::try_from(self.result).map_err(|_| self.error())
     }
 }
 
@@ -275,6 +286,11 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
     /// is at or after the write pointer, [`DeviceError::ZoneOffline`].
     fn read_command(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ReadCommand>;
 
+    /// What to say of a read that failed with an error of the operating system.
+    fn read_error(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64, source: io::Error) -> DeviceError {
+        DeviceError::Io { action: format!("reading {len_bytes} bytes at {offset} of {zone}"), source }
+    }
+
     /// Says whether a queued read of `len_bytes` brought all of them, from the raw result of its command.
     ///
     /// # Errors
@@ -286,13 +302,10 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
         len_bytes: u64,
         result: RawResult,
     ) -> DeviceResult<()> {
-        match u64::try_from(result.result) {
+        match result.moved_bytes() {
             Ok(read_bytes) if read_bytes == len_bytes => Ok(()),
             Ok(read_bytes) => Err(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes }),
-            Err(_) => Err(DeviceError::Io {
-                action: format!("reading {len_bytes} bytes at {offset} of {zone}"),
-                source: io::Error::from_raw_os_error(result.result.saturating_neg()),
-            }),
+            Err(source) => Err(self.read_error(zone, offset, len_bytes, source)),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::counter::RoughCounter;
+use crate::counter::{RoughCounter, StripedCounter};
 use crate::format::record::RECORD_HEADER_BYTES;
 use crate::format::unit::StreamKind;
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset, ZoneSector};
@@ -236,7 +236,7 @@ pub struct ZoneTable {
     zones: Box<[Zone]>,
     /// The sum over all zones, kept because every put asks for it.
     live_bytes: RoughCounter,
-    tombstone_bytes: RoughCounter,
+    tombstone_bytes: StripedCounter,
 }
 
 impl ZoneTable {
@@ -246,7 +246,7 @@ impl ZoneTable {
         Self {
             zones: (0..zone_count).map(|_| Zone::new()).collect(),
             live_bytes: RoughCounter::default(),
-            tombstone_bytes: RoughCounter::default(),
+            tombstone_bytes: StripedCounter::default(),
         }
     }
 

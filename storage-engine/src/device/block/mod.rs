@@ -35,12 +35,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use self::ioctl::Management;
 use self::tracking::{KnownZone, TrackedZone, Tracker};
+use super::activity::ActivityCounters;
 use super::direct::{read_by_way_of_aligned_memory, read_until_end};
 use super::emulated::Access;
 use super::transition::{Contents, Reach, ZoneCommand, transition};
@@ -64,15 +65,7 @@ pub struct ZonedBlockDevice {
     tracker: Tracker,
     /// After a failed flush what it covered is unknown: no later one may make good for it.
     flush_failed: AtomicBool,
-    counters: Counters,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    flush_count: AtomicU64,
-    reset_count: AtomicU64,
-    appended_bytes: AtomicU64,
-    read_bytes: AtomicU64,
+    counters: ActivityCounters,
 }
 
 impl ZonedBlockDevice {
@@ -91,7 +84,7 @@ impl ZonedBlockDevice {
             access,
             claim: Mutex::new(Some(claim)),
             flush_failed: AtomicBool::new(false),
-            counters: Counters::default(),
+            counters: ActivityCounters::default(),
         })
     }
 
@@ -167,19 +160,8 @@ impl ZonedBlockDevice {
         match read {
             Ok(count) if count == into.len() => Ok(()),
             Ok(count) => Err(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes: count as u64 }),
-            Err(source) => Err(self.failed_read(zone, offset, len_bytes, source)),
+            Err(source) => Err(self.read_error(zone, offset, len_bytes, source)),
         }
-    }
-
-    fn failed_read(
-        &self,
-        zone: ZoneId,
-        offset: ZoneOffset,
-        len_bytes: u64,
-        source: io::Error,
-    ) -> DeviceError {
-        let action = format!("reading {len_bytes} bytes at {offset} of {zone}");
-        self.tracker.explain(zone, &mut self.tracker.lock(zone), &action, source)
     }
 
     /// Books an append that succeeded.
@@ -287,7 +269,7 @@ impl ZonedDevice for ZonedBlockDevice {
         let AppendTicket { zone, len_bytes, place, .. } = ticket;
         let mut tracked = self.tracker.lock(zone);
         tracked.in_flight = false;
-        match u64::try_from(result.result) {
+        match result.moved_bytes() {
             Ok(written_bytes) if written_bytes == len_bytes => self.landed(&mut tracked, &ticket),
             Ok(written_bytes) => {
                 tracked.in_doubt = true;
@@ -295,9 +277,8 @@ impl ZonedDevice for ZonedBlockDevice {
                 let _ = self.tracker.ask(zone, &mut tracked);
                 Err(DeviceError::ShortAppend { zone, len_bytes, written_bytes })
             }
-            Err(_) => {
+            Err(source) => {
                 tracked.in_doubt = true;
-                let source = io::Error::from_raw_os_error(result.result.saturating_neg());
                 let action = format!("appending {len_bytes} bytes at {place} of {zone}");
                 let error = self.tracker.explain(zone, &mut tracked, &action, source);
                 let worn = tracked.known.state == ZoneState::ReadOnly;
@@ -316,21 +297,10 @@ impl ZonedDevice for ZonedBlockDevice {
         Ok(ReadCommand::PositionedRead { fd: self.tracker.data().as_raw_fd(), file_offset_bytes })
     }
 
-    fn end_read(
-        &self,
-        zone: ZoneId,
-        offset: ZoneOffset,
-        len_bytes: u64,
-        result: RawResult,
-    ) -> DeviceResult<()> {
-        match u64::try_from(result.result) {
-            Ok(read_bytes) if read_bytes == len_bytes => Ok(()),
-            Ok(read_bytes) => Err(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes }),
-            Err(_) => {
-                let source = io::Error::from_raw_os_error(result.result.saturating_neg());
-                Err(self.failed_read(zone, offset, len_bytes, source))
-            }
-        }
+    /// Asks the device what has become of the zone.
+    fn read_error(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64, source: io::Error) -> DeviceError {
+        let action = format!("reading {len_bytes} bytes at {offset} of {zone}");
+        self.tracker.explain(zone, &mut self.tracker.lock(zone), &action, source)
     }
 
     /// What lies at and after the write pointer is not asked for.
@@ -363,12 +333,6 @@ impl ZonedDevice for ZonedBlockDevice {
     }
 
     fn activity(&self) -> DeviceActivity {
-        let Counters { flush_count, reset_count, appended_bytes, read_bytes } = &self.counters;
-        DeviceActivity {
-            flush_count: flush_count.load(Ordering::Relaxed),
-            reset_count: reset_count.load(Ordering::Relaxed),
-            appended_bytes: appended_bytes.load(Ordering::Relaxed),
-            read_bytes: read_bytes.load(Ordering::Relaxed),
-        }
+        self.counters.activity()
     }
 }

@@ -3,7 +3,6 @@
 //! The zone's entry on the file covers the place before the write is handed out. Nothing that can be refused is refused
 //! after the place has been taken.
 
-use std::io;
 use std::sync::atomic::Ordering;
 
 use super::stable::Promised;
@@ -46,10 +45,7 @@ impl EmulatedDevice {
         let AppendCommand::PositionedWrite { persistence, .. } = command else {
             unreachable!("this device admits positioned writes only");
         };
-        let written_bytes = u64::try_from(result.result).map_err(|_| {
-            let source = io::Error::from_raw_os_error(result.result.saturating_neg());
-            in_zone("appending", len_bytes, zone, place)(source)
-        })?;
+        let written_bytes = result.moved_bytes().map_err(in_zone("appending", len_bytes, zone, place))?;
         if written_bytes != len_bytes {
             return Err(DeviceError::ShortAppend { zone, len_bytes, written_bytes });
         }

@@ -42,13 +42,14 @@ mod word;
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use self::file::Medium;
 use self::layout::data_start_bytes;
 use self::stable::StableTable;
 use self::table::Table;
 use self::word::ZoneWord;
+use super::activity::ActivityCounters;
 use super::lock;
 use super::transition::ZoneCommand;
 use super::{
@@ -95,15 +96,7 @@ pub struct EmulatedDevice {
     access: Access,
     data_start_bytes: u64,
     stable: StableTable,
-    counters: Counters,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    flush_count: AtomicU64,
-    reset_count: AtomicU64,
-    appended_bytes: AtomicU64,
-    read_bytes: AtomicU64,
+    counters: ActivityCounters,
 }
 
 impl EmulatedDevice {
@@ -142,7 +135,7 @@ impl EmulatedDevice {
 
     fn over(stable: StableTable, access: Access) -> Self {
         let data_start_bytes = data_start_bytes(stable.table().geometry().zone_count);
-        Self { access, data_start_bytes, stable, counters: Counters::default() }
+        Self { access, data_start_bytes, stable, counters: ActivityCounters::default() }
     }
 
     /// Where the file is.
@@ -307,13 +300,7 @@ impl ZonedDevice for EmulatedDevice {
     }
 
     fn activity(&self) -> DeviceActivity {
-        let Counters { flush_count, reset_count, appended_bytes, read_bytes } = &self.counters;
-        DeviceActivity {
-            flush_count: flush_count.load(Ordering::Relaxed),
-            reset_count: reset_count.load(Ordering::Relaxed),
-            appended_bytes: appended_bytes.load(Ordering::Relaxed),
-            read_bytes: read_bytes.load(Ordering::Relaxed),
-        }
+        self.counters.activity()
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! The drive is the judge. What is refused here is what it would refuse for sure, as far as that can be told without asking.
 
-use std::io;
 use std::sync::atomic::Ordering;
 
 use super::NvmeDevice;
@@ -66,7 +65,7 @@ impl NvmeDevice {
             return Err(status.append_error(zone, len_bytes, written, self.geometry()));
         }
         if result.result < 0 {
-            let source = io::Error::from_raw_os_error(result.result.saturating_neg());
+            let source = result.error();
             return Err(self.kernel_error("Zone Append", zone, source));
         }
         let (geometry, lba) = (self.geometry(), result.lba);

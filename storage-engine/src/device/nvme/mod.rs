@@ -36,7 +36,7 @@ mod zone_report;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -47,6 +47,7 @@ use self::identify::Controller;
 use self::known::KnownZones;
 use self::namespace::{Failure, Namespace};
 use self::zone_report::report_bytes;
+use super::activity::ActivityCounters;
 use super::emulated::Access;
 use super::{
     AppendTicket, CommandSet, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence, Preparation,
@@ -65,17 +66,9 @@ pub struct NvmeDevice {
     /// The most that one command moves.
     transfer_limit_bytes: u32,
     known: KnownZones,
-    counters: Counters,
+    counters: ActivityCounters,
     /// Set when others may have the namespace.
     is_shut_down: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    flush_count: AtomicU64,
-    reset_count: AtomicU64,
-    appended_bytes: AtomicU64,
-    read_bytes: AtomicU64,
 }
 
 impl NvmeDevice {
@@ -95,7 +88,7 @@ impl NvmeDevice {
             controller: opened.controller,
             transfer_limit_bytes: opened.transfer_limit_bytes,
             known: KnownZones::new(opened.geometry, &opened.zones),
-            counters: Counters::default(),
+            counters: ActivityCounters::default(),
             is_shut_down: AtomicBool::new(false),
         })
     }
@@ -280,12 +273,6 @@ impl ZonedDevice for NvmeDevice {
     }
 
     fn activity(&self) -> DeviceActivity {
-        let Counters { flush_count, reset_count, appended_bytes, read_bytes } = &self.counters;
-        DeviceActivity {
-            flush_count: flush_count.load(Ordering::Relaxed),
-            reset_count: reset_count.load(Ordering::Relaxed),
-            appended_bytes: appended_bytes.load(Ordering::Relaxed),
-            read_bytes: read_bytes.load(Ordering::Relaxed),
-        }
+        self.counters.activity()
     }
 }

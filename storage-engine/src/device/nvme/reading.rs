@@ -2,7 +2,6 @@
 //!
 //! Blocks at and after the write pointer are never asked of the drive: it may give zeros for them, or anything, or an error.
 
-use std::io;
 use std::sync::atomic::Ordering;
 
 use super::NvmeDevice;
@@ -49,10 +48,7 @@ impl NvmeDevice {
         match Status::of(result.result) {
             Some(status) => Err(status.read_error(zone)),
             None if result.result == 0 => Ok(()),
-            None => Err(DeviceError::Io {
-                action: format!("reading {len_bytes} bytes at {offset} of {zone}"),
-                source: io::Error::from_raw_os_error(result.result.saturating_neg()),
-            }),
+            None => Err(self.read_error(zone, offset, len_bytes, result.error())),
         }
     }
 
