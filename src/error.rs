@@ -1,7 +1,7 @@
 //! What can go wrong, and what to do about it.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use zonal_engine::device::DeviceError;
 use zonal_engine::error::EngineError;
@@ -31,7 +31,8 @@ pub enum ErrorKind {
     Locked,
     /// Stored bytes are damaged; the message says where. Run `kvctl check`, restore from a backup.
     Corruption,
-    /// The store is full of live data. Delete something, or copy it to a larger store.
+    /// The store is full of live data, or the file system that holds it has no room left: the message says which. Delete
+    /// something, make room, or copy the store to a larger one. The store goes on; it need not be opened anew.
     NoSpace,
     /// What was asked for does not exist here; the message says what to use instead.
     Unsupported,
@@ -41,6 +42,9 @@ pub enum ErrorKind {
     Closed,
     /// An earlier write or flush failed. Reads go on; open the store anew to recover.
     WritesRefused,
+    /// The operating system does not let this process write to what is there, or not even read it: its mode or owner, or the
+    /// mount, is in the way. Change that, or open for reading only.
+    PermissionDenied,
     /// The operating system or the device reported an error, which is the source of this one.
     Io,
 }
@@ -83,7 +87,7 @@ fn kind(error: &EngineError) -> ErrorKind {
         EngineError::WritesRefused(_) => ErrorKind::WritesRefused,
         EngineError::Device(device) => device_kind(device),
         // What a queue that is not to be had says.
-        EngineError::Io { source, .. } if source.kind() == std::io::ErrorKind::Unsupported => {
+        EngineError::Io { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
             ErrorKind::Unsupported
         }
         _ => ErrorKind::Io,
@@ -102,9 +106,16 @@ fn device_kind(error: &DeviceError) -> ErrorKind {
         DeviceError::Damaged { .. } | DeviceError::CutShort { .. } => ErrorKind::Corruption,
         DeviceError::Locked { .. } => ErrorKind::Locked,
         DeviceError::ReadOnly { .. } => ErrorKind::ReadOnly,
-        DeviceError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-            ErrorKind::NoSpace
-        }
+        DeviceError::HostFull { .. } => ErrorKind::NoSpace,
+        DeviceError::Io { source, .. } => io_kind(source),
+        _ => ErrorKind::Io,
+    }
+}
+
+fn io_kind(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
         _ => ErrorKind::Io,
     }
 }
@@ -131,6 +142,7 @@ fn names_its_path(error: &EngineError) -> bool {
             | DeviceError::CutShort { .. }
             | DeviceError::Locked { .. }
             | DeviceError::NotBlank { .. }
+            | DeviceError::HostFull { .. }
             | DeviceError::Gone { .. }
             | DeviceError::ReadOnly { .. }
     )

@@ -81,6 +81,11 @@ impl EngineError {
         Self::Corruption { zone, offset, what: error.to_string() }
     }
 
+    /// Whether the file system that holds the device has no room for another zone. Nothing was changed by that.
+    pub(crate) fn is_full_host(&self) -> bool {
+        matches!(self, Self::Device(error) if matches!(**error, DeviceError::HostFull { .. }))
+    }
+
     /// The operating system refused something other than device I/O.
     pub(crate) fn io(action: &'static str, source: std::io::Error) -> Self {
         Self::Io { action, source: Arc::new(source) }

@@ -278,6 +278,19 @@ pub enum DeviceError {
         /// What is allowed.
         limit_bytes: u32,
     },
+    /// The file system that holds the device has no room for a zone; nothing was changed.
+    #[error(
+        "the file system that holds {path} is full: the {needed_bytes} bytes of {zone} do not fit; make room there, and \
+         go on"
+    )]
+    HostFull {
+        /// The path.
+        path: PathBuf,
+        /// The zone.
+        zone: ZoneId,
+        /// What the zone takes.
+        needed_bytes: u64,
+    },
     /// The operating system reported an error.
     #[error("{action} failed")]
     Io {

@@ -239,7 +239,7 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
     /// Gets an empty zone ready for the use that is coming. A hint: devices that have nothing to do, do nothing.
     ///
     /// # Errors
-    /// [`DeviceError::Io`], among them the host file system being full.
+    /// [`DeviceError::HostFull`], [`DeviceError::Io`].
     fn prepare(&self, zone: ZoneId, preparation: Preparation) -> DeviceResult<()>;
 
     /// Admits an append of `len_bytes` to the zone that starts at `zone_start`.

@@ -24,7 +24,16 @@ pub(super) fn start(inner: &Arc<Inner>) -> EngineResult<Vec<JoinHandle<()>>> {
     if !inner.worn.lock().is_empty() {
         inner.housekeeping.raise();
     }
-    Ok(vec![spawn("zonal-appender", append_buffered)?, spawn("zonal-housekeeper", keep_house)?])
+    let appender = spawn("zonal-appender", append_buffered)?;
+    match spawn("zonal-housekeeper", keep_house) {
+        Ok(housekeeper) => Ok(vec![appender, housekeeper]),
+        Err(error) => {
+            // Else it would sleep for ever, and hold the device.
+            inner.buffered.stop();
+            let _ = appender.join();
+            Err(error)
+        }
+    }
 }
 
 /// Appends what has been buffered for as long as it may be. Units that fill up before that go without it.
@@ -55,6 +64,7 @@ fn keep_house(inner: &Inner) {
         if let Some(log) = &inner.log {
             // A zone that cannot be made ready is tried again by the write that needs it, which reports the error.
             let _ = log.ready_next_zone();
+            log.keep_spares();
         }
     }
 }
@@ -128,7 +138,8 @@ impl Inner {
 
     /// A device error during cleaning is as bad as one during a write: what is on the device is no longer known.
     fn report_failed_collection(&self, error: EngineError) {
-        let confined = matches!(error, EngineError::Corruption { .. } | EngineError::NoSpace { .. });
+        let confined = matches!(error, EngineError::Corruption { .. } | EngineError::NoSpace { .. })
+            || error.is_full_host();
         if let (false, Some(log)) = (confined, &self.log) {
             log.commit().fail(error);
         }

@@ -1,21 +1,23 @@
 //! Making stores: in a new file, on a conventional block device, on a zoned device.
 //!
 //! Nothing is written before everything that can be refused has been looked at: sizes, who else has the device, what is on
-//! it. The manifest comes last, so that what was not finished is never taken for a store.
+//! it. The manifest comes last, so that what was not finished is never taken for a store, and an emulated device cannot be
+//! found before it holds one. Both manifest zones have their blocks from the start: a store whose host is full can still be
+//! opened, cleaned and closed.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Engine;
 use super::opening::{OfUse, append_queue, check_device, check_geometry, direct_io};
-use crate::device::emulated::{Access, DirectIo, EmulatedDevice};
+use crate::device::emulated::{Access, DirectIo, EmulatedDevice, UnfinishedDevice};
 use crate::device::{
-    DeviceError, Geometry, Place, ZoneState, ZonedDevice, erase_leading_conventional, identify_device,
-    open_device, place_at,
+    DeviceError, Geometry, Place, Preparation, ZoneState, ZonedDevice, erase_leading_conventional,
+    identify_device, open_device, place_at,
 };
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::{Counters as LifeCounters, DeviceSizes, Manifest, SpaceUse};
-use crate::log::manifest_log::ManifestLog;
+use crate::log::manifest_log::{ManifestLog, manifest_zones};
 use crate::log::writer::unit_limit_bytes;
 use crate::queue::QueueKind;
 use crate::units::{Generation, SeqNo};
@@ -34,8 +36,6 @@ pub struct CreateOptions {
     pub geometry: Geometry,
     /// How much of the device the store takes up.
     pub space_use: SpaceUse,
-    /// Whether to bypass the page cache where possible.
-    pub direct_io: bool,
 }
 
 /// What is to become of something that is on a device already.
@@ -154,17 +154,13 @@ impl GeometryWishes {
 impl Engine {
     /// Makes a store in a new file and closes it again. It is on stable media on return.
     ///
+    /// There is nothing at the path before the store is whole, nor when making it fails or the process ends meanwhile.
+    ///
     /// # Errors
     /// [`EngineError::InvalidArgument`] for sizes that make no store; the device's, among them that the path exists.
     pub fn create(path: &Path, options: &CreateOptions) -> EngineResult<()> {
         check_geometry(&options.geometry)?;
-        let device = EmulatedDevice::create(path, &options.geometry, direct_io(options.direct_io))?;
-        let written = write_first_manifest(&(Arc::new(device) as Arc<_>), options.space_use);
-        if written.is_err() {
-            // What cannot be used should not lie about; the error is the one to report.
-            let _ = std::fs::remove_file(path);
-        }
-        written
+        make_store(UnfinishedDevice::in_file(path, &options.geometry)?, options.space_use)
     }
 
     /// Makes a store at a path, whatever is there, and closes it again. It is on stable media on return.
@@ -184,7 +180,7 @@ impl Engine {
                 unit_limit_bytes(&geometry, new.unit_bytes)?;
                 let chosen = new.wishes.capacity_bytes.is_some();
                 let space_use = if chosen { SpaceUse::Whole } else { SpaceUse::Proportional };
-                Self::create(path, &CreateOptions { geometry, space_use, direct_io: new.direct_io })
+                Self::create(path, &CreateOptions { geometry, space_use })
             }
         }
     }
@@ -204,8 +200,12 @@ fn create_on_conventional(path: &Path, new: &NewStore) -> EngineResult<()> {
     {
         return Err(DeviceError::NotBlank { path: path.to_owned(), what }.into());
     }
-    let device = target.format(&geometry, direct_io(new.direct_io))?;
-    write_first_manifest(&(Arc::new(device) as Arc<_>), SpaceUse::Whole)
+    make_store(target.begin(&geometry, direct_io(new.direct_io))?, SpaceUse::Whole)
+}
+
+fn make_store(unfinished: UnfinishedDevice, space_use: SpaceUse) -> EngineResult<()> {
+    write_first_manifest(&(unfinished.device() as Arc<_>), space_use)?;
+    Ok(unfinished.finish()?)
 }
 
 fn create_on_zoned(path: &Path, new: &NewStore) -> EngineResult<()> {
@@ -222,7 +222,8 @@ fn create_on_zoned(path: &Path, new: &NewStore) -> EngineResult<()> {
         (None, _) => {}
     }
     reset_all(&*device)?;
-    write_first_manifest(&device, SpaceUse::Whole)
+    write_first_manifest(&device, SpaceUse::Whole)?;
+    Ok(device.shut_down()?)
 }
 
 /// What all zones with a write pointer hold.
@@ -283,10 +284,12 @@ fn write_first_manifest(device: &Arc<dyn ZonedDevice>, space_use: SpaceUse) -> E
         counters: LifeCounters::default(),
         device: Some(DeviceSizes::of(device.geometry())),
     };
+    for zone in manifest_zones(&**device)? {
+        device.prepare(zone, Preparation::Streaming)?;
+    }
     let queue = append_queue(device, QueueKind::Automatic)?;
     ManifestLog::new(Arc::clone(device), queue, None)?.append(&manifest)?;
-    device.flush()?;
-    Ok(device.shut_down()?)
+    Ok(device.flush()?)
 }
 
 #[cfg(test)]

@@ -242,6 +242,9 @@ impl Inner {
         let round = self.cleaning_round.load(Ordering::Acquire);
         self.wait_for_news(seen)?;
         if self.exhausted_round.load(Ordering::Acquire) > round {
+            if let Some(full) = self.log()?.host_full() {
+                return Err(full);
+            }
             let (live_bytes, limit_bytes) =
                 (self.zones.live_bytes(), self.live_limit_bytes.load(Ordering::Relaxed));
             return Err(EngineError::NoSpace { live_bytes, limit_bytes });

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{DeviceError, Persistence, ZoneDescriptor, ZoneState, ZonedDevice};
+use crate::device::{DeviceError, Persistence, Preparation, ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::Manifest;
 use crate::queue::{IoQueue, Outcome, Request, Wait};
@@ -137,6 +137,8 @@ impl ManifestLog {
             }
             self.device.flush()?;
             self.device.reset(zone)?;
+            // The append below must not find the host full half way.
+            self.device.prepare(zone, Preparation::Streaming)?;
             encoded = encode(self.device.report(zone)?.reset_count);
         }
         let mut payload = AlignedBuffer::zeroed(encoded.len());

@@ -34,6 +34,8 @@ const MAX_IN_FLIGHT: usize = 16;
 /// part of a value that goes with it. Linux hands 124 KiB at once to a plain null_blk device.
 pub(crate) const MIN_UNIT_BYTES: usize = 96 << 10;
 
+/// A store that takes up fewer zones does without spare ones on the host.
+const ZONES_WITHOUT_SPARES: u64 = 4;
 /// The most bytes that a claim takes in a manifest.
 const MAX_TAIL_BYTES: usize = 32;
 
@@ -143,6 +145,8 @@ pub struct LogWriter {
     relocation: CachePadded<Mutex<Stream>>,
     expects_durable: AtomicBool,
     company: Company,
+    /// Why the zone that was wanted last is not to be had, when that is for want of room on the host.
+    host_full: Mutex<Option<EngineError>>,
     /// Bytes sealed since the store was opened: the engine's clock.
     clock_bytes: AtomicU64,
 }
@@ -199,6 +203,7 @@ impl LogWriter {
             relocation: CachePadded::new(Mutex::new(start.relocation)),
             expects_durable: AtomicBool::new(start.expects_durable),
             company: Company::default(),
+            host_full: Mutex::default(),
             clock_bytes: AtomicU64::new(0),
         }
     }
@@ -321,33 +326,86 @@ impl LogWriter {
         Ok(true)
     }
 
+    /// A zone that is ready to be filled; `None` when none is to be had, be it for want of zones or of room on the host.
     fn prepare_zone(&self, kind: StreamKind, purpose: Purpose) -> EngineResult<Option<(ZoneId, u32)>> {
-        self.parts.housekeeping.raise();
         let durable = kind == StreamKind::User && self.expects_durable.load(Ordering::Relaxed);
         let preparation = if durable { Preparation::DurableAppends } else { Preparation::Streaming };
-        let device = &*self.parts.device;
         while let Some(zone) = self.parts.allocator.take(kind, purpose) {
-            let ready = device.report(zone).and_then(|descriptor| {
-                let worn = matches!(descriptor.state, ZoneState::ReadOnly | ZoneState::Offline);
-                if worn { Ok(None) } else { device.prepare(zone, preparation).map(|()| Some(descriptor)) }
-            });
-            match ready {
-                Ok(Some(descriptor)) => return Ok(Some((zone, descriptor.reset_count))),
+            match self.make_ready(zone, preparation) {
+                Ok(Some(reset_count)) => {
+                    self.host_full.lock().take();
+                    self.parts.housekeeping.raise();
+                    return Ok(Some((zone, reset_count)));
+                }
                 // It has worn out while it was free.
                 Ok(None) => self.parts.zones.zone(zone).set_role(Role::Lost),
                 Err(error) => {
-                    self.parts.allocator.give_back(zone);
-                    return Err(error.into());
+                    self.parts.allocator.put_back(zone);
+                    return self.without_room(error, kind, purpose);
                 }
             }
         }
+        self.parts.housekeeping.raise();
         Ok(None)
+    }
+
+    /// Gets a free zone ready and gives its reset count; `None` when it has worn out.
+    fn make_ready(&self, zone: ZoneId, preparation: Preparation) -> EngineResult<Option<u32>> {
+        let descriptor = self.parts.device.report(zone)?;
+        if matches!(descriptor.state, ZoneState::ReadOnly | ZoneState::Offline) {
+            return Ok(None);
+        }
+        self.parts.device.prepare(zone, preparation)?;
+        Ok(Some(descriptor.reset_count))
+    }
+
+    /// What becomes of a caller for whom the host had no room: deletes and the collector take what was kept for them,
+    /// others get no zone, as when the store has no more.
+    fn without_room(
+        &self,
+        error: EngineError,
+        kind: StreamKind,
+        purpose: Purpose,
+    ) -> EngineResult<Option<(ZoneId, u32)>> {
+        if !error.is_full_host() {
+            return Err(error);
+        }
+        *self.host_full.lock() = Some(error);
+        if purpose == Purpose::Put {
+            return Ok(None);
+        }
+        let Some(zone) = self.parts.allocator.take_spare(kind, purpose) else { return Ok(None) };
+        match self.make_ready(zone, Preparation::Streaming) {
+            Ok(Some(reset_count)) => Ok(Some((zone, reset_count))),
+            _ => {
+                self.parts.allocator.put_back(zone);
+                Ok(None)
+            }
+        }
+    }
+
+    /// What the host said, when there was no room for the last zone that was wanted.
+    #[must_use]
+    pub fn host_full(&self) -> Option<EngineError> {
+        self.host_full.lock().clone()
+    }
+
+    /// Sees to it that the zones kept for deletes and the collector have blocks, while the host still has room.
+    pub fn keep_spares(&self) {
+        // A small store does not take up what it may never need.
+        if self.parts.allocator.taken_count() < ZONES_WITHOUT_SPARES || self.host_full.lock().is_some() {
+            return;
+        }
+        for zone in self.parts.allocator.spares() {
+            // Who needs it meets the error.
+            let _ = self.parts.device.prepare(zone, Preparation::Streaming);
+        }
     }
 
     /// Makes the next zone of new writes ready before it is needed. For a background thread.
     ///
     /// # Errors
-    /// The device's, the host file system being full among them; nothing is lost, and a put will meet the same error.
+    /// The device's; nothing is lost, and a put will meet the same error.
     pub fn ready_next_zone(&self) -> EngineResult<()> {
         if self.user.lock().stream.ready_count() > 0 {
             return Ok(());

@@ -132,7 +132,9 @@ pub(super) fn scan_zones(
         Ok(())
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (1..thread_count).map(|_| scope.spawn(work)).collect();
+        // Where no more threads are to be had, fewer do the same.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let threads: Vec<_> = (1..thread_count).map_while(spawn).collect();
         let mine = work();
         let theirs = threads.into_iter().map(|thread| thread.join().expect("scanning does not panic"));
         theirs.fold(mine, Result::and)

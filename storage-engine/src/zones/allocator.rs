@@ -113,6 +113,35 @@ impl Allocator {
         Some(zone)
     }
 
+    /// Takes the free zone that would be taken last, whose blocks [`Allocator::spares`] are kept for this.
+    #[must_use]
+    pub fn take_spare(&self, stream: StreamKind, purpose: Purpose) -> Option<ZoneId> {
+        let mut state = self.state.lock();
+        // Each purpose has a spare to itself: what deletes take is not what the collector needs.
+        let at = state.free.len().checked_sub(1 + purpose.reserve().min(1))?;
+        if state.free.len() <= purpose.reserve() {
+            return None;
+        }
+        let zone = state.free.remove(at)?;
+        self.zones.zone(zone).set_role(Role::Open(stream));
+        self.taken_count.fetch_add(1, Ordering::Relaxed);
+        Some(zone)
+    }
+
+    /// The free zones that [`Allocator::take_spare`] takes: one for the collector, one for deletes.
+    #[must_use]
+    pub fn spares(&self) -> Vec<ZoneId> {
+        self.state.lock().free.iter().rev().take(2).copied().collect()
+    }
+
+    /// Undoes [`Allocator::take`]. It is no news to those who wait for space.
+    pub fn put_back(&self, zone: ZoneId) {
+        let mut state = self.state.lock();
+        self.zones.zone(zone).set_role(Role::Free);
+        state.free.push_front(zone);
+        self.taken_count.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Gives a zone that was taken its generation, at the moment when its stream goes over to it.
     #[must_use]
     pub fn begin(&self, zone: ZoneId) -> Generation {

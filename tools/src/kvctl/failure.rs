@@ -131,7 +131,11 @@ fn remedy(kind: ErrorKind) -> &'static str {
             "find out how much is damaged with `kvctl check --deep <STORE>`, then restore from a dump or a backup"
         }
         ErrorKind::NoSpace => {
-            "delete something, or dump the store and load it into a larger one (`kvctl create --capacity`)"
+            "delete something, make room on the file system that holds the store if it is that which is full, or dump the \
+             store and load it into a larger one (`kvctl create --capacity`)"
+        }
+        ErrorKind::PermissionDenied => {
+            "check mode, owner and mount of the file and its directory; reading needs no more than to read"
         }
         ErrorKind::Unsupported => "use what the message names instead",
         ErrorKind::ReadOnly => "check who may write to the file or device",

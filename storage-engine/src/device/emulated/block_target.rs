@@ -7,9 +7,10 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use super::file::{give_back_to_device, length_bytes};
-use super::layout::{Header, data_start_bytes, file_bytes};
-use super::opening::{failure, load, present_boot_id, write_layout};
-use super::{Access, DirectIo, EmulatedDevice};
+use super::layout::{HEADER_AT_BYTES, HEADER_BYTES, Header, LayoutError, data_start_bytes, file_bytes};
+use super::making::UnfinishedDevice;
+use super::opening::failure;
+use super::{Access, DirectIo};
 use crate::device::block::{BlockNode, claim};
 use crate::device::contents::{LOOKED_AT_BYTES, identify};
 use crate::device::direct::read_until_end;
@@ -52,20 +53,24 @@ impl BlockTarget {
         data_start_bytes(zone_count) + u64::from(zone_count) * geometry.zone_size_bytes
     }
 
-    /// What is on the device, in words; `None` when nothing seems to be.
+    /// What is on the device, in words; `None` when nothing seems to be. A device whose making was not finished counts
+    /// for nothing.
     ///
     /// # Errors
     /// [`DeviceError::Io`].
     pub fn contents(&self) -> DeviceResult<Option<String>> {
         let (first, last) = (self.read(0)?, self.read(self.last_at_bytes())?);
+        if is_unfinished(&first) {
+            return Ok(None);
+        }
         Ok(identify(&first, &last).map(|what| format!("it holds {what}")))
     }
 
-    /// Lays the emulated device out and opens it. What was on the block device is gone.
+    /// Lays the emulated device out. What was on the block device is gone; it is a device when it has been finished.
     ///
     /// # Errors
     /// [`DeviceError::InvalidGeometry`] when there is not room enough, [`DeviceError::Io`].
-    pub fn format(self, geometry: &Geometry, direct_io: DirectIo) -> DeviceResult<EmulatedDevice> {
+    pub fn begin(self, geometry: &Geometry, direct_io: DirectIo) -> DeviceResult<UnfinishedDevice> {
         let geometry = Geometry { volatile_cache: true, ..*geometry };
         geometry.validate()?;
         let needed_bytes = file_bytes(&geometry).map_err(|what| DeviceError::InvalidGeometry { what })?;
@@ -79,23 +84,29 @@ impl BlockTarget {
             );
             return Err(DeviceError::InvalidGeometry { what });
         }
-        self.erase().map_err(failure("erasing", &self.path))?;
-        let (header, boot_id) = (Header { device_id: rand::random(), geometry }, present_boot_id());
-        write_layout(&self.file, &header, boot_id).map_err(failure("writing", &self.path))?;
-        let stable = load(self.file, &self.path, Access::ReadWrite, direct_io, boot_id)?;
-        Ok(EmulatedDevice::over(stable, Access::ReadWrite))
+        let header = Header { device_id: rand::random(), geometry };
+        let file = self.file.try_clone().map_err(failure("opening", &self.path))?;
+        UnfinishedDevice::on_block_device(file, &self.path, header, direct_io, || self.erase())
     }
 
-    /// Erases what others would recognise the device by, and tells it that nothing is in use.
+    /// Erases what others would recognise the device by, and tells it that nothing is in use. The marks of the unfinished
+    /// device stay.
     fn erase(&self) -> std::io::Result<()> {
-        give_back_to_device(&self.file, 0, self.length_bytes)?;
-        let zeros = vec![0; LOOKED_AT_BYTES];
-        for at_bytes in [0, self.last_at_bytes()] {
-            let len_bytes = (self.length_bytes - at_bytes).min(LOOKED_AT_BYTES as u64);
-            let len = usize::try_from(len_bytes).expect("1 MiB at most");
-            self.file.write_all_at(&zeros[..len], at_bytes)?;
+        let head_bytes = self.length_bytes.min(LOOKED_AT_BYTES as u64);
+        give_back_to_device(&self.file, head_bytes, self.length_bytes - head_bytes)?;
+        let mut marked_end = 0;
+        for at_bytes in HEADER_AT_BYTES {
+            self.write_zeros(marked_end, at_bytes)?;
+            marked_end = at_bytes + HEADER_BYTES as u64;
         }
+        self.write_zeros(marked_end, head_bytes)?;
+        self.write_zeros(self.last_at_bytes().max(head_bytes), self.length_bytes)?;
         self.file.sync_all()
+    }
+
+    fn write_zeros(&self, from_bytes: u64, to_bytes: u64) -> std::io::Result<()> {
+        let len = usize::try_from(to_bytes - from_bytes).expect("1 MiB at most");
+        self.file.write_all_at(&vec![0; len], from_bytes)
     }
 
     fn last_at_bytes(&self) -> u64 {
@@ -109,4 +120,14 @@ impl BlockTarget {
         bytes.truncate(count);
         Ok(bytes)
     }
+}
+
+/// Whether the first bytes of a device are those of one that was being made.
+fn is_unfinished(first: &[u8]) -> bool {
+    let copies = HEADER_AT_BYTES.iter().filter_map(|&at_bytes| {
+        let bytes = first.get(usize::try_from(at_bytes).ok()?..)?.first_chunk::<HEADER_BYTES>()?;
+        Some(Header::decode(bytes))
+    });
+    let copies: Vec<_> = copies.collect();
+    copies.contains(&Err(LayoutError::Unfinished)) && !copies.iter().any(Result::is_ok)
 }

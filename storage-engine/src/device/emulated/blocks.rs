@@ -3,12 +3,13 @@
 //! The zone's row is held meanwhile. An append that is admitted while it is held waits for the row before its write is
 //! handed out, so that nothing is punched or zeroed under it.
 
+use std::io;
 use std::sync::atomic::Ordering;
 
 use super::table::{Blocks, Coverage};
 use super::word::ZoneWord;
 use super::{EmulatedDevice, in_zone};
-use crate::device::{DeviceResult, ZonedDevice};
+use crate::device::{DeviceError, DeviceResult, ZonedDevice};
 use crate::units::{ZoneId, ZoneOffset};
 
 impl EmulatedDevice {
@@ -38,20 +39,16 @@ impl EmulatedDevice {
 
     /// Writes an empty zone's blocks ahead of time, so that appends rewrite them.
     pub(super) fn write_blocks_once(&self, zone: ZoneId) -> DeviceResult<()> {
-        let (file, len_bytes) = (self.stable.file(), self.geometry().zone_capacity_bytes);
         let mut row = self.stable.row(zone);
-        // An append that is admitted from here on waits for the row before it writes.
-        let wanted = self.table().word(zone) == ZoneWord::EMPTY
-            && self.table().blocks_written(zone) == Coverage::Holes;
-        if !wanted {
+        if !self.wants_blocks(zone) {
             return Ok(());
         }
-        file.write_zeros(self.file_offset_bytes(zone, ZoneOffset::START), len_bytes).map_err(in_zone(
-            "writing zeros ahead of time",
-            len_bytes,
-            zone,
-            ZoneOffset::START,
-        ))?;
+        let (file, len_bytes) = (self.stable.file(), self.geometry().zone_capacity_bytes);
+        let start_bytes = self.file_offset_bytes(zone, ZoneOffset::START);
+        // A full host is noticed before anything is written.
+        let written =
+            file.allocate(start_bytes, len_bytes).and_then(|()| file.write_zeros(start_bytes, len_bytes));
+        written.map_err(|error| self.without_room("writing zeros ahead of time", zone, error))?;
         self.stable.sync()?;
         self.table().set_blocks_written(zone);
         self.stable.bring_up_to_date(zone, &mut row).map(|_| ())
@@ -59,15 +56,29 @@ impl EmulatedDevice {
 
     /// Allocates an empty zone's blocks.
     pub(super) fn allocate(&self, zone: ZoneId) -> DeviceResult<()> {
-        let (file, len_bytes) = (self.stable.file(), self.geometry().zone_capacity_bytes);
-        if self.table().word(zone) != ZoneWord::EMPTY {
+        let _row = self.stable.row(zone);
+        if !self.wants_blocks(zone) {
             return Ok(());
         }
-        file.allocate(self.file_offset_bytes(zone, ZoneOffset::START), len_bytes).map_err(in_zone(
-            "allocating",
-            len_bytes,
-            zone,
-            ZoneOffset::START,
-        ))
+        let start_bytes = self.file_offset_bytes(zone, ZoneOffset::START);
+        let allocated = self.stable.file().allocate(start_bytes, self.geometry().zone_capacity_bytes);
+        allocated.map_err(|error| self.without_room("allocating", zone, error))
+    }
+
+    /// Whether a zone is empty and its blocks are not all there. For a caller that holds the row: an append that is
+    /// admitted from here on waits for it before it writes.
+    fn wants_blocks(&self, zone: ZoneId) -> bool {
+        self.table().word(zone) == ZoneWord::EMPTY && self.table().blocks_written(zone) == Coverage::Holes
+    }
+
+    /// What a failure to get blocks means. Those that were had go back: the zone is empty, and the host may be full.
+    fn without_room(&self, doing: &'static str, zone: ZoneId, error: io::Error) -> DeviceError {
+        let needed_bytes = self.geometry().zone_capacity_bytes;
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return in_zone(doing, needed_bytes, zone, ZoneOffset::START)(error);
+        }
+        // They would be of use to nobody; that they stay allocated does no harm to the zone.
+        let _ = self.stable.file().give_back(self.file_offset_bytes(zone, ZoneOffset::START), needed_bytes);
+        DeviceError::HostFull { path: self.path().to_owned(), zone, needed_bytes }
     }
 }

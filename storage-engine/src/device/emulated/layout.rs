@@ -13,6 +13,7 @@
 //! - No structure crosses a 512-byte sector, so that a power cut leaves it old or new.
 //! - A header keeps its length, and its magic, version and checksum their places, in every format version: that is what
 //!   tells an unknown version from damage.
+//! - A header that begins with `ZONALNEW` and is good otherwise says that the device was being made.
 //! - Bytes come from a file that anybody may have written to: decoding gives an error, never a panic.
 
 use std::fmt;
@@ -40,6 +41,8 @@ pub(super) const ENTRY_BYTES: usize = 64;
 /// More zones than this are not worth a table that is kept in memory whole.
 const MAX_ZONE_COUNT: u32 = 1 << 20;
 const MAGIC: [u8; 8] = *b"ZONALDEV";
+/// Where a header will be when the device has been made.
+const UNFINISHED_MAGIC: [u8; 8] = *b"ZONALNEW";
 const CRC_BYTES: usize = 4;
 const FLAG_BLOCKS_WRITTEN: u8 = 1;
 
@@ -48,6 +51,8 @@ const FLAG_BLOCKS_WRITTEN: u8 = 1;
 pub(super) enum LayoutError {
     /// They do not begin as a header of ours does.
     Foreign,
+    /// A device was being made here.
+    Unfinished,
     /// A good header of a version unknown here.
     UnknownVersion(u32),
     /// They are not what was written.
@@ -70,6 +75,7 @@ impl fmt::Display for LayoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Foreign => write!(f, "not a structure of ours"),
+            Self::Unfinished => write!(f, "the device was not finished"),
             Self::UnknownVersion(version) => write!(f, "format version {version}"),
             Self::Damaged(what) => write!(f, "{what}"),
         }
@@ -128,7 +134,18 @@ impl Header {
         bytes
     }
 
+    /// What stands in a header's place while the device is being made.
+    pub(super) fn encode_unfinished(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = self.encode();
+        put(&mut bytes, 0, &UNFINISHED_MAGIC);
+        seal(&mut bytes);
+        bytes
+    }
+
     pub(super) fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, LayoutError> {
+        if bytes[..MAGIC.len()] == UNFINISHED_MAGIC && check_seal(bytes).is_ok() {
+            return Err(LayoutError::Unfinished);
+        }
         if bytes[..MAGIC.len()] != MAGIC {
             return Err(LayoutError::Foreign);
         }

@@ -22,15 +22,17 @@
 //!
 //! # How it is divided
 //! `layout` names the bytes of the file, `word` one zone's state, `table` all zones in memory with their limits,
-//! `stable` what of that is on the file, `reckoning` what to believe at opening, `opening` how a device is made and
-//! recognised, `file` the system calls; `device::lock` tells who has it. `appending`, `reading` and `blocks` are the device's methods
+//! `stable` what of that is on the file, `reckoning` what to believe at opening, `opening` how a device is recognised,
+//! `making` how it is made, `draft` files without a name, `file` the system calls; `device::lock` tells who has it. `appending`, `reading` and `blocks` are the device's methods
 //! for those.
 
 mod appending;
 mod block_target;
 mod blocks;
+mod draft;
 mod file;
 mod layout;
+mod making;
 mod opening;
 mod reading;
 mod reckoning;
@@ -59,6 +61,7 @@ use super::{
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
 pub use self::block_target::BlockTarget;
+pub use self::making::UnfinishedDevice;
 
 /// What a device is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,18 +1,18 @@
-//! Making the file of a device, and recognising one.
+//! Opening the file of a device, and recognising one.
 //!
 //! Recognising changes nothing: whatever is wrong with a file is said with an error of its own, and its bytes stay.
-//! Making ends with the headers, so that a file that was not finished is never taken for a device.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use super::file::{DeviceFile, Medium, length_bytes};
 use super::layout::{
     DATA_ALIGNMENT_BYTES, ENTRY_BYTES, FORMAT_VERSION, HEADER_AT_BYTES, HEADER_BYTES, Header, LayoutError,
     SESSION_AT_BYTES, SESSION_BYTES, Session, TABLE_AT_BYTES, ZoneEntry, entry_at_bytes, file_bytes,
 };
+use super::making::begin_in_file;
 use super::reckoning::{Trust, reckon, torn};
 use super::stable::StableTable;
 use super::table::Table;
@@ -22,8 +22,6 @@ use crate::device::direct::read_until_end;
 use crate::device::{DeviceError, DeviceResult, Geometry, lock};
 use crate::units::ZoneId;
 
-const PRIVATE_MODE: u32 = 0o600;
-
 /// Makes a new device and opens it for writing; what was made goes away again when that fails.
 pub(super) fn create(
     path: &Path,
@@ -31,16 +29,8 @@ pub(super) fn create(
     direct_io: DirectIo,
     boot_id: [u8; 16],
 ) -> DeviceResult<StableTable> {
-    // Any file has the page cache of the host before it.
-    let geometry = Geometry { volatile_cache: true, ..*geometry };
-    geometry.validate()?;
-    let length_bytes = file_bytes(&geometry).map_err(|what| DeviceError::InvalidGeometry { what })?;
-    let header = Header { device_id: rand::random(), geometry };
-    let file = create_file(path)?;
-    let made = lock::take(&file, path, Access::ReadWrite)
-        .and_then(|()| lay_out(&file, &header, length_bytes, boot_id).map_err(failure("writing", path)))
-        .and_then(|()| sync_directory_of(path).map_err(failure("entering into its directory", path)))
-        .and_then(|()| load(file, path, Access::ReadWrite, direct_io, boot_id));
+    let (_, draft) = begin_in_file(path, geometry, boot_id)?;
+    let made = load(draft.publish()?, path, Access::ReadWrite, direct_io, boot_id);
     if made.is_err() {
         // The first error is the one worth telling.
         let _ = fs::remove_file(path);
@@ -56,7 +46,8 @@ pub(super) fn open(
     boot_id: [u8; 16],
 ) -> DeviceResult<StableTable> {
     // Opening a pipe or a drive can have effects of its own, so look before opening.
-    let metadata = fs::metadata(path).map_err(failure("looking at", path))?;
+    let metadata = fs::metadata(path)
+        .map_err(|error| missing_target(path).unwrap_or_else(|| failure("looking at", path)(error)))?;
     if metadata.file_type().is_block_device() {
         let claim = claim(path, access, &BlockNode::new(path, &metadata))?;
         return load(claim, path, access, direct_io, boot_id);
@@ -71,50 +62,18 @@ pub(super) fn open(
     load(file, path, access, direct_io, boot_id)
 }
 
+/// What to say of a symbolic link that leads nowhere.
+fn missing_target(path: &Path) -> Option<DeviceError> {
+    let target = fs::read_link(path).ok()?;
+    let why = format!("it is a symbolic link to {}, where nothing is", target.display());
+    Some(DeviceError::NotOurs { path: path.to_owned(), why })
+}
+
 /// The boot that the machine runs under; a number of its own where the system does not tell.
 pub(super) fn present_boot_id() -> [u8; 16] {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     u128::from_str_radix(&digits, 16).map_or_else(|_| rand::random(), u128::to_be_bytes)
-}
-
-fn create_file(path: &Path) -> DeviceResult<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true).mode(PRIVATE_MODE);
-    options.open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => DeviceError::AlreadyExists { path: path.to_owned() },
-        io::ErrorKind::NotFound => DeviceError::NotFound { path: directory_of(path) },
-        _ => DeviceError::Io { action: format!("creating {}", path.display()), source },
-    })
-}
-
-fn lay_out(file: &File, header: &Header, length_bytes: u64, boot_id: [u8; 16]) -> io::Result<()> {
-    file.set_len(length_bytes)?;
-    write_layout(file, header, boot_id)
-}
-
-/// Writes everything that a device consists of but its length, the headers last.
-pub(super) fn write_layout(file: &File, header: &Header, boot_id: [u8; 16]) -> io::Result<()> {
-    let table: Vec<u8> = header.geometry.zones().flat_map(|zone| ZoneEntry::empty(zone).encode()).collect();
-    file.write_all_at(&table, TABLE_AT_BYTES)?;
-    file.write_all_at(&Session { boot_id, clean: true }.encode(), SESSION_AT_BYTES)?;
-    file.sync_all()?;
-    for at_bytes in HEADER_AT_BYTES {
-        file.write_all_at(&header.encode(), at_bytes)?;
-    }
-    file.sync_all()
-}
-
-fn directory_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(directory) if directory.as_os_str().is_empty() => PathBuf::from("."),
-        Some(directory) => directory.to_owned(),
-        None => PathBuf::from("/"),
-    }
-}
-
-fn sync_directory_of(path: &Path) -> io::Result<()> {
-    File::open(directory_of(path))?.sync_all()
 }
 
 pub(super) fn load(
@@ -126,6 +85,18 @@ pub(super) fn load(
 ) -> DeviceResult<StableTable> {
     let image = Image { file: &file, path };
     let geometry = image.read_header()?.geometry;
+    load_laid_out(file, path, &geometry, (access, direct_io), boot_id)
+}
+
+/// The same where the header is known already.
+pub(super) fn load_laid_out(
+    file: File,
+    path: &Path,
+    geometry: &Geometry,
+    (access, direct_io): (Access, DirectIo),
+    boot_id: [u8; 16],
+) -> DeviceResult<StableTable> {
+    let (image, geometry) = (Image { file: &file, path }, *geometry);
     image.check_length(&geometry)?;
     let trust = Trust::after(&image.read_session()?, boot_id);
     let found = image.read_entries(&geometry, trust)?;
@@ -170,6 +141,10 @@ impl Image<'_> {
         let found_bytes = self.length_bytes()?;
         let known = FORMAT_VERSION;
         let mut errors = copies.iter().filter_map(|copy| copy.as_ref().err());
+        if copies.contains(&Err(LayoutError::Unfinished)) {
+            let why = "making a store on it was begun and not finished; `create` does it anew";
+            return Ok(DeviceError::NotOurs { path, why: why.to_owned() });
+        }
         if let Some(found) = errors.clone().find_map(LayoutError::version) {
             return Ok(DeviceError::UnknownVersion { path, found, known });
         }

@@ -48,7 +48,7 @@ fn open_options() -> OpenOptions {
 }
 
 fn create(path: &Path) {
-    let options = CreateOptions { geometry: GEOMETRY, space_use: SpaceUse::Whole, direct_io: false };
+    let options = CreateOptions { geometry: GEOMETRY, space_use: SpaceUse::Whole };
     Engine::create(path, &options).expect("make a store");
 }
 

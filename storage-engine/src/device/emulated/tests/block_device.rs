@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::{KIB, MIB, SMALL, append, fill, read, refused, shape, zone};
-use crate::device::emulated::{Access, DirectIo, EmulatedDevice};
+use crate::device::emulated::{Access, DirectIo, EmulatedDevice, UnfinishedDevice};
 use crate::device::{DeviceError, Place, ZoneState, ZonedDevice, open_device, place_at};
 
 /// A loop device over a file of its own, gone at the end of the test.
@@ -37,7 +37,14 @@ impl LoopDevice {
 
     fn format(&self) -> EmulatedDevice {
         let target = EmulatedDevice::claim_block_device(&self.node).expect("claim");
-        target.format(&SMALL, DirectIo::Preferred).expect("format")
+        target.begin(&SMALL, DirectIo::Preferred).and_then(UnfinishedDevice::finish).expect("format");
+        loop {
+            match self.open(Access::ReadWrite) {
+                // Another test that starts a program holds all descriptors for a moment.
+                Err(DeviceError::Locked { .. }) => std::thread::yield_now(),
+                opened => return opened.expect("open"),
+            }
+        }
     }
 
     fn open(&self, access: Access) -> Result<EmulatedDevice, DeviceError> {
@@ -172,7 +179,7 @@ fn as_many_zones_are_made_as_there_is_room_for() {
     // One MiB is for the headers and the table.
     assert_eq!(target.capacity_bytes(&SMALL), 24 * SMALL.zone_capacity_bytes);
     let too_many = crate::device::Geometry { zone_count: 25, ..SMALL };
-    let error = target.format(&too_many, DirectIo::Preferred).expect_err("no room");
+    let error = target.begin(&too_many, DirectIo::Preferred).expect_err("no room");
     assert!(error.to_string().contains("4325376 bytes"), "{error}");
     assert_eq!(medium.contents(), None, "what is refused writes nothing");
 }
@@ -185,4 +192,22 @@ fn a_block_device_that_has_become_shorter_is_refused() {
     file.set_len(MIB + 128 * KIB).expect("shorten");
     run("losetup", &["--set-capacity"], &medium.node);
     refused!(medium.open(Access::ReadWrite), DeviceError::CutShort { .. });
+}
+
+#[test]
+fn a_block_device_that_was_not_finished_is_told_from_others_and_made_anew_without_asking() {
+    let Some(medium) = LoopDevice::new(4 * MIB) else { return };
+    for before in [&b"XFSB"[..], b""] {
+        medium.write(0, before);
+        medium.write(64 * 1024, b"much else");
+        let target = EmulatedDevice::claim_block_device(&medium.node).expect("claim");
+        let unfinished = target.begin(&SMALL, DirectIo::Preferred).expect("begin");
+        append(&unfinished.device(), zone(0), 4096, 1).expect("append");
+        drop(unfinished);
+        refused!(medium.open(Access::ReadWrite), DeviceError::NotOurs { why, .. } if why.contains("not finished"));
+        assert_eq!(medium.contents(), None, "nothing on it is worth asking for");
+    }
+    drop(medium.format());
+    medium.open(Access::ReadOnly).expect("open");
+    assert_eq!(medium.contents().as_deref(), Some("it holds an emulated zoned device of zonal"));
 }
