@@ -265,6 +265,7 @@ fn make_writable(
         },
     );
     let log = Arc::new(log);
+    log.keep_spares();
     inner.collector = Some(Collector {
         device: Arc::clone(&inner.device),
         store,

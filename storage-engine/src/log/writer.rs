@@ -333,7 +333,7 @@ impl LogWriter {
         while let Some(zone) = self.parts.allocator.take(kind, purpose) {
             match self.make_ready(zone, preparation) {
                 Ok(Some(reset_count)) => {
-                    self.host_full.lock().take();
+                    self.note_host(None);
                     self.parts.housekeeping.raise();
                     return Ok(Some((zone, reset_count)));
                 }
@@ -370,10 +370,7 @@ impl LogWriter {
         if !error.is_full_host() {
             return Err(error);
         }
-        *self.host_full.lock() = Some(error);
-        if purpose == Purpose::Put {
-            return Ok(None);
-        }
+        self.note_host(Some(error));
         let Some(zone) = self.parts.allocator.take_spare(kind, purpose) else { return Ok(None) };
         match self.make_ready(zone, Preparation::Streaming) {
             Ok(Some(reset_count)) => Ok(Some((zone, reset_count))),
@@ -384,21 +381,34 @@ impl LogWriter {
         }
     }
 
+    fn note_host(&self, full: Option<EngineError>) {
+        let mut host_full = self.host_full.lock();
+        if host_full.is_some() || full.is_some() {
+            self.parts.allocator.set_host_full(full.is_some());
+            *host_full = full;
+        }
+    }
+
     /// What the host said, when there was no room for the last zone that was wanted.
     #[must_use]
     pub fn host_full(&self) -> Option<EngineError> {
         self.host_full.lock().clone()
     }
 
-    /// Sees to it that the zones kept for deletes and the collector have blocks, while the host still has room.
+    /// Sees to it that the zones kept for deletes and the collector have blocks.
     pub fn keep_spares(&self) {
         // A small store does not take up what it may never need.
-        if self.parts.allocator.taken_count() < ZONES_WITHOUT_SPARES || self.host_full.lock().is_some() {
+        if self.parts.allocator.taken_count() < ZONES_WITHOUT_SPARES {
             return;
         }
-        for zone in self.parts.allocator.spares() {
-            // Who needs it meets the error.
-            let _ = self.parts.device.prepare(zone, Preparation::Streaming);
+        for zone in self.parts.allocator.spare_candidates() {
+            // On a full host some have their blocks already; who needs one in vain meets the error.
+            if self.parts.device.prepare(zone, Preparation::Streaming).is_ok() {
+                self.parts.allocator.keep_spare(zone);
+            }
+            if self.parts.allocator.has_spares() {
+                return;
+            }
         }
     }
 

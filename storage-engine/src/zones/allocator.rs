@@ -4,6 +4,7 @@
 //! - A zone gets a generation when its stream goes over to it; generations only ever increase.
 //! - The last [`RESERVED_FOR_COLLECTOR`] free zones go to the collector alone, so that cleaning can always finish;
 //!   one more than that is kept for deletes, so that a full store can be emptied.
+//! - Spare zones are free zones. They are taken when the host has no room for others, or when no others are left.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +20,11 @@ use crate::units::{Generation, ZoneId};
 pub(crate) const RESERVED_FOR_COLLECTOR: usize = 2;
 /// Free zones that puts leave alone: the collector's, and one for deletes.
 pub(crate) const RESERVED_FROM_PUTS: usize = RESERVED_FOR_COLLECTOR + 1;
+
+/// Free zones that are kept with their blocks, so that a full host stops neither deletes nor the collector: one for each.
+const SPARE_ZONES: usize = 2;
+/// How many free zones are tried for blocks when the host has no more.
+const SPARE_CANDIDATES: usize = 16;
 
 /// What a zone or room in one is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,7 +63,16 @@ pub struct Allocator {
 struct State {
     /// Recently freed zones are at the front: their blocks are the likeliest to be allocated still.
     free: VecDeque<ZoneId>,
+    /// Free zones that have their blocks whatever becomes of the host's room.
+    spare: Vec<ZoneId>,
+    host_full: bool,
     generation: Generation,
+}
+
+impl State {
+    fn free_count(&self) -> usize {
+        self.free.len() + self.spare.len()
+    }
 }
 
 impl Allocator {
@@ -70,7 +85,7 @@ impl Allocator {
         Self {
             zones,
             taken_count: AtomicU64::new(taken_count),
-            state: Mutex::new(State { free, generation }),
+            state: Mutex::new(State { free, spare: Vec::new(), host_full: false, generation }),
             freed: Condvar::new(),
             events: AtomicU64::new(0),
         }
@@ -79,7 +94,7 @@ impl Allocator {
     /// How many zones are free.
     #[must_use]
     pub fn free_count(&self) -> usize {
-        self.state.lock().free.len()
+        self.state.lock().free_count()
     }
 
     /// How many zones hold data or are about to.
@@ -104,34 +119,65 @@ impl Allocator {
     #[must_use]
     pub fn take(&self, stream: StreamKind, purpose: Purpose) -> Option<ZoneId> {
         let mut state = self.state.lock();
-        if state.free.len() <= purpose.reserve() {
+        if state.free_count() <= purpose.reserve() {
             return None;
         }
-        let zone = state.free.pop_front()?;
+        let zone = state.free.pop_front().or_else(|| state.spare.pop())?;
         self.zones.zone(zone).set_role(Role::Open(stream));
         self.taken_count.fetch_add(1, Ordering::Relaxed);
         Some(zone)
     }
 
-    /// Takes the free zone that would be taken last, whose blocks [`Allocator::spares`] are kept for this.
+    /// Takes a spare zone, which has its blocks. The last one is the collector's.
     #[must_use]
     pub fn take_spare(&self, stream: StreamKind, purpose: Purpose) -> Option<ZoneId> {
         let mut state = self.state.lock();
-        // Each purpose has a spare to itself: what deletes take is not what the collector needs.
-        let at = state.free.len().checked_sub(1 + purpose.reserve().min(1))?;
-        if state.free.len() <= purpose.reserve() {
+        let kept_back = usize::from(purpose != Purpose::Relocation);
+        if purpose == Purpose::Put
+            || state.spare.len() <= kept_back
+            || state.free_count() <= purpose.reserve()
+        {
             return None;
         }
-        let zone = state.free.remove(at)?;
+        let zone = state.spare.pop()?;
         self.zones.zone(zone).set_role(Role::Open(stream));
         self.taken_count.fetch_add(1, Ordering::Relaxed);
         Some(zone)
     }
 
-    /// The free zones that [`Allocator::take_spare`] takes: one for the collector, one for deletes.
+    /// Free zones to make spare ones of, the likeliest first; none when there are enough.
+    ///
+    /// After opening, blocks are left in zones that were spare ones before: the last ones, or such as have been in use.
     #[must_use]
-    pub fn spares(&self) -> Vec<ZoneId> {
-        self.state.lock().free.iter().rev().take(2).copied().collect()
+    pub fn spare_candidates(&self) -> Vec<ZoneId> {
+        let state = self.state.lock();
+        if state.spare.len() >= SPARE_ZONES {
+            return Vec::new();
+        }
+        let (last, first) =
+            (state.free.iter().rev().take(SPARE_ZONES), state.free.iter().take(SPARE_CANDIDATES));
+        last.chain(first).copied().collect()
+    }
+
+    /// Whether there are as many spare zones as are wanted.
+    #[must_use]
+    pub fn has_spares(&self) -> bool {
+        self.state.lock().spare.len() >= SPARE_ZONES
+    }
+
+    /// Makes a free zone that has its blocks a spare one, unless it has been taken meanwhile or there are enough.
+    pub fn keep_spare(&self, zone: ZoneId) {
+        let mut state = self.state.lock();
+        let place = state.free.iter().position(|&free| free == zone);
+        if let Some(place) = place.filter(|_| state.spare.len() < SPARE_ZONES) {
+            state.free.remove(place);
+            state.spare.push(zone);
+        }
+    }
+
+    /// Says whether the host has no room: then zones that are freed become spare ones first.
+    pub fn set_host_full(&self, full: bool) {
+        self.state.lock().host_full = full;
     }
 
     /// Undoes [`Allocator::take`]. It is no news to those who wait for space.
@@ -156,7 +202,11 @@ impl Allocator {
         let mut state = self.state.lock();
         self.zones.zone(zone).begin(Generation::default());
         self.zones.zone(zone).set_role(Role::Free);
-        state.free.push_front(zone);
+        if state.host_full && state.spare.len() < SPARE_ZONES {
+            state.spare.push(zone);
+        } else {
+            state.free.push_front(zone);
+        }
         self.taken_count.fetch_sub(1, Ordering::Relaxed);
         self.events.fetch_add(1, Ordering::AcqRel);
         self.freed.notify_all();
@@ -208,6 +258,24 @@ mod tests {
         assert!(!take(Purpose::Delete), "two are left, for the collector");
         assert!(take(Purpose::Relocation) && take(Purpose::Relocation));
         assert!(!take(Purpose::Relocation));
+    }
+
+    #[test]
+    fn spare_zones_serve_deletes_and_the_collector_when_the_host_is_full_and_are_replaced_first() {
+        let (_, allocator) = allocator(8);
+        let candidates = allocator.spare_candidates();
+        assert_eq!(candidates[..2], [7, 6].map(crate::units::ZoneId::new));
+        candidates.into_iter().for_each(|zone| allocator.keep_spare(zone));
+        assert_eq!((allocator.spare_candidates().len(), allocator.free_count()), (0, 8));
+        allocator.set_host_full(true);
+        let take = |purpose| allocator.take_spare(StreamKind::User, purpose);
+        assert_eq!(take(Purpose::Put), None);
+        let taken = take(Purpose::Delete).expect("the first of two");
+        assert_eq!(take(Purpose::Delete), None, "the last one is the collector's");
+        assert!(take(Purpose::Relocation).is_some() && take(Purpose::Relocation).is_none());
+        allocator.give_back(taken);
+        assert_eq!(take(Purpose::Relocation), Some(taken), "what is freed serves the collector again");
+        assert_eq!(allocator.free_count(), 6);
     }
 
     #[test]

@@ -36,15 +36,9 @@ impl LoopDevice {
     }
 
     fn format(&self) -> EmulatedDevice {
-        let target = EmulatedDevice::claim_block_device(&self.node).expect("claim");
+        let target = unless_locked(|| EmulatedDevice::claim_block_device(&self.node)).expect("claim");
         target.begin(&SMALL, DirectIo::Preferred).and_then(UnfinishedDevice::finish).expect("format");
-        loop {
-            match self.open(Access::ReadWrite) {
-                // Another test that starts a program holds all descriptors for a moment.
-                Err(DeviceError::Locked { .. }) => std::thread::yield_now(),
-                opened => return opened.expect("open"),
-            }
-        }
+        unless_locked(|| self.open(Access::ReadWrite)).expect("open")
     }
 
     fn open(&self, access: Access) -> Result<EmulatedDevice, DeviceError> {
@@ -57,7 +51,10 @@ impl LoopDevice {
     }
 
     fn contents(&self) -> Option<String> {
-        EmulatedDevice::claim_block_device(&self.node).expect("claim").contents().expect("look")
+        unless_locked(|| EmulatedDevice::claim_block_device(&self.node))
+            .expect("claim")
+            .contents()
+            .expect("look")
     }
 }
 
@@ -65,6 +62,16 @@ impl Drop for LoopDevice {
     fn drop(&mut self) {
         // Whether it goes well is of no concern to the test.
         let _ = Command::new("losetup").arg("--detach").arg(&self.node).status();
+    }
+}
+
+/// Tries again while it is locked: another test that starts a program holds all descriptors for a moment.
+fn unless_locked<T>(open: impl Fn() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+    loop {
+        match open() {
+            Err(DeviceError::Locked { .. }) => std::thread::yield_now(),
+            opened => return opened,
+        }
     }
 }
 
@@ -200,14 +207,15 @@ fn a_block_device_that_was_not_finished_is_told_from_others_and_made_anew_withou
     for before in [&b"XFSB"[..], b""] {
         medium.write(0, before);
         medium.write(64 * 1024, b"much else");
-        let target = EmulatedDevice::claim_block_device(&medium.node).expect("claim");
+        let target = unless_locked(|| EmulatedDevice::claim_block_device(&medium.node)).expect("claim");
         let unfinished = target.begin(&SMALL, DirectIo::Preferred).expect("begin");
         append(&unfinished.device(), zone(0), 4096, 1).expect("append");
         drop(unfinished);
-        refused!(medium.open(Access::ReadWrite), DeviceError::NotOurs { why, .. } if why.contains("not finished"));
+        let opened = unless_locked(|| medium.open(Access::ReadWrite));
+        refused!(opened, DeviceError::NotOurs { why, .. } if why.contains("not finished"));
         assert_eq!(medium.contents(), None, "nothing on it is worth asking for");
     }
     drop(medium.format());
-    medium.open(Access::ReadOnly).expect("open");
+    unless_locked(|| medium.open(Access::ReadOnly)).expect("open");
     assert_eq!(medium.contents().as_deref(), Some("it holds an emulated zoned device of zonal"));
 }
