@@ -149,7 +149,9 @@ impl Writer {
                 }
                 Ok(())
             };
-            let threads: Vec<_> = (1..THREADS).map(|thread| scope.spawn(move || run(thread))).collect();
+            // Where no more threads are to be had, fewer write.
+            let spawn = |thread| std::thread::Builder::new().spawn_scoped(scope, move || run(thread)).ok();
+            let threads: Vec<_> = (1..THREADS).map_while(spawn).collect();
             let mine = run(0);
             threads
                 .into_iter()

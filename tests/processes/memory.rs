@@ -82,7 +82,7 @@ fn starve(directory: &Path, rounds: u64, mut limited: impl FnMut() -> Command) -
 fn a_writer_whose_address_space_is_used_up_loses_nothing_that_was_acknowledged() {
     let (_, mut random) = seeded();
     let directory = tempfile::tempdir().expect("a directory");
-    let ends = starve(directory.path(), rounds(8), || {
+    let ends = starve(directory.path(), rounds(12), || {
         let mut shell = Command::new("sh");
         let kib = random.random_range(100_000..500_000);
         shell.args(["-c", &format!("ulimit -v {kib} && exec \"$@\""), "sh"]);
