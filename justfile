@@ -18,6 +18,10 @@ test:
 zns kernel="6.1" *groups:
     tests/zns/suite.sh --kernel {{ kernel }} {{ groups }}
 
+# Processes killed while they make, write, clean, close and open stores, about so often; ZONAL_KILL_SEED repeats a seed
+kills rounds="5000":
+    ZONAL_KILL_ROUNDS={{ rounds }} cargo test --locked --test processes -- kill:: making:: --nocapture
+
 # The tests by cargo-nextest: faster, doctests apart
 nextest *arguments:
     cargo nextest run --workspace --locked {{ arguments }}

@@ -56,6 +56,27 @@ fn a_file_that_is_no_store_is_refused_and_stays() {
 }
 
 #[test]
+fn what_leads_to_no_whole_store_is_refused_by_what_it_is() {
+    let sandbox = Sandbox::with_store();
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(sandbox.path(target), sandbox.path(name)).unwrap();
+    };
+    link("nowhere", "dangling");
+    assert!(sandbox.refused(&["info", "dangling"], 3).contains("symbolic link to"));
+    assert!(sandbox.refused(&["create", "dangling"], 3).contains("dangling exists already"));
+    assert!(!sandbox.path("nowhere").exists());
+    link("d.zonal", "link");
+    sandbox.done(&["info", "link"]);
+    let whole = fs::metadata(sandbox.path("d.zonal")).unwrap().len();
+    fs::File::options().write(true).open(sandbox.path("d.zonal")).unwrap().set_len(whole - 1).unwrap();
+    for words in ON_A_STORE {
+        let message = sandbox.refused(words, 3);
+        assert!(message.contains(&format!("cut short: {} bytes instead of {whole}", whole - 1)), "{message}");
+        assert!(message.contains("what to do: find out how much is damaged"), "{message}");
+    }
+}
+
+#[test]
 fn create_refuses_a_path_where_something_is() {
     let sandbox = Sandbox::with_store();
     sandbox.done(&["put", "d.zonal", "k", "v"]);
