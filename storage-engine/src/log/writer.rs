@@ -831,10 +831,15 @@ impl LogWriter {
         })
     }
 
-    /// A stream found at opening with its last zone full has not begun another one yet.
+    /// A stream found at opening with its last zone full has not begun another one yet; nor has one whose zone the collector
+    /// wanted. When that zone is about to be reset, its claims have been forgotten, and here as well.
     fn tail_of_filled_zone(&self, stream: &Stream) -> Option<Tail> {
         let PreviousZone { generation, claim_first, unit_count } = stream.previous();
-        let (zone, _) = self.parts.zones.iter().find(|(_, zone)| zone.generation() == generation)?;
+        let (zone, state) = self.parts.zones.iter().find(|(_, zone)| zone.generation() == generation)?;
+        let ZoneClaims { recovered, left } = state.claims();
+        if recovered.is_empty() && left.is_none() {
+            return None;
+        }
         let nothing = (Generation::default(), 0, 0);
         (unit_count > claim_first).then_some(Tail {
             zone,

@@ -11,7 +11,9 @@ use super::media::Media;
 use super::{create, open};
 use crate::device::emulated::Access;
 use crate::error::EngineResult;
+use crate::format::unit::StreamKind;
 use crate::gc::collector::{Aim, Collected, Witness};
+use crate::zones::Role;
 
 /// Stands between the copies and the reset, and knows whether a reader is still at work.
 struct Doorkeeper<'a> {
@@ -55,4 +57,42 @@ fn a_zone_is_not_reset_before_its_readers_have_gone() {
         drop(reading);
         assert!(matches!(collecting.join().unwrap(), Ok(Collected::Zone(_))));
     });
+}
+
+/// A witness that takes everything down as the engine does, and remembers which fillings are claimed.
+struct Notary<'a>(&'a crate::engine::Inner);
+
+impl Witness for Notary<'_> {
+    fn testify(&self) -> EngineResult<()> {
+        self.0.testify()
+    }
+}
+
+/// A store that was killed after the reset of a zone that its stream had filled last, or had been made to leave, did not
+/// open any more: the manifest still claimed that zone's units.
+#[test]
+fn nothing_is_claimed_of_a_zone_that_is_reset_though_its_stream_has_begun_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    create(&path);
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    let (mut random, mut history) = (StdRng::seed_from_u64(1), History::default());
+    (0..60).for_each(|_| history.call(&engine, &mut random));
+    engine.flush().unwrap();
+    let (inner, log) = (&engine.inner, engine.inner.log.as_ref().unwrap());
+    let of_users = |role| matches!(role, Role::Open(StreamKind::User) | Role::Sealed(StreamKind::User));
+    let filled = inner.zones.iter().filter(|(_, zone)| of_users(zone.role()) && zone.written_bytes() > 0);
+    let (last, zone) = filled.max_by_key(|(_, zone)| zone.generation()).unwrap();
+    let generation = zone.generation();
+    log.leave_zone(last).unwrap();
+    let collector = inner.collector.as_ref().unwrap();
+    while inner.zones.zone(last).generation() == generation {
+        let collected = collector.collect(Aim::Space, &Notary(inner)).unwrap();
+        assert!(matches!(collected, Collected::Zone(_)), "{collected:?}");
+    }
+    let claimed: Vec<_> = log.tails().iter().map(|tail| tail.generation).collect();
+    assert!(!claimed.contains(&generation), "{claimed:?} are claimed, {generation:?} was reset");
+    let tails = inner.manifest.lock().tails.clone();
+    assert!(tails.iter().all(|tail| tail.generation != generation), "the manifest claims what is no more");
 }
