@@ -486,7 +486,8 @@ impl State {
     /// must have ended, also those that their thread has not come round to submitting.
     pub(super) fn may_activate(&self, zone_ordinal: u64) -> bool {
         // A unit that was moved has gone to a later zone than units behind it.
-        let oldest = self.pending.iter().map(|unit| unit.zone_ordinal).min();
+        let under_way = self.pending.iter().filter(|unit| !unit.completed);
+        let oldest = under_way.map(|unit| unit.zone_ordinal).min();
         oldest.is_none_or(|oldest| zone_ordinal < oldest + ZONES_IN_FLIGHT)
     }
 

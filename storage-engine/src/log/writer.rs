@@ -317,7 +317,12 @@ impl LogWriter {
     }
 
     /// Takes a zone and makes it ready; `false` when none is to be had.
-    pub(super) fn take_ready(&self, stream: &mut Stream, kind: StreamKind, purpose: Purpose) -> EngineResult<bool> {
+    pub(super) fn take_ready(
+        &self,
+        stream: &mut Stream,
+        kind: StreamKind,
+        purpose: Purpose,
+    ) -> EngineResult<bool> {
         let Some((zone, reset_count)) = self.prepare_zone(kind, purpose)? else { return Ok(false) };
         stream.add_ready(zone, reset_count);
         Ok(true)

@@ -212,7 +212,12 @@ fn goes_offline(told: Told, durability: Durability) {
     wear(&media, zone, Degraded::Offline, told);
     for number in 0..60 {
         put(&engine, &format!("after {number}"), &[2; 10_000], durability);
-        put(&engine, &format!("large {number}"), &vec![3; if number % 20 == 0 { 300_000 } else { 10 }], durability);
+        put(
+            &engine,
+            &format!("large {number}"),
+            &vec![3; if number % 20 == 0 { 300_000 } else { 10 }],
+            durability,
+        );
     }
     assert!(is_lost(&engine, zone), "{context}");
     let assert_kept = |engine: &Engine| {
@@ -247,7 +252,8 @@ fn write_calls(engine: &Engine, thread: usize, acknowledged: &AtomicU64, goes_on
         if !goes_on.load(Ordering::Relaxed) {
             return;
         }
-        let value_bytes = if number % 40 == 0 { 200_000 } else { 8 + usize::try_from(number).unwrap() % 3000 };
+        let value_bytes =
+            if number % 40 == 0 { 200_000 } else { 8 + usize::try_from(number).unwrap() % 3000 };
         let value: Vec<u8> = number.to_le_bytes().iter().copied().cycle().take(value_bytes).collect();
         let keys = [format!("{thread}"), format!("{thread}/{}", number % 20)];
         let writes = [
