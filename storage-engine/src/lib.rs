@@ -14,6 +14,7 @@ pub mod gc;
 pub mod index;
 pub mod log;
 mod patience;
+mod pinned;
 pub mod queue;
 pub mod recovery;
 pub mod signal;

@@ -117,14 +117,14 @@ impl Inner {
         Step::Rest
     }
 
-    /// Copies what is live out of one zone that has gone read-only, while there is room to spare for it.
+    /// Copies what is live out of one zone that has worn out, while there is room to spare for it.
     fn evacuate_step(&self) -> Option<Step> {
         let collector = self.collector.as_ref()?;
         if self.allocator.available_count(Purpose::Put) == 0 {
             return None;
         }
         let zone = self.worn.lock().pop()?;
-        if let Err(error) = collector.evacuate(zone) {
+        if let Err(error) = collector.evacuate(zone, self) {
             self.report_failed_collection(error);
         }
         Some(Step::Again)

@@ -79,8 +79,8 @@ struct Inner {
     /// Sums over the life of the store up to its opening.
     counters_before: LifeCounters,
     housekeeping: Arc<Signal>,
-    /// Zones that have gone read-only with live records in them.
-    worn: Mutex<Vec<ZoneId>>,
+    /// Zones that have worn out and may have live records in them, to be evacuated.
+    worn: Arc<Mutex<Vec<ZoneId>>>,
     buffered: Arc<Signal>,
     buffered_delay: Duration,
     /// How many live bytes the store takes.

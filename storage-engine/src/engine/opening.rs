@@ -193,7 +193,7 @@ fn assemble(
         housekeeping: Arc::default(),
         buffered: Arc::<Signal>::default(),
         buffered_delay: options.buffered_delay,
-        worn: Mutex::new(worn_zones(&*device, &recovered.zones)?),
+        worn: Arc::new(Mutex::new(worn_zones(&*device, &recovered.zones)?)),
         live_limit_bytes: 0.into(),
         waiting_count: 0.into(),
         zone_allowance: 0.into(),
@@ -251,6 +251,7 @@ fn make_writable(
             catalog: Arc::clone(&inner.catalog),
             housekeeping: Arc::clone(&inner.housekeeping),
             buffered: Arc::clone(&inner.buffered),
+            worn: Arc::clone(&inner.worn),
         },
         LogStart {
             store,

@@ -19,8 +19,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crossbeam::epoch;
-
 use super::policy::{Candidate, Policy};
 use super::tombstones::{self, Ages};
 use crate::device::{ZoneState, ZonedDevice};
@@ -32,6 +30,7 @@ use crate::log::commit::Level;
 use crate::log::memory::UnitMemory;
 use crate::log::scanner::{Found, Scanner};
 use crate::log::writer::{AppendFailure, LogWriter};
+use crate::pinned::wait_for_pinned;
 use crate::units::{Generation, ZoneId};
 use crate::zones::{Allocator, Role, ZoneTable};
 
@@ -114,6 +113,7 @@ impl Collector {
             // No fault of the rest. What could be read of it has been copied; what could not says so when it is asked for.
             Err(_) => {
                 self.zones.zone(victim).set_role(Role::Lost);
+                self.zones.zone(victim).claim_landed();
                 Ok(Collected::Worn(victim))
             }
         }
@@ -121,6 +121,8 @@ impl Collector {
 
     /// Copies what is live out of a zone, resets it and gives it back.
     fn free(&self, victim: ZoneId, witness: &dyn Witness) -> EngineResult<()> {
+        // Copies of an earlier attempt that must be moved get a generation; no barrier may be noted before that.
+        self.log.settle_relocations()?;
         wait_for_pinned();
         self.empty(victim)?;
         self.log.make_relocations_durable()?;
@@ -139,13 +141,29 @@ impl Collector {
         matches!(state, Ok(ZoneState::ReadOnly | ZoneState::Offline))
     }
 
-    /// Copies what is live out of a zone that can only be read, and leaves the zone as it is: it cannot be reset.
+    /// Copies what is live out of a zone that has worn out, as far as it can be read, and leaves the zone as it is: it cannot
+    /// be reset. The manifest takes down what lies in it, so that it is told when it cannot be read any more.
     ///
     /// # Errors
     /// As [`Collector::collect`].
-    pub fn evacuate(&self, zone: ZoneId) -> EngineResult<()> {
-        self.empty(zone)?;
-        self.log.make_relocations_durable()
+    pub fn evacuate(&self, zone: ZoneId, witness: &dyn Witness) -> EngineResult<()> {
+        self.log.settle_zone(zone)?;
+        self.log.commit_to(self.log.last_seqno(), Level::Durable)?;
+        self.log.make_relocations_durable()?;
+        wait_for_pinned();
+        let emptied = self.empty(zone);
+        self.log.make_relocations_durable()?;
+        self.zones.zone(zone).claim_landed();
+        witness.testify()?;
+        match emptied {
+            Err(_) if self.is_offline(zone) => Ok(()),
+            emptied => emptied,
+        }
+    }
+
+    fn is_offline(&self, zone: ZoneId) -> bool {
+        let state = self.device.report(zone).map(|descriptor| descriptor.state);
+        matches!(state, Ok(ZoneState::Offline))
     }
 
     fn choose(&self) -> EngineResult<Option<ZoneId>> {
@@ -323,19 +341,5 @@ impl Collector {
             offset: crate::units::ZoneOffset::START,
             what: format!("{left_bytes} live bytes could not be relocated; the zone is kept as it is"),
         })
-    }
-}
-
-/// Blocks until everybody has finished who was looking something up or publishing something when this was called.
-fn wait_for_pinned() {
-    let (sender, passed) = crossbeam::channel::bounded::<()>(1);
-    epoch::pin().defer(move || drop(sender));
-    loop {
-        // Each flush lets the epoch go on by one, as far as pinned readers allow.
-        epoch::pin().flush();
-        let wait = std::time::Duration::from_micros(50);
-        if passed.recv_timeout(wait) == Err(crossbeam::channel::RecvTimeoutError::Disconnected) {
-            return;
-        }
     }
 }

@@ -110,6 +110,11 @@ impl Catalog {
         true
     }
 
+    /// The same for a value that is logged and not published: it is not counted in yet.
+    pub fn relocate_unpublished_part(&self, id: LargeId, part: u32, from: Location, to: Location) {
+        let _counts_for = self.large.relocate(id, part, from, to);
+    }
+
     /// Forgets a deleted key, unless it has been written meanwhile; says whether it did.
     pub fn forget_tombstone(&self, key: &[u8], tombstone: Entry) -> bool {
         let forgotten = self.index.remove_if(key, tombstone);

@@ -9,8 +9,10 @@
 //!   completed, or is on stable media.
 //! - Deferred entries are published in seqno order, before `durable` passes them.
 //! - After the first failure nothing grows any more; every waiting and later caller gets that failure.
+//! - A unit whose zone has worn out before it was written stays in flight until it has been moved ([`super::mending`]) and
+//!   written elsewhere, so that nobody takes it for written meanwhile.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -19,10 +21,12 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{EngineError, EngineResult};
 use crate::format::unit::StreamKind;
-use crate::index::Entry;
+use crate::index::{Entry, LargeId};
 use crate::log::memory::UnitKey;
+use crate::log::mending::entry_in;
 use crate::log::stream::{Claim, SealedUnit};
-use crate::units::{SeqNo, ZoneId};
+use crate::log::writer::Submission;
+use crate::units::{Generation, SeqNo, ZoneId};
 
 /// Zones of new writes that may have appends outstanding at the same time: with those of the collector and of the
 /// manifest they are the active zones of the device.
@@ -73,7 +77,57 @@ pub(super) struct State {
     submitted_count: i64,
     leader_active: bool,
     reaper_active: bool,
+    /// Units in flight whose zone takes no appends any more.
+    refused: Vec<Refused>,
+    mender_active: bool,
+    /// Units that have been moved and wait for being submitted: by whoever waits for anything, since one who waited in the
+    /// middle of submitting others would wait for those.
+    moved: Vec<Submission>,
+    /// How many units have been moved to another zone.
+    moved_count: u64,
     failure: Option<Arc<EngineError>>,
+}
+
+/// A unit in flight that the device has not written, because its zone has worn out.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) token: u64,
+    pub(super) key: UnitKey,
+    stream: StreamKind,
+    /// `None` for a unit that was sealed for the zone and not submitted.
+    error: Option<EngineError>,
+}
+
+impl Refused {
+    /// A unit that was sealed for a zone already known to be worn.
+    pub(super) fn never_submitted(token: u64, key: UnitKey, stream: StreamKind) -> Self {
+        Self { token, key, stream, error: None }
+    }
+
+    /// What the device said.
+    pub(super) fn error(&self) -> EngineError {
+        self.error.clone().unwrap_or(EngineError::Closed)
+    }
+}
+
+/// What a waiting caller can do so that its wait ends.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Take completions from the queue.
+    Reap,
+    /// Move the refused units of a stream; ends with [`Commit::mending_done`].
+    Mend(StreamKind),
+    /// Hand a unit that was moved to the queue.
+    Submit(Submission),
+}
+
+/// Which refused units a waiting caller may move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mends {
+    /// Those of new writes.
+    User,
+    /// Copies too: for who makes copies, and holds no place of one that the index does not have yet.
+    All,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +141,8 @@ struct PendingUnit {
     token: u64,
     last_seqno: SeqNo,
     zone_ordinal: u64,
-    claim: Claim,
+    /// What can be claimed when it and all before it have completed; `None` where its number does not tell.
+    claim: Option<Claim>,
     completed: bool,
 }
 
@@ -118,6 +173,10 @@ impl Commit {
             submitted_count: 0,
             leader_active: false,
             reaper_active: false,
+            refused: Vec::new(),
+            mender_active: false,
+            moved: Vec::new(),
+            moved_count: 0,
             failure: None,
         };
         Self {
@@ -178,7 +237,7 @@ impl Commit {
             && state.written == state.durable
             && state.written_claim == state.user_claim;
         if stream == StreamKind::User {
-            let claim = Claim { generation: key.generation, unit_end: key.unit + 1 };
+            let claim = Some(Claim { generation: key.generation, unit_end: key.unit + 1 });
             state.pending.push_back(PendingUnit { token, last_seqno, zone_ordinal, claim, completed: false });
             if !deferred.is_empty() {
                 state.deferred.push_back((last_seqno, deferred));
@@ -214,7 +273,7 @@ impl Commit {
 
     /// Whether appends to a zone are in flight.
     pub(super) fn appends_to(&self, zone: ZoneId) -> bool {
-        self.state.lock().in_flight.values().any(|append| append.key.zone == zone)
+        self.state.lock().has_appends_to(zone)
     }
 
     /// Finds out what a caller that waits for `target` has to do.
@@ -255,14 +314,15 @@ impl Commit {
         self.changed.notify_all();
     }
 
-    /// Blocks until `done` says so; `reap` is called, without the lock, by one caller at a time when completions are due.
+    /// Blocks until `done` says so; `work` is called, without the lock, by one caller at a time for each kind of work.
     ///
     /// # Errors
     /// The first failure.
     pub(super) fn wait_until(
         &self,
+        mends: Mends,
         done: impl Fn(&State) -> bool,
-        mut reap: impl FnMut(),
+        mut work: impl FnMut(Work),
     ) -> EngineResult<()> {
         let mut state = self.state.lock();
         loop {
@@ -270,15 +330,105 @@ impl Commit {
                 return Ok(());
             }
             state.check()?;
-            if state.reaper_active || state.submitted_count <= 0 {
-                self.changed.wait(&mut state);
-                continue;
+            match state.begin_work(mends) {
+                None => self.changed.wait(&mut state),
+                Some(Work::Reap) => {
+                    MutexGuard::unlocked(&mut state, || work(Work::Reap));
+                    state.reaper_active = false;
+                    self.changed.notify_all();
+                }
+                Some(other) => MutexGuard::unlocked(&mut state, || work(other)),
             }
-            state.reaper_active = true;
-            MutexGuard::unlocked(&mut state, &mut reap);
-            state.reaper_active = false;
-            self.changed.notify_all();
         }
+    }
+
+    /// The queue or the device has refused an append because its zone has worn out.
+    pub(super) fn refuse(&self, token: u64, error: EngineError) {
+        let mut state = self.state.lock();
+        let InFlight { key, stream } = state.in_flight[&token];
+        state.refused.push(Refused { token, key, stream, error: Some(error) });
+        self.changed.notify_all();
+    }
+
+    /// An append has ended without a place, and its unit stays in flight.
+    pub(super) fn ended_without_place(&self) {
+        self.state.lock().submitted_count -= 1;
+    }
+
+    /// Whether units of a stream wait to be moved; the caller, if it is told so, moves them and says
+    /// [`Commit::mending_done`].
+    pub(super) fn begin_mending(&self, stream: StreamKind) -> bool {
+        let mut state = self.state.lock();
+        let begins = !state.mender_active && state.refused.iter().any(|unit| unit.stream == stream);
+        state.mender_active |= begins;
+        begins
+    }
+
+    /// Takes the units of a stream that are to be moved, in the order in which they were sealed.
+    pub(super) fn take_refused(&self, stream: StreamKind) -> Vec<Refused> {
+        let mut state = self.state.lock();
+        let mut taken: Vec<Refused> = state.refused.extract_if(.., |unit| unit.stream == stream).collect();
+        taken.sort_unstable_by_key(|unit| unit.token);
+        taken
+    }
+
+    /// The mender's work is over; these units are to be submitted.
+    pub(super) fn mending_done(&self, moved: Vec<Submission>) {
+        let mut state = self.state.lock();
+        state.mender_active = false;
+        state.moved.extend(moved);
+        self.changed.notify_all();
+    }
+
+    /// Of a filling whose zone has worn out nothing more can be claimed by numbers: some of its units lie elsewhere.
+    pub(super) fn claim_no_more_of(&self, generation: Generation) {
+        let mut state = self.state.lock();
+        for unit in &mut state.pending {
+            unit.claim = unit.claim.filter(|claim| claim.generation != generation);
+        }
+    }
+
+    /// A unit in flight goes to another zone: its deferred entries say so from now on.
+    ///
+    /// It cannot be published before it is submitted again, so that nobody sees the change happen.
+    pub(super) fn moved(&self, token: u64, from: UnitKey, to: &SealedUnit) {
+        let mut state = self.state.lock();
+        state.moved_count += 1;
+        state.in_flight.get_mut(&token).expect("a refused unit stays in flight").key = to.key;
+        if let Some(unit) = state.pending.iter_mut().find(|unit| unit.token == token) {
+            // Units with lower numbers may come after it in the order of seqnos: those behind claim it along.
+            (unit.claim, unit.zone_ordinal) = (None, to.zone_ordinal);
+        }
+        for deferred in state.deferred.iter_mut().flat_map(|(_, deferred)| deferred) {
+            deferred.entry = entry_in(deferred.entry, from, to.key);
+        }
+    }
+
+    /// A unit without records need not be written elsewhere.
+    pub(super) fn dropped(&self, token: u64) {
+        let mut state = self.state.lock();
+        state.in_flight.remove(&token).expect("a refused unit stays in flight");
+        if let Some(unit) = state.pending.iter_mut().find(|unit| unit.token == token) {
+            (unit.claim, unit.completed) = (None, true);
+            state.advance_written();
+        }
+        self.changed.notify_all();
+    }
+
+    /// How many units have been moved to another zone.
+    pub(super) fn moved_count(&self) -> u64 {
+        self.state.lock().moved_count
+    }
+
+    /// Values in parts that are logged and not published yet.
+    pub(super) fn deferred_large(&self) -> HashSet<LargeId> {
+        let state = self.state.lock();
+        let entries = state.deferred.iter().flat_map(|(_, deferred)| deferred).map(|deferred| deferred.entry);
+        let ids = entries.filter_map(|entry| match entry {
+            Entry::Large { id } => Some(id),
+            Entry::Value { .. } | Entry::Tombstone { .. } => None,
+        });
+        ids.collect()
     }
 
     /// What a flush that starts now will have covered when it has succeeded.
@@ -335,7 +485,10 @@ impl State {
     /// Whether a unit of new writes may go to its zone without activating too many: all appends to zones well before it
     /// must have ended, also those that their thread has not come round to submitting.
     pub(super) fn may_activate(&self, zone_ordinal: u64) -> bool {
-        self.pending.front().is_none_or(|oldest| zone_ordinal < oldest.zone_ordinal + ZONES_IN_FLIGHT)
+        // A unit that was moved has gone to a later zone than units behind it.
+        let under_way = self.pending.iter().filter(|unit| !unit.completed);
+        let oldest = under_way.map(|unit| unit.zone_ordinal).min();
+        oldest.is_none_or(|oldest| zone_ordinal < oldest + ZONES_IN_FLIGHT)
     }
 
     pub(super) fn in_flight_len(&self) -> usize {
@@ -346,11 +499,36 @@ impl State {
         self.in_flight.values().any(|append| append.stream == StreamKind::Relocation)
     }
 
+    /// What a waiting caller may do now, taken on.
+    fn begin_work(&mut self, mends: Mends) -> Option<Work> {
+        let may_mend = |stream| mends == Mends::All || stream == StreamKind::User;
+        let refused = self.refused.iter().map(|unit| unit.stream).find(|&stream| may_mend(stream));
+        if let (Some(stream), false) = (refused, self.mender_active) {
+            self.mender_active = true;
+            return Some(Work::Mend(stream));
+        }
+        let submittable = |unit: &Submission| {
+            unit.kind == StreamKind::Relocation || self.may_activate(unit.unit.zone_ordinal)
+        };
+        if let Some(index) = self.moved.iter().position(submittable) {
+            return Some(Work::Submit(self.moved.remove(index)));
+        }
+        if self.reaper_active || self.submitted_count <= 0 {
+            return None;
+        }
+        self.reaper_active = true;
+        Some(Work::Reap)
+    }
+
+    pub(super) fn has_appends_to(&self, zone: ZoneId) -> bool {
+        self.in_flight.values().any(|append| append.key.zone == zone)
+    }
+
     fn advance_written(&mut self) {
         while let Some(unit) = self.pending.front().filter(|unit| unit.completed) {
             assert!(unit.last_seqno >= self.written, "{} after {}", unit.last_seqno, self.written);
             self.written = unit.last_seqno;
-            self.written_claim = unit.claim;
+            self.written_claim = unit.claim.unwrap_or(self.written_claim);
             self.pending.pop_front();
         }
     }

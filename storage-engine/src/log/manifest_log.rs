@@ -114,9 +114,17 @@ impl ManifestLog {
             states.iter().filter(|(_, state)| !worn(*state)).map(|&(zone, _)| zone).collect();
         match usable[..] {
             [first, second] => {
-                self.append_to(first, manifest, WhenFull::Reset)?;
+                match self.append_to(first, manifest, WhenFull::Reset) {
+                    // It has worn out just now. Each zone does so once, and this is told anew what is left.
+                    Err(_) if self.is_worn(first) => return self.append(manifest),
+                    appended => appended?,
+                }
                 self.device.flush()?;
-                self.append_to(second, manifest, WhenFull::Reset)
+                match self.append_to(second, manifest, WhenFull::Reset) {
+                    // The other one holds this version.
+                    Err(_) if self.is_worn(second) => Ok(()),
+                    appended => appended,
+                }
             }
             [only] => {
                 self.append_to(only, manifest, WhenFull::Refuse)?;
@@ -124,6 +132,11 @@ impl ManifestLog {
             }
             _ => Err(DeviceError::ZoneReadOnly { zone: self.zones[0] }.into()),
         }
+    }
+
+    fn is_worn(&self, zone: ZoneId) -> bool {
+        let state = self.device.report(zone).map(|descriptor| descriptor.state);
+        matches!(state, Ok(ZoneState::ReadOnly | ZoneState::Offline))
     }
 
     fn append_to(&self, zone: ZoneId, manifest: &Manifest, when_full: WhenFull) -> EngineResult<()> {

@@ -151,6 +151,11 @@ impl UnitMemory {
         }
     }
 
+    /// A unit that never got a place is not looked for any more.
+    pub fn forget_refused(&self, key: UnitKey) {
+        self.forget(key);
+    }
+
     /// Forgets what is kept of a zone that is about to be reset.
     pub fn forget_zone(&self, zone: ZoneId, generation: Generation) {
         let of_zone = |key: &UnitKey| key.zone == zone && key.generation == generation;

@@ -6,6 +6,7 @@
 //! - [`commit`]: watermarks, group commit with leader and followers, the latch after a failed write.
 //! - `company`: lets those who commit together wait for each other.
 //! - [`writer`]: puts them together.
+//! - `mending`: moves units whose zone wears out while it is being filled.
 //! - [`manifest_log`]: where the store describes itself.
 //! - [`scanner`]: reads a zone from start to write pointer.
 //!
@@ -15,6 +16,7 @@ pub mod commit;
 mod company;
 pub mod manifest_log;
 pub mod memory;
+mod mending;
 pub mod scanner;
 pub mod stream;
 pub mod unit_builder;

@@ -321,6 +321,49 @@ impl Stream {
         Some((zone.zone, fillers))
     }
 
+    /// Whether a sealed unit of so many bytes has room in the present zone.
+    #[must_use]
+    pub fn zone_takes(&self, unit_bytes: usize) -> bool {
+        self.zone.as_ref().is_some_and(|zone| {
+            // One unit number is kept for the filler.
+            self.left_bytes(zone) >= unit_bytes && zone.next_unit + 1 < MAX_UNITS_PER_ZONE
+        })
+    }
+
+    /// Takes up a unit that was sealed for a zone that has worn out: gives it a number in the present zone and a header to
+    /// match. The records stay where they are in the unit.
+    ///
+    /// # Panics
+    /// When no zone, or a unit, is being filled; when `unit` was not sealed by a stream.
+    pub fn take_up(&mut self, unit: &AlignedBuffer, facts: &SealFacts, memory: &UnitMemory) -> SealedUnit {
+        assert!(self.unit.is_none(), "the unit being filled has the next number");
+        let sealed = UnitHeader::decode(unit).expect("what a stream has sealed has a header");
+        let UnitHeader { first_seqno, body_bytes, record_count, contents_crc, .. } = sealed;
+        let header = self.header(first_seqno, facts);
+        let mut moved = AlignedBuffer::zeroed(unit.len());
+        moved.copy_from_slice(unit);
+        UnitHeader { body_bytes, record_count, contents_crc, ..header }.encode(&mut moved);
+        let last_seqno = if self.kind == StreamKind::User { sealed.last_seqno() } else { SeqNo::ZERO };
+        self.finish_unit(moved, last_seqno, memory)
+    }
+
+    /// Leaves a zone that has worn out as it is, if it is being filled, and claims nothing of this filling any more: some of
+    /// its units are not there. Gives the claim that can be made of it once its other units are durable.
+    ///
+    /// # Panics
+    /// When a unit is being filled.
+    pub fn give_up(&mut self, generation: Generation) -> Option<(u32, u32)> {
+        assert!(self.unit.is_none(), "a unit is being filled");
+        let left = self.zone.take_if(|zone| zone.generation == generation);
+        let in_zone = self.zone.as_mut().map(|zone| &mut zone.previous);
+        for previous in in_zone.into_iter().chain([&mut self.previous]) {
+            if previous.generation == generation || left.is_some() {
+                *previous = PreviousZone::default();
+            }
+        }
+        left.map(|zone| (zone.claim_first, zone.next_unit))
+    }
+
     fn filler(&mut self, next_seqno: SeqNo, facts: &SealFacts, memory: &UnitMemory) -> Option<SealedUnit> {
         let left_bytes = self.left_bytes(self.zone.as_ref()?);
         if left_bytes == 0 {

@@ -18,7 +18,7 @@ use crate::format::manifest::Tail;
 use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes, value_crc};
 use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES};
 use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES, ZoneCharge};
-use crate::log::commit::{Commit, Deferred, Level, State, Turn};
+use crate::log::commit::{Commit, Deferred, Level, Mends, State, Turn, Work};
 use crate::log::company::Company;
 use crate::log::memory::{UnitKey, UnitMemory};
 use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
@@ -81,10 +81,10 @@ pub struct Appended {
 /// A unit to be submitted.
 #[derive(Debug)]
 pub struct Submission {
-    kind: StreamKind,
-    token: u64,
-    unit: SealedUnit,
-    persistence: Persistence,
+    pub(super) kind: StreamKind,
+    pub(super) token: u64,
+    pub(super) unit: SealedUnit,
+    pub(super) persistence: Persistence,
 }
 
 /// What all parts of the log share.
@@ -106,6 +106,8 @@ pub struct LogParts {
     pub housekeeping: Arc<Signal>,
     /// Raised when a unit has begun to be filled.
     pub buffered: Arc<Signal>,
+    /// Zones that have worn out and may hold live records, for the housekeeper.
+    pub worn: Arc<Mutex<Vec<ZoneId>>>,
 }
 
 /// Where writing goes on.
@@ -134,31 +136,31 @@ pub struct LogStart {
 /// The log writer.
 #[derive(Debug)]
 pub struct LogWriter {
-    parts: LogParts,
+    pub(super) parts: LogParts,
     geometry: Geometry,
     store: StoreId,
     incarnation: u32,
     unit_limit_bytes: usize,
-    commit: Commit,
+    pub(super) commit: Commit,
     /// On cache lines of its own: every put writes to it, and reads what lies around it.
-    user: CachePadded<Mutex<UserLog>>,
-    relocation: CachePadded<Mutex<Stream>>,
+    pub(super) user: CachePadded<Mutex<UserLog>>,
+    pub(super) relocation: CachePadded<Mutex<Stream>>,
     expects_durable: AtomicBool,
     company: Company,
     /// Why the zone that was wanted last is not to be had, when that is for want of room on the host.
     host_full: Mutex<Option<EngineError>>,
     /// Bytes sealed since the store was opened: the engine's clock.
-    clock_bytes: AtomicU64,
+    pub(super) clock_bytes: AtomicU64,
 }
 
 /// In this order in memory: what every write changes comes first.
 #[derive(Debug)]
 #[repr(C)]
-struct UserLog {
-    next_seqno: SeqNo,
+pub(super) struct UserLog {
+    pub(super) next_seqno: SeqNo,
     /// The last seqno of the writes that were logged last, or are being logged: one group, visible only as a whole.
     group_last: SeqNo,
-    stream: Stream,
+    pub(super) stream: Stream,
     deferred: Vec<Deferred>,
 }
 
@@ -320,7 +322,12 @@ impl LogWriter {
     }
 
     /// Takes a zone and makes it ready; `false` when none is to be had.
-    fn take_ready(&self, stream: &mut Stream, kind: StreamKind, purpose: Purpose) -> EngineResult<bool> {
+    pub(super) fn take_ready(
+        &self,
+        stream: &mut Stream,
+        kind: StreamKind,
+        purpose: Purpose,
+    ) -> EngineResult<bool> {
         let Some((zone, reset_count)) = self.prepare_zone(kind, purpose)? else { return Ok(false) };
         stream.add_ready(zone, reset_count);
         Ok(true)
@@ -426,7 +433,7 @@ impl LogWriter {
         Ok(())
     }
 
-    fn facts(&self, kind: StreamKind) -> SealFacts {
+    pub(super) fn facts(&self, kind: StreamKind) -> SealFacts {
         let (watermark, claim) = self.commit.facts(kind);
         SealFacts { store: self.store, incarnation: self.incarnation, watermark, claim }
     }
@@ -451,7 +458,7 @@ impl LogWriter {
         Submission { kind, token, unit, persistence }
     }
 
-    fn seal_user(&self, log: &mut UserLog, wanted: Persistence) -> Option<Submission> {
+    pub(super) fn seal_user(&self, log: &mut UserLog, wanted: Persistence) -> Option<Submission> {
         let unit = log.stream.seal(&self.facts(StreamKind::User), &self.parts.memory)?;
         let deferred = std::mem::take(&mut log.deferred);
         // A group is visible when its last record is durable. Until then its zones must not look ripe to the collector.
@@ -479,7 +486,7 @@ impl LogWriter {
     }
 
     /// Fills up the zone that a stream is at.
-    fn leave(&self, kind: StreamKind, stream: &mut Stream, seqno: SeqNo) -> Vec<Submission> {
+    pub(super) fn leave(&self, kind: StreamKind, stream: &mut Stream, seqno: SeqNo) -> Vec<Submission> {
         let Some((zone, fillers)) = stream.leave_zone(seqno, &self.facts(kind), &self.parts.memory) else {
             return Vec::new();
         };
@@ -523,28 +530,50 @@ impl LogWriter {
         if submissions.is_empty() {
             return Ok(());
         }
-        for Submission { kind, token, unit, persistence } in submissions {
+        for submission in submissions {
             // Copies are submitted by one thread, in the order of their zones.
-            if kind == StreamKind::User {
-                self.wait_until(|state| state.may_activate(unit.zone_ordinal))?;
+            if submission.kind == StreamKind::User {
+                self.wait_until(|state| state.may_activate(submission.unit.zone_ordinal))?;
             }
-            let request = Request::Append {
-                zone_start: self.geometry.zone_start(unit.key.zone),
-                payload: unit.payload,
-                persistence,
-                user_data: token,
-            };
-            match self.parts.queue.submit(request) {
-                Ok(()) => self.commit.submitted(),
-                Err(refused) => self.commit.fail(refused.error.into()),
-            }
+            self.hand_over(submission);
         }
         self.reap(Wait::Never);
         self.wait_until(|state| state.in_flight_len() <= MAX_IN_FLIGHT)
     }
 
+    fn hand_over(&self, Submission { token, unit, persistence, .. }: Submission) {
+        let request = Request::Append {
+            zone_start: self.geometry.zone_start(unit.key.zone),
+            payload: unit.payload,
+            persistence,
+            user_data: token,
+        };
+        match self.parts.queue.submit(request) {
+            Ok(()) => self.commit.submitted(),
+            Err(refused) => self.not_appended(token, refused.error),
+        }
+    }
+
     fn wait_until(&self, done: impl Fn(&State) -> bool) -> EngineResult<()> {
-        self.commit.wait_until(done, || self.reap(Wait::ForOne))
+        self.wait_and_mend(Mends::User, done)
+    }
+
+    fn wait_and_mend(&self, mends: Mends, done: impl Fn(&State) -> bool) -> EngineResult<()> {
+        self.commit.wait_until(mends, done, |work| match work {
+            Work::Reap => self.reap(Wait::ForOne),
+            Work::Mend(stream) => self.mend(stream),
+            Work::Submit(moved) => self.hand_over(moved),
+        })
+    }
+
+    /// Wear is no failure of the store's: the unit is written elsewhere. Everything else is.
+    fn not_appended(&self, token: u64, error: DeviceError) {
+        match error {
+            DeviceError::ZoneReadOnly { .. } | DeviceError::ZoneOffline { .. } => {
+                self.commit.refuse(token, error.into());
+            }
+            error => self.commit.fail(error.into()),
+        }
     }
 
     fn reap(&self, wait: Wait) {
@@ -562,14 +591,17 @@ impl LogWriter {
         let Outcome::Append(result) = completion.outcome else {
             unreachable!("the append queue is given appends only")
         };
-        let in_flight = self.commit.completed(token);
         match result {
             Ok(sector) => {
+                let in_flight = self.commit.completed(token);
                 self.parts.zones.zone(in_flight.key.zone).set_place(in_flight.key.unit, sector);
                 self.parts.memory.placed(in_flight.key);
                 self.commit.placed(token, in_flight);
             }
-            Err(error) => self.commit.fail(error.into()),
+            Err(error) => {
+                self.commit.ended_without_place();
+                self.not_appended(token, error);
+            }
         }
     }
 
@@ -606,6 +638,7 @@ impl LogWriter {
             Level::Written => Persistence::Volatile,
             Level::Durable => Persistence::Durable,
         };
+        let moved_count = self.commit.moved_count();
         let sealed = self.seal_user(&mut self.user.lock(), wanted);
         let forced = sealed.as_ref().filter(|submission| submission.persistence == Persistence::Durable).map(
             |Submission { unit, .. }| {
@@ -616,6 +649,8 @@ impl LogWriter {
         self.submit(sealed.into_iter().collect())?;
         let until = forced.map_or(target, |(last, _)| last);
         self.wait_until(|state| state.written() >= until)?;
+        // What was moved has been appended anew, and not written through.
+        let forced = forced.filter(|_| self.commit.moved_count() == moved_count);
         match level {
             Level::Written => Ok(()),
             Level::Durable => self.make_durable(forced),
@@ -676,7 +711,23 @@ impl LogWriter {
     /// # Errors
     /// The failure that has latched the store.
     pub fn settle(&self) -> EngineResult<()> {
-        self.wait_until(|state| state.in_flight_len() == 0)
+        self.wait_and_mend(Mends::All, |state| state.in_flight_len() == 0)
+    }
+
+    /// Blocks until no append to a zone that nothing more is appended to is in flight. Only the collector calls this.
+    ///
+    /// # Errors
+    /// The failure that has latched the store.
+    pub fn settle_zone(&self, zone: ZoneId) -> EngineResult<()> {
+        self.wait_and_mend(Mends::All, |state| !state.has_appends_to(zone))
+    }
+
+    /// Blocks until no copy is in flight. Only the collector calls this.
+    ///
+    /// # Errors
+    /// The failure that has latched the store.
+    pub fn settle_relocations(&self) -> EngineResult<()> {
+        self.wait_and_mend(Mends::All, |state| !state.relocations_in_flight())
     }
 
     /// Copies an encoded record to the relocation stream. Only the collector calls this.
@@ -684,6 +735,10 @@ impl LogWriter {
     /// # Errors
     /// [`AppendFailure::NoZone`] when not even the reserve has a zone left; or the failure that has latched the store.
     pub fn relocate(&self, record: &[u8]) -> Result<Location, AppendFailure> {
+        // Here, where no place of a copy is on its way to the index: it would not be moved with its unit.
+        if self.commit.begin_mending(StreamKind::Relocation) {
+            self.mend(StreamKind::Relocation);
+        }
         let mut submissions = Vec::new();
         let mut stream = self.relocation.lock();
         if !stream.fits(record.len()) {
@@ -703,7 +758,7 @@ impl LogWriter {
         Ok(location)
     }
 
-    fn seal_relocation(&self, stream: &mut Stream) -> Option<Submission> {
+    pub(super) fn seal_relocation(&self, stream: &mut Stream) -> Option<Submission> {
         let mut unit = stream.seal(&self.facts(StreamKind::Relocation), &self.parts.memory)?;
         unit.last_seqno = SeqNo::ZERO;
         Some(self.register(StreamKind::Relocation, unit, Vec::new(), Persistence::Volatile))
@@ -716,7 +771,7 @@ impl LogWriter {
     pub fn make_relocations_durable(&self) -> EngineResult<()> {
         let sealed = self.seal_relocation(&mut self.relocation.lock());
         self.submit(sealed.into_iter().collect())?;
-        self.wait_until(|state| !state.relocations_in_flight())?;
+        self.settle_relocations()?;
         let claim = self
             .relocation
             .lock()

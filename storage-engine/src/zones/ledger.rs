@@ -208,6 +208,20 @@ impl Zone {
         self.claims.lock().left = Some((first, end));
     }
 
+    /// The zone takes no appends any more, and all that was appended to it is on stable media: from now on that is claimed,
+    /// and not the units that never came to be in it.
+    pub(crate) fn claim_landed(&self) {
+        let landed = |unit: &u32| self.place(*unit).is_some();
+        let mut claims = self.claims.lock();
+        let Some((first, end)) = claims.left.take() else { return };
+        for unit in (first..end).filter(landed) {
+            match claims.recovered.last_mut() {
+                Some((_, end)) if *end == unit => *end += 1,
+                _ => claims.recovered.push((unit, unit + 1)),
+            }
+        }
+    }
+
     /// The zone is about to be reset: that its units cannot be found any more is no damage.
     pub(crate) fn forget_claims(&self) {
         *self.claims.lock() = ZoneClaims::default();

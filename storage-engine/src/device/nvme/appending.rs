@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use super::NvmeDevice;
 use super::status::Status;
 use crate::device::{
-    AppendCommand, AppendTicket, DeviceError, DeviceResult, NvmeCommand, Persistence, RawResult, ZonedDevice,
-    admission,
+    AppendCommand, AppendTicket, DeviceError, DeviceResult, NvmeCommand, Persistence, RawResult, ZoneState,
+    ZonedDevice, admission,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -49,7 +49,10 @@ impl NvmeDevice {
         result: RawResult,
     ) -> DeviceResult<ZoneSector> {
         let AppendTicket { zone, len_bytes, .. } = *ticket;
-        let place = self.landing(zone, len_bytes, result).inspect_err(|_| self.known.append_failed(zone))?;
+        let place = self.landing(zone, len_bytes, result).map_err(|error| {
+            self.known.append_failed(zone);
+            self.worn_out(zone, error)
+        })?;
         self.known.landed(zone, place.forward(len_bytes));
         let AppendCommand::Nvme(NvmeCommand { force_unit_access, .. }) = ticket.command else {
             unreachable!("this device admits passthrough commands only");
@@ -57,6 +60,16 @@ impl NvmeDevice {
         self.counters.flush_count.fetch_add(u64::from(force_unit_access), Ordering::Relaxed);
         self.counters.appended_bytes.fetch_add(len_bytes, Ordering::Relaxed);
         ZoneSector::at(place).ok_or(DeviceError::PlaceOverflow { zone, offset: place })
+    }
+
+    /// Media that take no more writes may say so by the status of a write, and of the zone when it is reported.
+    fn worn_out(&self, zone: ZoneId, error: DeviceError) -> DeviceError {
+        let DeviceError::Nvme { .. } = error else { return error };
+        match self.report(zone).map(|descriptor| descriptor.state) {
+            Ok(ZoneState::ReadOnly) => DeviceError::ZoneReadOnly { zone },
+            Ok(ZoneState::Offline) => DeviceError::ZoneOffline { zone },
+            _ => error,
+        }
     }
 
     fn landing(&self, zone: ZoneId, len_bytes: u64, result: RawResult) -> DeviceResult<ZoneOffset> {

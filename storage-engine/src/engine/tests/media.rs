@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use crate::device::emulated::{Access, Degraded, DirectIo, EmulatedDevice};
 use crate::device::{
     AppendCommand, AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence,
-    Preparation, RawResult, ReadCommand, ZoneDescriptor, ZonedDevice,
+    Preparation, RawResult, ReadCommand, ZoneDescriptor, ZoneState, ZonedDevice,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -45,6 +45,8 @@ pub(super) struct Media {
     /// Flushes that still succeed; negative when they always do.
     flushes_left: AtomicI64,
     flush_count: AtomicI64,
+    /// Zones that wear out when the next append to them ends.
+    wearing: Mutex<BTreeMap<ZoneId, Degraded>>,
 }
 
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl Media {
             appends_left: AtomicI64::new(-1),
             flushes_left: AtomicI64::new(-1),
             flush_count: AtomicI64::new(0),
+            wearing: Mutex::default(),
         }))
     }
 
@@ -101,7 +104,35 @@ impl Media {
     }
 
     pub(super) fn degrade(&self, zone: ZoneId, to: Degraded) {
+        let _alone = self.one_flush.lock();
         self.inner.degrade(zone, to).expect("wear a zone out");
+        let table = read_table(&self.file, self.inner.geometry());
+        let entry = zone.index() * 64..(zone.index() + 1) * 64;
+        self.cache.lock().stable_table[entry.clone()].copy_from_slice(&table[entry]);
+    }
+
+    /// Wears a zone out at the end of the next append to it, which is refused then, and so are those in flight beside it.
+    pub(super) fn degrade_at_next_append(&self, zone: ZoneId, to: Degraded) {
+        self.wearing.lock().insert(zone, to);
+    }
+
+    /// Refuses an append to a zone that has worn out while it was in flight: it leaves a hole.
+    fn refuse_worn(&self, ticket: AppendTicket, file_offset_bytes: u64) -> Result<AppendTicket, DeviceError> {
+        let Some(to) = self.wearing.lock().get(&ticket.zone).copied() else { return Ok(ticket) };
+        let zone = ticket.zone;
+        let has_worn = |state| matches!(state, ZoneState::ReadOnly | ZoneState::Offline);
+        if !has_worn(self.inner.report(zone).expect("report").state) {
+            self.degrade(zone, to);
+        }
+        if let Some(append) = self.cache.lock().appends.remove(&file_offset_bytes) {
+            let image = OpenOptions::new().write(true).open(&self.path).expect("open the file");
+            image.write_all_at(&append.before, file_offset_bytes).expect("take the append back");
+        }
+        let _failed = self.inner.end_append(ticket, RawResult::of(-EIO));
+        Err(match to {
+            Degraded::ReadOnly => DeviceError::ZoneReadOnly { zone },
+            Degraded::Offline => DeviceError::ZoneOffline { zone },
+        })
     }
 
     /// Keeps every change waiting.
@@ -308,6 +339,7 @@ impl ZonedDevice for Media {
         let AppendCommand::PositionedWrite { file_offset_bytes, persistence, .. } = ticket.command else {
             unreachable!("the medium is an emulated file");
         };
+        let ticket = self.refuse_worn(ticket, file_offset_bytes)?;
         let needs_flush = ticket.needs_flush;
         let _alone = needs_flush.then(|| self.one_flush.lock());
         let (ended, table) = self.flushable();

@@ -1,0 +1,20 @@
+//! Waiting for those who are looking something up or publishing something: they are pinned in an epoch meanwhile.
+//!
+//! Whoever calls this must not be pinned itself, nor hold a lock that a pinned thread may want.
+
+use crossbeam::channel::{RecvTimeoutError, bounded};
+use crossbeam::epoch;
+
+/// Blocks until everybody has finished who was pinned when this was called.
+pub(crate) fn wait_for_pinned() {
+    let (sender, passed) = bounded::<()>(1);
+    epoch::pin().defer(move || drop(sender));
+    loop {
+        // Each flush lets the epoch go on by one, as far as pinned threads allow.
+        epoch::pin().flush();
+        let wait = std::time::Duration::from_micros(50);
+        if passed.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+    }
+}
