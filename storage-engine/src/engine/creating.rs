@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Engine;
+use super::running::Running;
 use super::opening::{OfUse, append_queue, check_device, check_geometry, direct_io};
 use crate::device::emulated::{Access, DirectIo, EmulatedDevice};
 use crate::device::{
@@ -15,6 +16,7 @@ use crate::device::{
 };
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::{Counters as LifeCounters, DeviceSizes, Manifest, SpaceUse};
+use crate::format::unit::StoreId;
 use crate::log::manifest_log::ManifestLog;
 use crate::log::writer::unit_limit_bytes;
 use crate::queue::QueueKind;
@@ -159,7 +161,7 @@ impl Engine {
     pub fn create(path: &Path, options: &CreateOptions) -> EngineResult<()> {
         check_geometry(&options.geometry)?;
         let device = EmulatedDevice::create(path, &options.geometry, direct_io(options.direct_io))?;
-        let written = write_first_manifest(&(Arc::new(device) as Arc<_>), options.space_use);
+        let written = write_new_manifest(&(Arc::new(device) as Arc<_>), options.space_use);
         if written.is_err() {
             // What cannot be used should not lie about; the error is the one to report.
             let _ = std::fs::remove_file(path);
@@ -205,7 +207,7 @@ fn create_on_conventional(path: &Path, new: &NewStore) -> EngineResult<()> {
         return Err(DeviceError::NotBlank { path: path.to_owned(), what }.into());
     }
     let device = target.format(&geometry, direct_io(new.direct_io))?;
-    write_first_manifest(&(Arc::new(device) as Arc<_>), SpaceUse::Whole)
+    write_new_manifest(&(Arc::new(device) as Arc<_>), SpaceUse::Whole)
 }
 
 fn create_on_zoned(path: &Path, new: &NewStore) -> EngineResult<()> {
@@ -222,7 +224,7 @@ fn create_on_zoned(path: &Path, new: &NewStore) -> EngineResult<()> {
         (None, _) => {}
     }
     reset_all(&*device)?;
-    write_first_manifest(&device, SpaceUse::Whole)
+    write_new_manifest(&device, SpaceUse::Whole)
 }
 
 /// What all zones with a write pointer hold.
@@ -268,10 +270,19 @@ fn reset_all(device: &dyn ZonedDevice) -> EngineResult<()> {
     Ok(())
 }
 
-fn write_first_manifest(device: &Arc<dyn ZonedDevice>, space_use: SpaceUse) -> EngineResult<()> {
+fn write_new_manifest(device: &Arc<dyn ZonedDevice>, space_use: SpaceUse) -> EngineResult<()> {
+    write_first_manifest(device, &Running::Threads, rand::random(), space_use)
+}
+
+pub(super) fn write_first_manifest(
+    device: &Arc<dyn ZonedDevice>,
+    running: &Running,
+    store: StoreId,
+    space_use: SpaceUse,
+) -> EngineResult<()> {
     let manifest = Manifest {
         version: 1,
-        store: rand::random(),
+        store,
         incarnation: 1,
         cuts: Vec::new(),
         watermark: SeqNo::ZERO,
@@ -283,7 +294,7 @@ fn write_first_manifest(device: &Arc<dyn ZonedDevice>, space_use: SpaceUse) -> E
         counters: LifeCounters::default(),
         device: Some(DeviceSizes::of(device.geometry())),
     };
-    let queue = append_queue(device, QueueKind::Automatic)?;
+    let queue = append_queue(device, running, QueueKind::Automatic)?;
     ManifestLog::new(Arc::clone(device), queue, None)?.append(&manifest)?;
     device.flush()?;
     Ok(device.shut_down()?)
