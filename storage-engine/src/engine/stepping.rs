@@ -1,6 +1,8 @@
 //! What a simulation does with an engine beyond what users do: it steps the background work, and lets a write's two
 //! halves, having a place in the log and reaching its level, lie apart, so that writes of several clients interleave.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::background::Step;
@@ -13,10 +15,11 @@ use crate::device::simulated::SimulatedDevice;
 use crate::error::EngineError;
 use crate::error::EngineResult;
 use crate::format::manifest::SpaceUse;
-use crate::index::{Catalog, Entry};
+use crate::index::{Catalog, Entry, Location};
 use crate::log::writer::LogWrite;
 use crate::recovery::recover;
-use crate::units::SeqNo;
+use crate::units::{SeqNo, ZoneOffset};
+use crate::zones::ZoneTable;
 
 /// One step of the work that threads do beside the callers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,29 +146,55 @@ impl Engine {
     pub fn differences_from_scan(&self) -> EngineResult<Vec<String>> {
         let manifest = self.inner.manifest.lock().clone();
         let recovered = recover(&*self.inner.device, &manifest, 1)?;
-        let (mut mine, mut found) = (entries_of(&self.inner.catalog), entries_of(&recovered.catalog));
-        // A tombstone that is forgotten in memory may lie in a zone that is still to be reset, or was lost.
-        let forgotten = |key: &[u8], other: &[(Box<[u8]>, Entry)]| {
-            other.binary_search_by(|(known, _)| (**known).cmp(key)).is_err()
+        let mine = self.described(&self.inner.catalog, &self.inner.zones)?;
+        let mut found = self.described(&recovered.catalog, &recovered.zones)?;
+        // A tombstone that is forgotten in memory may lie in a zone that was lost.
+        let is_forgotten = |key: &Box<[u8]>, write: &Write| write.kind == "tombstone" && !mine.contains_key(key);
+        found.retain(|key, write| !is_forgotten(key, write));
+        let keys: BTreeSet<_> = mine.keys().chain(found.keys()).collect();
+        let differing = keys.into_iter().filter(|key| mine.get(*key) != found.get(*key));
+        let line = |key: &Box<[u8]>| {
+            let key_text = String::from_utf8_lossy(key);
+            format!("{key_text}: index {:?}, scan {:?}", mine.get(key), found.get(key))
         };
-        let known = mine.clone();
-        found.retain(|(key, entry)| !matches!(entry, Entry::Tombstone { .. }) || !forgotten(key, &known));
-        mine.retain(|entry| !found.contains(entry));
-        found.retain(|entry| !known.contains(entry));
-        let describe = |who: &str, entries: Vec<(Box<[u8]>, Entry)>| {
-            let line = move |(key, entry): (Box<[u8]>, Entry)| {
-                format!("{who}: {} {entry:?}", String::from_utf8_lossy(&key))
+        Ok(differing.map(line).collect())
+    }
+
+    /// Which write each key has. Of two copies of one it does not matter which is meant.
+    fn described(&self, catalog: &Catalog, zones: &ZoneTable) -> EngineResult<BTreeMap<Box<[u8]>, Write>> {
+        let mut entries = Vec::new();
+        catalog.index().ascend(Bound::Unbounded, usize::MAX >> 8, &mut entries);
+        let describe = |(key, entry)| {
+            let write = match entry {
+                Entry::Value { location, .. } => Write { kind: "value", seqno: self.seqno_at(zones, location)? },
+                Entry::Tombstone { location } => {
+                    Write { kind: "tombstone", seqno: self.seqno_at(zones, location)? }
+                }
+                Entry::Large { id } => Write { kind: "large value", seqno: Some(id.get()) },
             };
-            entries.into_iter().map(line).collect::<Vec<_>>()
+            Ok((key, write))
         };
-        let mut differences = describe("index", mine);
-        differences.extend(describe("scan", found));
-        Ok(differences)
+        entries.into_iter().map(describe).collect()
+    }
+
+    /// The seqno of the record at a place; `None` where there is none.
+    fn seqno_at(&self, zones: &ZoneTable, location: Location) -> EngineResult<Option<u64>> {
+        let Some(unit) = zones.zone(location.zone).place(location.unit) else { return Ok(None) };
+        let geometry = self.inner.device.geometry();
+        let at = unit.forward(location.offset.into()).get();
+        let start = geometry.round_down_to_block(at);
+        // A head may lie across two blocks.
+        let len = (2 * u64::from(geometry.block_bytes)).min(geometry.zone_capacity_bytes - start);
+        let mut blocks = vec![0; usize::try_from(len).expect("two blocks")];
+        self.inner.device.read(location.zone, ZoneOffset::new(start), &mut blocks)?;
+        let seqno = usize::try_from(at - start).ok().and_then(|skip| blocks.get(skip + 8..skip + 16));
+        Ok(seqno.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes))
     }
 }
 
-fn entries_of(catalog: &Catalog) -> Vec<(Box<[u8]>, Entry)> {
-    let mut entries = Vec::new();
-    catalog.index().ascend(std::ops::Bound::Unbounded, usize::MAX >> 8, &mut entries);
-    entries
+/// A write, as far as it tells itself from others.
+#[derive(Debug, PartialEq, Eq)]
+struct Write {
+    kind: &'static str,
+    seqno: Option<u64>,
 }

@@ -44,14 +44,14 @@ pub(super) struct Opened {
 }
 
 /// Which calls a crash leaves, at least and at most.
-fn allowed(note: Note, crash: Crash, image: &Image) -> Allowed {
+pub(super) fn allowed(note: Note, crash: Crash, image: &Image) -> Allowed {
     let [most, durable, written] = note;
     // After a failed flush what had been written may not have reached the media.
     let least = match crash {
         Crash::Kill if !image.has_failed_to_flush() => durable.max(written),
         _ => durable,
     };
-    Allowed { least, most }
+    Allowed { least, most, durable }
 }
 
 /// Crashes at a snapshot and recovers, again and again.
@@ -89,9 +89,9 @@ impl Ruin<'_> {
         }
         let device = SimulatedDevice::over(self.image.clone(), random.number(), Changes::Allowed);
         device.keep_snapshots();
-        device.set_note([self.allowed.most, self.allowed.least, self.allowed.least]);
+        device.set_note(self.allowed.note());
         let Some(opened) = self.open(&device, random)? else { return Ok(()) };
-        let snapshots = device.take_snapshots();
+        let snapshots = opened.device.take_snapshots();
         if self.hurt == Hurt::Nothing || self.hurt == Hurt::ReadOnlyZone {
             self.judge(&opened)?;
         } else {
@@ -148,7 +148,7 @@ impl Ruin<'_> {
             image.crash(Crash::Kill, random);
             let device = SimulatedDevice::over(image, random.number(), Changes::Allowed);
             device.keep_snapshots();
-            device.set_note([self.allowed.most, self.allowed.least, self.allowed.least]);
+            device.set_note(self.allowed.note());
             return self.open_surely(&device);
         }
         self.open_surely(device)
@@ -283,7 +283,7 @@ pub(super) fn reopen(
     let ruin = Ruin { plan, image, model, allowed, hurt: Hurt::Nothing, depth: DEEPEST };
     let device = SimulatedDevice::over(ruin.image.clone(), random.number(), Changes::Allowed);
     device.keep_snapshots();
-    device.set_note([allowed.most, allowed.least, allowed.least]);
+    device.set_note(allowed.note());
     let opened = ruin.open_surely(&device)?.expect("nothing is excused");
     let checked = ruin.accept(&opened.found).and_then(|_| ruin.judge(&opened));
     checked.map(|()| opened)

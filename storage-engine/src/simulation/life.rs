@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::check::{Opened, abandoned, crash_at, reopen, state_of};
+use super::check::{Opened, abandoned, allowed, crash_at, reopen, state_of};
 use super::model::{Allowed, Model, Print};
 use super::plan::Plan;
 use super::session::{Going, Session, full};
@@ -35,16 +35,16 @@ fn live_unguarded(seed: u64) -> Result<Report, Problem> {
     let mut image = device.image();
     image.crash(Crash::PowerCut, &mut random);
     let mut model = Model::new(vec![None; plan.key_count]);
-    let mut allowed = Allowed { least: 0, most: 0 };
+    let mut left = Allowed { least: 0, most: 0, durable: 0 };
     for run in 0..plan.runs {
-        let opened = reopen(&plan, image, (&model, allowed), &mut random)
+        let opened = reopen(&plan, image, (&model, left), &mut random)
             .map_err(|problem| problem.during(format!("run {run}, opening")))?;
         // The opening may be interrupted anywhere.
         for snapshot in opened.device.take_snapshots() {
             crash_at(&plan, snapshot, &model, &mut random, (0, &mut report))
                 .map_err(|problem| problem.during(format!("run {run}, opening")))?;
         }
-        (image, model, allowed) = use_store(&plan, opened, &mut random, &mut report)
+        (image, model, left) = use_store(&plan, opened, &mut random, &mut report)
             .map_err(|problem| problem.during(format!("run {run}")))?;
     }
     Ok(report)
@@ -79,12 +79,8 @@ fn use_store(
     report.trace = mixed(report.trace ^ session.device.trace());
     let mut image = session.device.image();
     let crash = if random.chance(1, 3) { Crash::Kill } else { Crash::PowerCut };
-    let (durable, written) = (session.model.durable_count, session.model.written_count);
-    let least = match crash {
-        Crash::Kill if !image.has_failed_to_flush() => durable.max(written),
-        _ => durable,
-    };
-    let allowed = Allowed { least, most: session.model.len() };
+    let model = &session.model;
+    let allowed = allowed([model.len(), model.durable_count, model.written_count], crash, &image);
     image.crash(crash, random);
     if random.chance(1, 3) {
         image.turn_up(random);

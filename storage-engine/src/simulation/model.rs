@@ -1,5 +1,6 @@
 //! What a store may hold: the calls that were made, in commit order, and which of them no crash may take.
 
+use crate::device::simulated::Note;
 use crate::engine::Durability;
 use crate::seeded::mixed;
 use crate::units::SeqNo;
@@ -72,6 +73,15 @@ pub(super) struct Model {
 pub(super) struct Allowed {
     pub(super) least: usize,
     pub(super) most: usize,
+    /// Of those that must be there, how many a power cut cannot take either.
+    pub(super) durable: usize,
+}
+
+impl Allowed {
+    /// What goes with images of the recovery itself.
+    pub(super) fn note(self) -> Note {
+        [self.most, self.durable, self.least]
+    }
 }
 
 impl Model {
