@@ -15,7 +15,10 @@ use crate::device::simulated::SimulatedDevice;
 use crate::error::EngineError;
 use crate::error::EngineResult;
 use crate::format::manifest::SpaceUse;
+use crate::format::record::Record;
+use crate::format::unit::{ContentsChecksum, UnitHeader};
 use crate::index::{Catalog, Entry, Location};
+use crate::log::scanner::{Found, Scanner};
 use crate::log::writer::LogWrite;
 use crate::recovery::recover;
 use crate::units::{SeqNo, ZoneOffset};
@@ -160,6 +163,44 @@ impl Engine {
         Ok(differing.map(line).collect())
     }
 
+    /// What lies on the device, for somebody who looks for a bug.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn layout(&self) -> EngineResult<String> {
+        let manifest = self.inner.manifest.lock().clone();
+        let mut text = format!("{manifest:?}\n");
+        for zone in self.inner.device.geometry().zones() {
+            let descriptor = self.inner.device.report(zone)?;
+            let role = self.inner.zones.zone(zone).role();
+            text.push_str(&format!("{role:?} {descriptor:?}\n"));
+            let mut scanner = Scanner::new(&*self.inner.device, manifest.store, &descriptor);
+            while let Some(found) = scanner.advance()? {
+                text.push_str(&match found {
+                    Found::Unit { offset, header, body } => format!(
+                        "  {}unit {} at {offset}, {} bytes: generation {}, incarnation {}, {} records from {}, watermark {}, \
+                         claims {}..{} and {:?}\n",
+                        if is_whole(&header, body) { "" } else { "torn " },
+                        header.unit,
+                        header.unit_bytes(),
+                        header.generation.get(),
+                        header.incarnation,
+                        header.record_count,
+                        header.first_seqno,
+                        header.watermark,
+                        header.claim_first,
+                        header.claim_end,
+                        header.previous,
+                    ),
+                    Found::Gap { offset, len_bytes, error } => {
+                        format!("  gap at {offset}, {len_bytes} bytes: {error}\n")
+                    }
+                });
+            }
+        }
+        Ok(text)
+    }
+
     /// Which write each key has. Of two copies of one it does not matter which is meant.
     fn described(&self, catalog: &Catalog, zones: &ZoneTable) -> EngineResult<BTreeMap<Box<[u8]>, Write>> {
         let mut entries = Vec::new();
@@ -190,6 +231,20 @@ impl Engine {
         let seqno = usize::try_from(at - start).ok().and_then(|skip| blocks.get(skip + 8..skip + 16));
         Ok(seqno.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes))
     }
+}
+
+fn is_whole(header: &UnitHeader, body: &[u8]) -> bool {
+    let (mut position, mut contents) = (0, ContentsChecksum::default());
+    for _ in 0..header.record_count {
+        match Record::decode(&body[position..]) {
+            Ok(decoded) if decoded.value_check.is_ok() => {
+                contents.add(&body[position..]);
+                position += decoded.encoded_bytes;
+            }
+            _ => return false,
+        }
+    }
+    contents.finish() == header.contents_crc
 }
 
 /// A write, as far as it tells itself from others.

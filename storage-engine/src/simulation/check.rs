@@ -76,13 +76,13 @@ fn hurt(image: &mut Image, random: &mut Seeded) -> Hurt {
     match random.below(64) {
         0 => image.rot(random).map_or(Hurt::Nothing, |_| Hurt::Rot),
         1 => image.degrade(2, true, random).map_or(Hurt::Nothing, |_| Hurt::OfflineZone),
-        2 => image.degrade(0, false, random).map_or(Hurt::Nothing, |_| Hurt::ReadOnlyZone),
+        2 => image.degrade(2, false, random).map_or(Hurt::Nothing, |_| Hurt::ReadOnlyZone),
         _ => Hurt::Nothing,
     }
 }
 
 impl Ruin<'_> {
-    fn recover(self, random: &mut Seeded, report: &mut Report) -> Result<(), Problem> {
+    fn recover(mut self, random: &mut Seeded, report: &mut Report) -> Result<(), Problem> {
         report.recovery_count += 1;
         if random.chance(1, 8) {
             self.look(random)?;
@@ -93,7 +93,7 @@ impl Ruin<'_> {
         let Some(opened) = self.open(&device, random)? else { return Ok(()) };
         let snapshots = opened.device.take_snapshots();
         if self.hurt == Hurt::Nothing || self.hurt == Hurt::ReadOnlyZone {
-            self.judge(&opened)?;
+            self.judge(&opened).map_err(|problem| self.lay_out(problem))?;
         } else {
             return self.judge_mildly(&opened);
         }
@@ -129,7 +129,7 @@ impl Ruin<'_> {
     }
 
     /// None where it is right that the store does not open.
-    fn open(&self, device: &Arc<SimulatedDevice>, random: &mut Seeded) -> Result<Option<Opened>, Problem> {
+    fn open(&mut self, device: &Arc<SimulatedDevice>, random: &mut Seeded) -> Result<Option<Opened>, Problem> {
         if random.chance(1, 32) {
             // Reads fail for a while; what cannot be opened then can be later.
             device.set_faults(Faults { read: 2 << 10, flush: 2 << 10, append: 2 << 10, ..Faults::NONE });
@@ -145,6 +145,9 @@ impl Ruin<'_> {
                 Err(_) => {}
             }
             let mut image = device.image();
+            if image.has_failed_to_flush() {
+                self.allowed.least = self.allowed.durable;
+            }
             image.crash(Crash::Kill, random);
             let device = SimulatedDevice::over(image, random.number(), Changes::Allowed);
             device.keep_snapshots();
@@ -176,6 +179,17 @@ impl Ruin<'_> {
         self.model.accept(found, self.allowed).map_err(Problem::new)
     }
 
+    /// Says what lay on the device, if that was asked for.
+    fn lay_out(&self, problem: Problem) -> Problem {
+        if std::env::var_os("ZONAL_SIM_LAYOUT").is_none() {
+            return problem;
+        }
+        let device = SimulatedDevice::over(self.image.clone(), 0, Changes::Forbidden);
+        let options = OpenOptions { read_only: true, in_spite_of_damage: true, ..self.plan.options.clone() };
+        let layout = Engine::open_simulated(&device, &options).and_then(|engine| engine.layout());
+        problem.during(layout.unwrap_or_else(|error| full(&error)))
+    }
+
     /// Everything must be as if nothing had happened, but for calls that may be lost.
     fn judge(&self, opened: &Opened) -> Result<(), Problem> {
         let Opened { device, engine, found } = opened;
@@ -203,23 +217,16 @@ impl Ruin<'_> {
 
     /// What is lost is told; nothing is wrong that is not.
     fn judge_mildly(&self, opened: &Opened) -> Result<(), Problem> {
-        let Opened { engine, found, .. } = opened;
+        let found = &opened.found;
         // An append that nothing later vouches for cannot be told from one that the crash took.
         let allowed = Allowed { least: 0, ..self.allowed };
         if self.hurt == Hurt::Rot {
             return self.model.accept(found, allowed).map(drop).map_err(Problem::new);
         }
-        // Where a delete is lost, what was deleted may be seen again; but only with a report of the loss.
-        let strange = found.iter().enumerate().find(|(key, found)| match found {
-            Found::Value(Some(print)) => {
-                self.model.base()[*key] != Some(*print) && !self.model.was_written(*key, *print)
-            }
-            _ => false,
-        });
-        let told = !engine.recovery().damages.is_empty() || found.contains(&Found::Damaged);
-        match strange {
-            Some(strange) if !told => Err(Problem::new(format!("never written: {strange:?}"))),
-            _ => Ok(()),
+        // Where a zone is lost, the older version of a key may be seen; bytes of another key never are.
+        match found.iter().position(|found| *found == Found::Foreign) {
+            Some(key) => Err(Problem::new(format!("key {key} has another one's bytes"))),
+            None => Ok(()),
         }
     }
 
@@ -264,7 +271,7 @@ pub(super) fn abandoned(engine: Engine) {
 pub(super) fn state_of(found: &[Found]) -> Vec<Option<Print>> {
     let value = |found: &Found| match found {
         Found::Value(value) => *value,
-        Found::Damaged => None,
+        Found::Damaged | Found::Foreign => None,
     };
     found.iter().map(value).collect()
 }

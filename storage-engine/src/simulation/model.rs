@@ -17,15 +17,25 @@ pub(super) struct Value {
 pub(super) type Print = u64;
 
 impl Value {
-    pub(super) fn new(number: u64, len: u32) -> Self {
+    /// The value of a key with a number that no other value has.
+    pub(super) fn new(number: u64, key: usize, len: u32) -> Self {
+        let number = number << 8 | key as u64;
         let value = Self { number, len, print: 0 };
         Self { print: print_of(&value.bytes()), ..value }
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {
         let start = mixed(self.number);
-        let words = (0..u64::from(self.len).div_ceil(8)).flat_map(|word| (start + word).to_le_bytes());
+        let words = (1..).map(|word| start.wrapping_add(word));
+        let words = std::iter::once(self.number).chain(words).flat_map(u64::to_le_bytes);
         words.take(self.len as usize).collect()
+    }
+
+    /// Whether bytes may be a value of the key: it can be told, but for the shortest.
+    pub(super) fn is_genuine(key: usize, bytes: &[u8]) -> bool {
+        let Some(number) = bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else { return true };
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        number & 0xff == key as u64 && Self { number, len, print: 0 }.bytes() == bytes
     }
 
     pub(super) fn print(&self) -> Print {
@@ -43,6 +53,8 @@ pub(super) enum Found {
     Value(Option<Print>),
     /// Reading it gives damage.
     Damaged,
+    /// Bytes that were never this key's.
+    Foreign,
 }
 
 /// One call that writes.
@@ -87,10 +99,6 @@ impl Allowed {
 impl Model {
     pub(super) fn new(base: Vec<Option<Print>>) -> Self {
         Self { base, calls: Vec::new(), durable_count: 0, written_count: 0, acknowledged_count: 0 }
-    }
-
-    pub(super) fn key_count(&self) -> usize {
-        self.base.len()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -198,7 +206,8 @@ impl Model {
             .map(|key| {
                 let written = self.calls.iter().enumerate().filter_map(|(number, call)| {
                     let (_, value) = call.writes.iter().rev().find(|(written, _)| *written == key)?;
-                    Some((number, value.map(|value| value.print()), call.durability))
+                    let seqno = call.last_seqno.map(SeqNo::get);
+                    Some((number, seqno, value.map(|value| value.print()), call.durability))
                 });
                 let (base, found, state) = (self.base[key], found[key], state[key]);
                 format!("key {key}: {found:?}, not {state:?}; base {base:?}, {:?}", written.collect::<Vec<_>>())
@@ -212,15 +221,6 @@ impl Model {
         )
     }
 
-    /// Whether a value was ever given to a key.
-    pub(super) fn was_written(&self, key: usize, print: Print) -> bool {
-        let mut writes = self.calls.iter().flat_map(|call| &call.writes);
-        writes.any(|(written, value)| *written == key && value.is_some_and(|value| value.print() == print))
-    }
-
-    pub(super) fn base(&self) -> &[Option<Print>] {
-        &self.base
-    }
 }
 
 fn apply(state: &mut [Option<Print>], call: &Call) {
@@ -234,6 +234,7 @@ fn wrong_keys(found: &[Found], state: &[Option<Print>]) -> impl Iterator<Item = 
     let wrong = |(found, expected): (&Found, &Option<Print>)| match found {
         Found::Damaged => false,
         Found::Value(value) => value != expected,
+        Found::Foreign => true,
     };
     found.iter().zip(state).map(wrong).enumerate().filter_map(|(key, wrong)| wrong.then_some(key)).collect::<Vec<_>>().into_iter()
 }

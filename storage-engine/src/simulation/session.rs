@@ -44,7 +44,7 @@ impl<'p> Session<'p> {
         random: Seeded,
     ) -> Self {
         let mut random = random;
-        let next_value = random.number() << 20;
+        let next_value = random.number() >> 16;
         let clients = (0..plan.client_count).map(|_| None).collect();
         let model = Model::new(state);
         let session = Self { plan, device, engine, model, random, faults: Faults::NONE, next_value, clients };
@@ -121,7 +121,7 @@ impl<'p> Session<'p> {
         Ok(self.going())
     }
 
-    fn value(&mut self) -> Value {
+    fn value(&mut self, key: usize) -> Value {
         self.next_value += 1;
         let len = match self.random.below(40) {
             0..4 => 0,
@@ -130,7 +130,7 @@ impl<'p> Session<'p> {
             9 => self.random.below(9000),
             _ => self.plan.common_value_bytes,
         };
-        Value::new(self.next_value, u32::try_from(len).expect("small"))
+        Value::new(self.next_value, key, u32::try_from(len).expect("small"))
     }
 
     fn write_of_one_key(&mut self) -> (usize, Option<Value>) {
@@ -138,7 +138,7 @@ impl<'p> Session<'p> {
         let count = self.plan.key_count;
         let key = if self.random.chance(2, 3) { self.random.index(count / 3 + 1) } else { self.random.index(count) };
         let deletes = self.random.below(100) < self.plan.delete_share;
-        (key, if deletes { None } else { Some(self.value()) })
+        (key, if deletes { None } else { Some(self.value(key)) })
     }
 
     fn durability(&mut self) -> Durability {
@@ -397,6 +397,7 @@ pub(super) fn read_all(
 /// What a store holds of each key, damage included.
 pub(super) fn read_each(engine: &Engine, key_count: usize) -> EngineResult<Vec<Found>> {
     let read = |key| match engine.value(&Plan::key(key)) {
+        Ok(Some(value)) if !Value::is_genuine(key, &value) => Ok(Found::Foreign),
         Ok(value) => Ok(Found::Value(value.as_deref().map(print_of))),
         Err(EngineError::Corruption { .. }) => Ok(Found::Damaged),
         Err(error) => Err(error),
