@@ -1,7 +1,7 @@
 //! The storage engine of zonal: what lies between the embedded API and a zoned device.
 //!
 //! Layers, lowest first; a lower one never imports a higher one: `units`, `error`, `buffer`, `counter`, `signal` · `device` ·
-//! `queue` · `conformance` · `format` · `zones` · `index` · `log` · `gc`, `recovery` · `engine`.
+//! `queue` · `conformance` · `format` · `zones` · `index` · `log` · `gc`, `recovery` · `engine` · `simulation` (for tests).
 
 pub mod buffer;
 pub mod conformance;
@@ -9,6 +9,7 @@ pub mod counter;
 pub mod device;
 pub mod engine;
 pub mod error;
+pub mod fault;
 pub mod format;
 pub mod gc;
 pub mod index;
@@ -17,6 +18,10 @@ mod patience;
 mod pinned;
 pub mod queue;
 pub mod recovery;
+#[cfg(any(test, feature = "testing"))]
+pub mod seeded;
 pub mod signal;
+#[cfg(any(test, feature = "testing"))]
+pub mod simulation;
 pub mod units;
 pub mod zones;

@@ -25,6 +25,8 @@ pub mod block;
 pub mod emulated;
 pub mod nvme;
 mod opening;
+#[cfg(any(test, feature = "testing"))]
+pub mod simulated;
 
 use std::io;
 use std::os::fd::RawFd;

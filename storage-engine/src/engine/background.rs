@@ -70,14 +70,14 @@ fn keep_house(inner: &Inner) {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Step {
+pub(super) enum Step {
     Again,
     Rest,
 }
 
 impl Inner {
     /// Empties one zone if that is called for.
-    fn clean_step(&self) -> Step {
+    pub(super) fn clean_step(&self) -> Step {
         if let Some(step) = self.evacuate_step() {
             return step;
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::opening::{OfUse, append_queue, check_device, check_geometry, direct_io};
+use super::running::Running;
 use crate::device::emulated::{Access, DirectIo, EmulatedDevice, UnfinishedDevice};
 use crate::device::{
     DeviceError, Geometry, Place, Preparation, ZoneState, ZonedDevice, erase_leading_conventional,
@@ -17,7 +18,9 @@ use crate::device::{
 };
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::{Counters as LifeCounters, DeviceSizes, Manifest, SpaceUse};
+use crate::format::unit::StoreId;
 use crate::log::manifest_log::{ManifestLog, manifest_zones};
+
 use crate::log::writer::unit_limit_bytes;
 use crate::queue::QueueKind;
 use crate::units::{Generation, SeqNo};
@@ -204,7 +207,7 @@ fn create_on_conventional(path: &Path, new: &NewStore) -> EngineResult<()> {
 }
 
 fn make_store(unfinished: UnfinishedDevice, space_use: SpaceUse) -> EngineResult<()> {
-    write_first_manifest(&(unfinished.device() as Arc<_>), space_use)?;
+    write_new_manifest(&(unfinished.device() as Arc<_>), space_use)?;
     Ok(unfinished.finish()?)
 }
 
@@ -222,7 +225,7 @@ fn create_on_zoned(path: &Path, new: &NewStore) -> EngineResult<()> {
         (None, _) => {}
     }
     reset_all(&*device)?;
-    write_first_manifest(&device, SpaceUse::Whole)?;
+    write_new_manifest(&device, SpaceUse::Whole)?;
     Ok(device.shut_down()?)
 }
 
@@ -269,10 +272,19 @@ fn reset_all(device: &dyn ZonedDevice) -> EngineResult<()> {
     Ok(())
 }
 
-fn write_first_manifest(device: &Arc<dyn ZonedDevice>, space_use: SpaceUse) -> EngineResult<()> {
+fn write_new_manifest(device: &Arc<dyn ZonedDevice>, space_use: SpaceUse) -> EngineResult<()> {
+    write_first_manifest(device, &Running::Threads, rand::random(), space_use)
+}
+
+pub(super) fn write_first_manifest(
+    device: &Arc<dyn ZonedDevice>,
+    running: &Running,
+    store: StoreId,
+    space_use: SpaceUse,
+) -> EngineResult<()> {
     let manifest = Manifest {
         version: 1,
-        store: rand::random(),
+        store,
         incarnation: 1,
         cuts: Vec::new(),
         watermark: SeqNo::ZERO,
@@ -287,7 +299,7 @@ fn write_first_manifest(device: &Arc<dyn ZonedDevice>, space_use: SpaceUse) -> E
     for zone in manifest_zones(&**device)? {
         device.prepare(zone, Preparation::Streaming)?;
     }
-    let queue = append_queue(device, QueueKind::Automatic)?;
+    let queue = append_queue(device, running, QueueKind::Automatic)?;
     ManifestLog::new(Arc::clone(device), queue, None)?.append(&manifest)?;
     Ok(device.flush()?)
 }

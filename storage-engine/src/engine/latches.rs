@@ -6,19 +6,17 @@
 use std::hash::BuildHasher;
 
 use crossbeam::utils::CachePadded;
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::patience::LockSoon;
 use crate::units::SeqNo;
 
-const LATCH_COUNT: usize = 1024;
-
 /// All latches of a store.
 #[derive(Debug)]
 pub(super) struct Latches {
     latches: Box<[CachePadded<Mutex<SeqNo>>]>,
-    hasher: RandomState,
+    hasher: FixedState,
 }
 
 /// Latches held for some keys.
@@ -33,16 +31,17 @@ enum Guards<'a> {
 }
 
 impl Latches {
-    pub(super) fn new() -> Self {
+    /// So many latches; `seed` decides which keys share one.
+    pub(super) fn new(count: usize, seed: u64) -> Self {
         Self {
-            latches: (0..LATCH_COUNT).map(|_| CachePadded::new(Mutex::new(SeqNo::ZERO))).collect(),
-            hasher: RandomState::default(),
+            latches: (0..count).map(|_| CachePadded::new(Mutex::new(SeqNo::ZERO))).collect(),
+            hasher: FixedState::with_seed(seed),
         }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
     fn place(&self, key: &[u8]) -> usize {
-        self.hasher.hash_one(key) as usize % LATCH_COUNT
+        self.hasher.hash_one(key) as usize % self.latches.len()
     }
 
     /// Waits for everybody who holds a latch now.

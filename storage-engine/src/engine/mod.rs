@@ -8,7 +8,10 @@ mod creating;
 mod latches;
 mod opening;
 mod read;
+mod running;
 mod stats;
+#[cfg(any(test, feature = "testing"))]
+mod stepping;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -27,6 +30,8 @@ pub use creating::{Contents, CreateOptions, GeometryWishes, NewStore};
 pub use opening::{OpenOptions, StorePath};
 pub use read::{Bytes, Direction, Page};
 pub use stats::{EngineInfo, EngineStats, ZoneStats};
+#[cfg(any(test, feature = "testing"))]
+pub use stepping::{BackgroundStep, BegunWrite};
 pub use verify::{Depth, VerifyReport};
 pub use write::Durability;
 
@@ -40,12 +45,13 @@ use crate::log::commit::Level;
 use crate::log::manifest_log::ManifestLog;
 use crate::log::memory::UnitMemory;
 use crate::log::writer::LogWriter;
-use crate::queue::{IoQueue, QueueKind, open_queue};
+use crate::queue::{IoQueue, QueueKind};
 use crate::recovery::RecoveryReport;
 use crate::signal::Signal;
 use crate::units::{Generation, ZoneId};
 use crate::zones::{Allocator, ZoneTable};
 use latches::Latches;
+use running::Running;
 use values::ValueCache;
 
 /// Entries of a queue for reads: how many of one call are in flight together.
@@ -60,6 +66,7 @@ pub struct Engine {
 
 #[derive(Debug)]
 struct Inner {
+    running: Running,
     device: Arc<dyn ZonedDevice>,
     zones: Arc<ZoneTable>,
     allocator: Arc<Allocator>,
@@ -111,6 +118,7 @@ struct Counters {
 #[derive(Debug)]
 struct ReadQueues {
     device: Arc<dyn ZonedDevice>,
+    running: Running,
     kind: QueueKind,
     idle: Mutex<Vec<Arc<dyn IoQueue>>>,
 }
@@ -119,7 +127,9 @@ impl ReadQueues {
     fn take(&self) -> EngineResult<Arc<dyn IoQueue>> {
         match self.idle.lock().pop() {
             Some(queue) => Ok(queue),
-            None => open_queue(Arc::clone(&self.device), READ_QUEUE_ENTRIES, self.kind)
+            None => self
+                .running
+                .queue(&self.device, READ_QUEUE_ENTRIES, self.kind)
                 .map_err(|error| EngineError::io("setting up a queue for reads", error)),
         }
     }

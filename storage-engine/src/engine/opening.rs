@@ -3,7 +3,6 @@
 //! Opening for writing: recover, put on stable media what was found, note the new run of the store (and where the log
 //! was cut) in the manifest, then start. A crash anywhere in between leaves a store that recovers to the same state.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::background;
-use super::latches::Latches;
+use super::running::Running;
 use super::values::ValueCache;
 use super::{Counters, Engine, Inner, ReadQueues};
 use crate::device::emulated::{Access, DirectIo};
@@ -25,8 +24,8 @@ use crate::gc::policy::CostBenefit;
 use crate::log::manifest_log::{ManifestLog, Newest};
 use crate::log::memory::UnitMemory;
 use crate::log::stream::{Claim, Stream};
-use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes};
-use crate::queue::{IoQueue, QueueKind, open_queue};
+use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes, unit_limit_bytes_from};
+use crate::queue::{IoQueue, QueueKind};
 use crate::recovery::{Recovered, StreamEnd, recover};
 use crate::signal::Signal;
 use crate::units::ZoneId;
@@ -74,22 +73,28 @@ impl Engine {
     pub fn open(path: &Path, options: &OpenOptions) -> EngineResult<Self> {
         let access = if options.read_only { Access::ReadOnly } else { Access::ReadWrite };
         let device = open_patiently(path, access, direct_io(options.direct_io))?;
-        Self::over(device, options)
+        Self::over(device, options, Running::Threads)
     }
 
-    pub(super) fn over(device: Arc<dyn ZonedDevice>, options: &OpenOptions) -> EngineResult<Self> {
-        check_device(&*device, OfUse::HoldingData)?;
+    pub(super) fn over(
+        device: Arc<dyn ZonedDevice>,
+        options: &OpenOptions,
+        running: Running,
+    ) -> EngineResult<Self> {
+        if !running.is_stepped() {
+            check_device(&*device, OfUse::HoldingData)?;
+        }
         let newest = ManifestLog::read(&*device)?.ok_or(EngineError::NoStore)?;
         check_unchanged(device.geometry(), newest.manifest.device)?;
-        let thread_count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
-        let recovered = recover(&*device, &newest.manifest, thread_count)?;
+        let recovered = recover(&*device, &newest.manifest, running.scan_thread_count())?;
         let fatal = recovered.report.damages.iter().find(|damage| !damage.confined);
         if let Some(damage) = fatal.filter(|_| !options.in_spite_of_damage) {
             return Err(damage.error());
         }
-        let inner = assemble(device, options, newest, &recovered)?;
+        let starts_threads = !options.read_only && !running.is_stepped();
+        let inner = assemble((device, running), options, newest, &recovered)?;
         let inner = Arc::new(inner);
-        let threads = if options.read_only { Vec::new() } else { background::start(&inner)? };
+        let threads = if starts_threads { background::start(&inner)? } else { Vec::new() };
         Ok(Self { inner, threads: Mutex::new(threads) })
     }
 }
@@ -156,22 +161,32 @@ fn check_unchanged(geometry: &Geometry, recorded: Option<DeviceSizes>) -> Engine
     }
 }
 
-pub(super) fn append_queue(device: &Arc<dyn ZonedDevice>, kind: QueueKind) -> EngineResult<Arc<dyn IoQueue>> {
-    open_queue(Arc::clone(device), APPEND_QUEUE_ENTRIES, kind)
+pub(super) fn append_queue(
+    device: &Arc<dyn ZonedDevice>,
+    running: &Running,
+    kind: QueueKind,
+) -> EngineResult<Arc<dyn IoQueue>> {
+    running
+        .queue(device, APPEND_QUEUE_ENTRIES, kind)
         .map_err(|error| EngineError::io("setting up a queue for appends", error))
 }
 
 fn assemble(
-    device: Arc<dyn ZonedDevice>,
+    (device, running): (Arc<dyn ZonedDevice>, Running),
     options: &OpenOptions,
     Newest { manifest, zone: manifest_zone }: Newest,
     recovered: &Recovered,
 ) -> EngineResult<Inner> {
     let geometry = *device.geometry();
-    let unit_limit = unit_limit_bytes(&geometry, options.unit_bytes)?;
+    let unit_limit = unit_limit_bytes_from(running.least_unit_bytes(), &geometry, options.unit_bytes)?;
     let budget = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
     let counters_before = manifest.counters;
-    let read_queues = ReadQueues { device: Arc::clone(&device), kind: options.queue, idle: Mutex::default() };
+    let read_queues = ReadQueues {
+        device: Arc::clone(&device),
+        running: running.clone(),
+        kind: options.queue,
+        idle: Mutex::default(),
+    };
     let first_queue = read_queues.take()?;
     let queue_kind = first_queue.kind();
     read_queues.give_back(first_queue);
@@ -183,7 +198,7 @@ fn assemble(
         values: ValueCache::new(options.cache_bytes / 2),
         read_queues,
         queue_kind,
-        latches: Latches::new(),
+        latches: running.latches(),
         log: None,
         collector: None,
         manifest_log: None,
@@ -201,12 +216,13 @@ fn assemble(
         exhausted_round: 0.into(),
         closed: AtomicBool::new(false),
         recovery: recovered.report.clone(),
+        running,
         device,
     };
     inner.count_live_limit();
     inner.count_zone_allowance();
     if !options.read_only {
-        let queue = append_queue(&inner.device, options.queue)?;
+        let queue = append_queue(&inner.device, &inner.running, options.queue)?;
         let manifest_log = ManifestLog::new(Arc::clone(&inner.device), queue, Some(manifest_zone))?;
         make_writable(&mut inner, options, (unit_limit, manifest_log), recovered)?;
     }
@@ -238,7 +254,7 @@ fn make_writable(
         inner.device.finish(zone)?;
     }
     let geometry = *inner.device.geometry();
-    let queue = append_queue(&inner.device, options.queue)?;
+    let queue = append_queue(&inner.device, &inner.running, options.queue)?;
     inner.memory.append_through(&queue);
     let stream = |kind, end: &StreamEnd| Stream::new(kind, geometry, unit_limit, end.zone, end.previous);
     let log = LogWriter::new(

@@ -40,6 +40,13 @@ impl Durability {
     }
 }
 
+/// A write that has its place in the log, and whose full units are on their way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Logged {
+    /// The last of its seqnos.
+    pub(super) last_seqno: SeqNo,
+}
+
 /// Longest value in bytes.
 const MAX_VALUE_BYTES: usize = 1 << 30;
 
@@ -53,9 +60,22 @@ impl Engine {
     /// [`EngineError::WritesRefused`], [`EngineError::ReadOnly`], [`EngineError::Closed`]; the device's.
     pub fn write(&self, writes: &[LogWrite<'_>], durability: Durability) -> EngineResult<()> {
         let log = self.inner.log()?;
+        match self.log_writes(log, writes, durability)? {
+            Some(logged) => self.inner.acknowledge(log, logged, durability),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives writes their places in the log; none when they change nothing.
+    pub(super) fn log_writes(
+        &self,
+        log: &LogWriter,
+        writes: &[LogWrite<'_>],
+        durability: Durability,
+    ) -> EngineResult<Option<Logged>> {
         check_sizes(writes)?;
         if writes.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let (mut entries, latches) = (Entries::new(), &self.inner.latches);
         let appended = loop {
@@ -73,7 +93,7 @@ impl Engine {
                 continue;
             }
             if self.inner.is_vain(log, writes, &held) {
-                return Ok(());
+                return Ok(None);
             }
             match self.inner.append(log, writes, durability, &mut held, &mut entries) {
                 Ok(appended) => break appended,
@@ -84,7 +104,7 @@ impl Engine {
             self.inner.wait_for_space(seen)?;
         };
         self.inner.count(writes);
-        self.inner.acknowledge(log, appended, durability)
+        Ok(Some(submit(log, appended)?))
     }
 
     /// Replaces the value of a key if it is what the caller expects (`None`: absent). Otherwise gives the present value.
@@ -132,7 +152,7 @@ impl Engine {
             self.inner.wait_for_space(seen)?;
         };
         self.inner.count(&writes);
-        self.inner.acknowledge(log, appended, durability)?;
+        self.inner.acknowledge(log, submit(log, appended)?, durability)?;
         Ok(Ok(()))
     }
 }
@@ -218,11 +238,15 @@ impl Inner {
         Ok(appended)
     }
 
-    fn acknowledge(&self, log: &LogWriter, appended: Appended, durability: Durability) -> EngineResult<()> {
-        log.submit(appended.submissions)?;
+    pub(super) fn acknowledge(
+        &self,
+        log: &LogWriter,
+        logged: Logged,
+        durability: Durability,
+    ) -> EngineResult<()> {
         match durability {
-            Durability::Sync => log.commit_to(appended.last_seqno, Level::Durable),
-            Durability::Written => log.commit_to(appended.last_seqno, Level::Written),
+            Durability::Sync => log.commit_to(logged.last_seqno, Level::Durable),
+            Durability::Written => log.commit_to(logged.last_seqno, Level::Written),
             Durability::Buffered => Ok(()),
         }
     }
@@ -258,6 +282,12 @@ impl Inner {
         self.log()?;
         self.waiting_count.fetch_add(1, Ordering::AcqRel);
         self.housekeeping.raise();
+        if self.running.is_stepped() {
+            // There is no housekeeper to wait for.
+            while self.allocator.events() == seen {
+                let _ = self.clean_step();
+            }
+        }
         self.allocator.wait_for_event_after(seen);
         self.waiting_count.fetch_sub(1, Ordering::AcqRel);
         self.log()?.commit().check()
@@ -271,6 +301,12 @@ impl Inner {
             self.counters.user_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
     }
+}
+
+/// Hands the units that a write has filled to the queue. All locks are released.
+fn submit(log: &LogWriter, appended: Appended) -> EngineResult<Logged> {
+    log.submit(appended.submissions)?;
+    Ok(Logged { last_seqno: appended.last_seqno })
 }
 
 fn purpose(writes: &[LogWrite<'_>]) -> Purpose {

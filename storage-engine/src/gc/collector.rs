@@ -24,7 +24,7 @@ use super::tombstones::{self, Ages};
 use crate::device::{ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::format::record::{Record, RecordKind};
-use crate::format::unit::{StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::{Catalog, Entry, LargeId, Location};
 use crate::log::commit::Level;
 use crate::log::memory::UnitMemory;
@@ -86,6 +86,13 @@ pub enum Collected {
     Worn(ZoneId),
     /// No zone is worth emptying.
     Nothing,
+}
+
+/// Whether a unit's records are the ones that it was written with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Contents {
+    Whole,
+    Flawed,
 }
 
 /// A zone that is being emptied.
@@ -245,26 +252,30 @@ impl Collector {
         let mut scanner = Scanner::new(&*self.device, self.store, &descriptor);
         while let Some(found) = scanner.advance()? {
             if let Found::Unit { header, body, .. } = found
-                && header.generation == generation
+                && (header.generation != generation
+                    || self.relocate_unit(victim, &header, body)? == Contents::Flawed)
             {
-                self.relocate_unit(victim, &header, body)?;
+                scanner.look_inside();
             }
         }
         Ok(())
     }
 
-    fn relocate_unit(&self, victim: Victim, header: &UnitHeader, body: &[u8]) -> EngineResult<()> {
-        let mut position = 0;
+    fn relocate_unit(&self, victim: Victim, header: &UnitHeader, body: &[u8]) -> EngineResult<Contents> {
+        let (mut position, mut contents, mut values_whole) = (0, ContentsChecksum::default(), true);
         for _ in 0..header.record_count {
             // What cannot be decoded cannot be copied: then the zone stays live and is not reset.
-            let Ok(decoded) = Record::decode(&body[position..]) else { return Ok(()) };
+            let Ok(decoded) = Record::decode(&body[position..]) else { return Ok(Contents::Flawed) };
             let offset = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
             let encoded = &body[position..position + decoded.encoded_bytes];
             let from = Location::new(victim.zone, header.unit, offset);
             self.relocate_record(victim, &decoded.record, from, encoded)?;
+            contents.add(encoded);
+            values_whole &= decoded.value_check.is_ok();
             position += decoded.encoded_bytes;
         }
-        Ok(())
+        let whole = values_whole && contents.finish() == header.contents_crc;
+        Ok(if whole { Contents::Whole } else { Contents::Flawed })
     }
 
     fn relocate_record(

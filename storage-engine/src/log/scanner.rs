@@ -23,6 +23,8 @@ pub struct Scanner<'a> {
     reset_count: u32,
     end_bytes: u64,
     position_bytes: u64,
+    /// Where the unit begins that was found last.
+    unit_bytes: u64,
     window: AlignedBuffer,
     window_start_bytes: u64,
     window_len_bytes: u64,
@@ -65,6 +67,7 @@ impl<'a> Scanner<'a> {
             reset_count: descriptor.reset_count,
             end_bytes,
             position_bytes: 0,
+            unit_bytes: 0,
             window: AlignedBuffer::zeroed(window_bytes),
             window_start_bytes: 0,
             window_len_bytes: 0,
@@ -83,6 +86,7 @@ impl<'a> Scanner<'a> {
         match self.header_here()? {
             Ok(header) => {
                 let offset = ZoneOffset::new(start);
+                self.unit_bytes = start;
                 self.position_bytes += self.device.geometry().round_up_to_block(header.unit_bytes());
                 let body = &self.here(start)[UNIT_HEADER_BYTES..];
                 Ok(Some(Found::Unit { offset, header, body: &body[..header.body_bytes as usize] }))
@@ -93,6 +97,13 @@ impl<'a> Scanner<'a> {
                 Ok(Some(Found::Gap { offset: ZoneOffset::new(start), len_bytes, error }))
             }
         }
+    }
+
+    /// Goes on right behind the first block of the unit that was found last: the caller has seen that it is not whole.
+    ///
+    /// A power cut may leave the head of a unit and a write pointer inside it. Then the next run's units lie there.
+    pub fn look_inside(&mut self) {
+        self.position_bytes = self.unit_bytes + u64::from(self.device.geometry().block_bytes);
     }
 
     fn skip_gap(&mut self) -> EngineResult<()> {

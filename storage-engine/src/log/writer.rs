@@ -171,15 +171,24 @@ pub(super) struct UserLog {
 /// what a store needs.
 #[expect(clippy::missing_panics_doc, reason = "a unit fits any address space")]
 pub fn unit_limit_bytes(geometry: &Geometry, wanted_bytes: usize) -> EngineResult<usize> {
+    unit_limit_bytes_from(MIN_UNIT_BYTES, geometry, wanted_bytes)
+}
+
+/// The same where units may be as small as `least_bytes`: how small decides how long keys may be.
+pub(crate) fn unit_limit_bytes_from(
+    least_bytes: usize,
+    geometry: &Geometry,
+    wanted_bytes: usize,
+) -> EngineResult<usize> {
     geometry.validate()?;
     let limit = wanted_bytes.min(geometry.append_limit_bytes as usize).min(MAX_UNIT_BYTES as usize);
     let capacity = usize::try_from(geometry.zone_capacity_bytes).unwrap_or(usize::MAX);
     let limit = geometry.round_down_to_block(limit.min(capacity) as u64);
     let limit = usize::try_from(limit).expect("below the limit above");
-    if limit < MIN_UNIT_BYTES {
+    if limit < least_bytes {
         return Err(EngineError::InvalidArgument(format!(
             "unit size, append limit and zone capacity allow units of {limit} bytes; a store needs at least \
-             {MIN_UNIT_BYTES}"
+             {least_bytes}"
         )));
     }
     Ok(limit)

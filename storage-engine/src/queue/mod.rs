@@ -16,6 +16,8 @@ mod passthrough_ioctl;
 mod registered;
 mod ring_setup;
 mod ring_shape;
+#[cfg(any(test, feature = "testing"))]
+mod simulated;
 mod threads;
 mod transfer;
 mod uring;
@@ -30,6 +32,8 @@ use thiserror::Error;
 
 pub use one_at_a_time::OneAtATimeQueue;
 pub use ring_shape::{Common, Large};
+#[cfg(any(test, feature = "testing"))]
+pub use simulated::SimulatedQueue;
 pub use uring::UringQueue;
 
 use crate::buffer::AlignedBuffer;

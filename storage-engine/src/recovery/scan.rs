@@ -160,6 +160,9 @@ fn scan_zone(
                 } else {
                     scan.add_unit(offset, header, body);
                 }
+                if scan.units.last().is_some_and(|unit| unit.offset == offset && unit.flaw.is_some()) {
+                    scanner.look_inside();
+                }
             }
         }
     }

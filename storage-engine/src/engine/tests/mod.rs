@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::running::Running;
 use super::{CreateOptions, Engine, OpenOptions};
 use crate::device::Geometry;
 use crate::error::EngineResult;
@@ -55,11 +56,11 @@ fn create(path: &Path) {
 
 /// Opens the store on media for writing.
 fn open(media: &Arc<Media>) -> EngineResult<Engine> {
-    Engine::over(Arc::clone(media) as Arc<_>, &open_options())
+    Engine::over(Arc::clone(media) as Arc<_>, &open_options(), Running::Threads)
 }
 
 /// Opens the store on media for reading, whatever is wrong with it.
 fn open_to_look(media: &Arc<Media>) -> EngineResult<Engine> {
     let options = OpenOptions { read_only: true, in_spite_of_damage: true, ..open_options() };
-    Engine::over(Arc::clone(media) as Arc<_>, &options)
+    Engine::over(Arc::clone(media) as Arc<_>, &options, Running::Threads)
 }

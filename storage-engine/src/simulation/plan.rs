@@ -1,0 +1,103 @@
+//! What a seed decides beforehand: the device, the store, how it is used, what fails.
+
+use std::time::Duration;
+
+use crate::device::Geometry;
+use crate::device::simulated::Faults;
+use crate::engine::OpenOptions;
+use crate::format::manifest::SpaceUse;
+use crate::queue::QueueKind;
+use crate::seeded::Seeded;
+
+const BLOCK_BYTES: u32 = 512;
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) geometry: Geometry,
+    pub(super) space_use: SpaceUse,
+    pub(super) options: OpenOptions,
+    pub(super) key_count: usize,
+    pub(super) client_count: usize,
+    /// Values are mostly this long.
+    pub(super) common_value_bytes: u64,
+    pub(super) faults: Faults,
+    /// In percent, of the calls that write.
+    pub(super) sync_share: u64,
+    pub(super) delete_share: u64,
+    /// Steps of background work, in percent of all that is done.
+    pub(super) step_share: u64,
+    pub(super) runs: u64,
+    pub(super) actions: u64,
+}
+
+impl Plan {
+    pub(super) fn new(random: &mut Seeded) -> Self {
+        let capacity_blocks = 8 + random.below(17);
+        let size_blocks = capacity_blocks + if random.chance(1, 2) { random.below(9) } else { 0 };
+        let max_active_zones = 8 + u32::from(random.chance(1, 3)) * 3;
+        let unit_bytes = [2048, 3072, 4096][random.index(3)].min(capacity_blocks * u64::from(BLOCK_BYTES));
+        let unit_bytes = u32::try_from(unit_bytes).expect("small");
+        let geometry = Geometry {
+            block_bytes: BLOCK_BYTES,
+            zone_size_bytes: size_blocks * u64::from(BLOCK_BYTES),
+            zone_capacity_bytes: capacity_blocks * u64::from(BLOCK_BYTES),
+            zone_count: 8 + u32::try_from(random.below(7)).expect("small"),
+            max_open_zones: if random.chance(1, 2) { max_active_zones } else { 3 },
+            max_active_zones,
+            append_limit_bytes: unit_bytes,
+            volatile_cache: true,
+        };
+        let options = OpenOptions {
+            read_only: false,
+            direct_io: false,
+            queue: QueueKind::Automatic,
+            cache_bytes: [0, 16 << 10][random.index(2)],
+            buffered_delay: Duration::from_millis(5),
+            unit_bytes: unit_bytes as usize,
+            expects_durable: random.chance(1, 2),
+            in_spite_of_damage: false,
+        };
+        Self {
+            geometry,
+            space_use: if random.chance(3, 4) { SpaceUse::Whole } else { SpaceUse::Proportional },
+            options,
+            key_count: 3 + random.index(22),
+            client_count: 1 + random.index(4),
+            common_value_bytes: [0, 20, 100, 400, 700][random.index(5)],
+            faults: faults(random),
+            sync_share: [5, 25, 60][random.index(3)],
+            delete_share: [5, 20, 45][random.index(3)],
+            step_share: [2, 10, 30][random.index(3)],
+            runs: 2 + random.below(4),
+            actions: 20 + random.below(60),
+        }
+    }
+
+    pub(super) fn key(number: usize) -> Vec<u8> {
+        let mut key = format!("key {number:03}").into_bytes();
+        // Some keys are long, one is very long: its records are as long as those of other keys' values.
+        key.resize(7 + [0, 0, 13, 60, 0][number % 5] + if number == 3 { 300 } else { 0 }, b'.');
+        key
+    }
+
+    /// The number of a key.
+    pub(super) fn key_number(key: &[u8]) -> Option<usize> {
+        let number = std::str::from_utf8(key.get(4..7)?).ok()?.parse().ok()?;
+        (Self::key(number) == key).then_some(number)
+    }
+}
+
+/// Half of all lives are without faults: their crashes are enough.
+fn faults(random: &mut Seeded) -> Faults {
+    let rate = 1 << (8 + random.below(4));
+    match random.below(12) {
+        0 => Faults { append: rate, ..Faults::NONE },
+        1 => Faults { flush: rate, ..Faults::NONE },
+        2 => Faults { read: rate, ..Faults::NONE },
+        3 => Faults { misdirected: rate, ..Faults::NONE },
+        4 => Faults { prepare: rate, ..Faults::NONE },
+        5 => Faults { append: rate, flush: rate, read: rate, misdirected: rate, prepare: rate },
+        _ => Faults::NONE,
+    }
+}

@@ -1,0 +1,25 @@
+//! A share of the simulation with fresh seeds, and what makes it worth believing.
+
+use std::time::Duration;
+
+use super::{explore, live};
+
+/// The seeds are new ones each time; a failure names its own.
+#[test]
+fn no_crash_or_fault_breaks_a_promise() {
+    let first_seed = rand::random::<u64>() >> 16;
+    println!("seeds from {first_seed}");
+    let explored = explore(first_seed, Duration::from_secs(20), 2);
+    if let Some((seed, problem)) = explored.failure {
+        panic!("just sim {seed} 1 shows: {problem}");
+    }
+    println!("{} lives, {} recoveries", explored.life_count, explored.recovery_count);
+    assert!(explored.recovery_count > 0);
+}
+
+#[test]
+fn a_seed_gives_the_same_life_each_time() {
+    for seed in 0..4 {
+        assert_eq!(live(seed), live(seed), "seed {seed}");
+    }
+}
