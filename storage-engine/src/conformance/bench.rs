@@ -1,12 +1,14 @@
 //! What checks work with: zones that they may write, queues, appends with content that is known again.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::content::{content, first_difference};
 use super::outcome::{Ending, Outcome, ensure, not_applicable};
 use crate::buffer::AlignedBuffer;
+use crate::device::emulated::{Access, DirectIo};
 use crate::device::{
-    DeviceError, DeviceResult, Geometry, Persistence, ZoneDescriptor, ZoneState, ZonedDevice,
+    DeviceError, DeviceResult, Geometry, Persistence, ZoneDescriptor, ZoneState, ZonedDevice, open_device,
 };
 use crate::queue::{Completion, IoQueue, Outcome as QueueOutcome, QueueKind, Request, Wait, open_queue};
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
@@ -25,7 +27,11 @@ pub(super) struct Bench {
     zones: Vec<ZoneId>,
     /// The first zones in states that no command leads to, if there are any.
     special: Vec<ZoneDescriptor>,
+    opener: Opener,
 }
+
+/// What opens a device by its path.
+pub(super) type Opener = fn(&Path) -> DeviceResult<Arc<dyn ZonedDevice>>;
 
 /// One append to be made.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +74,19 @@ impl Bench {
         let last = usable.pop();
         usable.truncate(ZONE_LIMIT - 1);
         usable.extend(last);
-        Ok(Self { device, kind, zones: usable, special })
+        let opener: Opener = |path| open_device(path, Access::ReadOnly, DirectIo::Off);
+        Ok(Self { device, kind, zones: usable, special, opener })
+    }
+
+    /// The same with another way to open devices.
+    #[cfg(test)]
+    pub(super) fn opening_by(self, opener: Opener) -> Self {
+        Self { opener, ..self }
+    }
+
+    /// Opens whatever is at a path, for reading.
+    pub(super) fn open_path(&self, path: &Path) -> DeviceResult<Arc<dyn ZonedDevice>> {
+        (self.opener)(path)
     }
 
     /// Empties what checks have written.

@@ -18,6 +18,10 @@ pub(super) trait Interposer: Debug + Send + Sync {
         self.inner().geometry()
     }
 
+    fn append_order(&self) -> AppendOrder {
+        self.inner().append_order()
+    }
+
     fn report(&self, zone: ZoneId) -> DeviceResult<ZoneDescriptor> {
         self.inner().report(zone)
     }
@@ -119,7 +123,7 @@ impl<I: Interposer> ZonedDevice for Interposed<I> {
     }
 
     fn append_order(&self) -> AppendOrder {
-        self.0.inner().append_order()
+        self.0.append_order()
     }
 
     fn end_append(&self, ticket: AppendTicket, result: RawResult) -> DeviceResult<ZoneSector> {

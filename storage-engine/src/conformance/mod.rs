@@ -8,6 +8,7 @@
 //! Threading: one thread runs the suite; the checks that need more start them. The device must be nobody else's
 //! meanwhile.
 
+mod at_pointer;
 mod bench;
 mod checks;
 mod content;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use at_pointer::written_at_pointer;
 pub use outcome::Verdict;
 
 use self::bench::Bench;
@@ -95,9 +97,16 @@ fn run_some(
     wanted: impl Fn(&str) -> bool,
     tell: &mut dyn FnMut(&Finding),
 ) -> DeviceResult<Vec<Finding>> {
-    let bench = Bench::new(Arc::clone(device), kind)?;
+    run_on(&Bench::new(Arc::clone(device), kind)?, wanted, tell)
+}
+
+fn run_on(
+    bench: &Bench,
+    wanted: impl Fn(&str) -> bool,
+    tell: &mut dyn FnMut(&Finding),
+) -> DeviceResult<Vec<Finding>> {
     let findings = checks::ALL.iter().filter(|check| wanted(check.name)).map(|check| {
-        let verdict = verdict_of(bench.clear().map_err(Into::into).and_then(|()| (check.run)(&bench)));
+        let verdict = verdict_of(bench.clear().map_err(Into::into).and_then(|()| (check.run)(bench)));
         let finding = Finding { line: check.line, name: check.name, claim: check.claim, verdict };
         tell(&finding);
         finding

@@ -49,7 +49,7 @@ use crate::queue::{IoQueue, QueueKind};
 use crate::recovery::RecoveryReport;
 use crate::signal::Signal;
 use crate::units::{Generation, ZoneId};
-use crate::zones::{Allocator, ZoneTable};
+use crate::zones::{Allocator, Role, ZoneTable};
 use latches::Latches;
 use running::Running;
 use values::ValueCache;
@@ -308,6 +308,9 @@ impl Engine {
         self.inner.latches.pass_all();
         log.make_relocations_durable()?;
         log.settle()?;
+        // Of a zone that wore out just now the housekeeper may not have taken this down.
+        let worn = self.inner.zones.iter().filter(|(_, zone)| zone.role() == Role::Lost);
+        worn.for_each(|(_, zone)| zone.claim_landed());
         self.inner.write_manifest(true)?;
         Ok(self.inner.device.flush()?)
     }

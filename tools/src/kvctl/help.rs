@@ -256,11 +256,13 @@ Exit code 0: done; 1: you did not agree, nothing was changed; 2: wrong usage; 3:
 
 pub(super) const DEVICE_BENCH: &str = "\
 DESTROYS what is in the device's first zone that can be written, and leaves it empty. Appends from 1, 2 and 4 threads with \
-1, 8 and 32 in flight each, and the same appends one at a time, as whoever writes at the write pointer must. The two take \
-turns; medians are shown, and what many in flight gain: the ratio. Completions mean written, not durable.
+1, 8 and 32 in flight each; the same appends one at a time; and on an NVMe drive the same bytes by Write commands at the \
+write pointer, one in flight, as whoever has no append must. They take turns; medians are shown, and what many in flight gain: \
+the ratios. Completions mean written, not durable.
 
 With --format json an object with 'device', 'queue', 'append_bytes', 'appends', 'rounds', 'takes_one_append_at_a_time' and \
-'measurements', a list of objects with 'threads', 'depth', 'appends_per_second', 'one_at_a_time_per_second' and 'ratio'.
+'measurements', a list of objects with 'threads', 'depth', 'appends_per_second', 'one_at_a_time_per_second', 'ratio', \
+'written_at_pointer_per_second' and 'ratio_to_written_at_pointer', the last two null where there are no such writes.
 
 Examples:
   kvctl device bench /dev/ng0n1

@@ -7,8 +7,7 @@ use crate::buffer::AlignedBuffer;
 use crate::conformance::bench::{Append, Bench, Landed, len};
 use crate::conformance::content::{content, first_difference};
 use crate::conformance::outcome::{Ending, Outcome, ensure, not_applicable};
-use crate::device::emulated::{Access, DirectIo};
-use crate::device::{DeviceError, ZoneState, open_device};
+use crate::device::{DeviceError, ZoneState};
 use crate::units::ZoneOffset;
 
 pub(super) fn synchronous(bench: &Bench) -> Outcome {
@@ -23,8 +22,8 @@ pub(super) fn synchronous(bench: &Bench) -> Outcome {
 }
 
 /// The program that runs is a regular file that is certainly there.
-pub(super) fn foreign_file(_: &Bench) -> Outcome {
-    let opened = open_device(Path::new("/proc/self/exe"), Access::ReadOnly, DirectIo::Off);
+pub(super) fn foreign_file(bench: &Bench) -> Outcome {
+    let opened = bench.open_path(Path::new("/proc/self/exe"));
     let is_refused = matches!(opened, Err(DeviceError::NotOurs { .. } | DeviceError::Unsupported { .. }));
     ensure!(is_refused, "a program's file was opened as a zoned device: {opened:?}");
     Ok(())

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use super::faulty::{Fault, faulty};
 use super::{GEOMETRY, NOT_EMULATED};
-use crate::conformance::bench::{Append, match_up};
+use crate::conformance::bench::{Append, Bench, Opener, match_up};
 use crate::conformance::outcome::Ending;
-use crate::conformance::{Verdict, catalogue, run, run_some};
+use crate::conformance::{Finding, Verdict, catalogue, run, run_on, run_some};
 use crate::device::Geometry;
 use crate::queue::{Completion, Outcome, QueueKind};
 use crate::units::{ZoneId, ZoneSector};
 
 /// Each fault, and checks that must find it (others may as well).
-const FOUND_BY: [(Fault, &[&str]); 32] = [
+const FOUND_BY: [(Fault, &[&str]); 33] = [
     (Fault::TakesAnyPosition, &["zone-start"]),
     (Fault::TakesAnyZone, &["zone-exists"]),
     (Fault::AppendsWhereLastRead, &["no-position"]),
@@ -51,6 +51,7 @@ const FOUND_BY: [(Fault, &[&str]); 32] = [
     (Fault::ReadsBeyondPointer, &["beyond-pointer"]),
     (Fault::ResetKeeps, &["reset", "rewrite", "beyond-pointer"]),
     (Fault::ResetTakesTheNeighbour, &["reset"]),
+    (Fault::PlacesBeyondTheField, &["place-fits"]),
 ];
 
 fn failed(fault: Fault, names: &[&str]) -> Vec<(&'static str, String)> {
@@ -73,7 +74,12 @@ fn geometries(fault: Fault) -> (Geometry, Geometry) {
         Fault::IgnoresOpenLimit => Geometry { max_open_zones: 5, ..GEOMETRY },
         _ => GEOMETRY,
     };
-    (GEOMETRY, kept)
+    let shown = match fault {
+        // One block more than 2^32 sectors.
+        Fault::PlacesBeyondTheField => Geometry { zone_size_bytes: (2 << 40) + 4096, ..GEOMETRY },
+        _ => GEOMETRY,
+    };
+    (shown, kept)
 }
 
 #[test]
@@ -100,14 +106,24 @@ fn a_device_without_a_fault_fails_nothing() {
 #[test]
 fn for_every_check_there_is_a_fault_that_it_finds() {
     let found: BTreeSet<&str> = FOUND_BY.iter().flat_map(|(_, names)| names.iter().copied()).collect();
-    // Conventional zones, memory: not on these devices. User data are the queue's (see below), foreign
-    // files the opener's, the geometry's bounds its own test's.
-    let elsewhere = ["user-data", "foreign-file", "place-fits"];
+    // Conventional zones, memory: not on these devices. User data are the queue's and foreign files the opener's: see
+    // below.
+    let elsewhere = ["user-data", "foreign-file"];
     let missing: Vec<_> = catalogue()
         .map(|(_, name, _)| name)
         .filter(|name| !found.contains(name) && !NOT_EMULATED.contains(name) && !elsewhere.contains(name))
         .collect();
     assert_eq!(missing, Vec::<&str>::new());
+}
+
+#[test]
+fn an_opener_that_takes_any_file_is_found_out() {
+    let (_directory, device) = faulty(Fault::Nothing, &GEOMETRY, &GEOMETRY);
+    let takes_anything: Opener = |_| Ok(faulty(Fault::Nothing, &GEOMETRY, &GEOMETRY).1);
+    let bench = Bench::new(device, QueueKind::Automatic).expect("look at the zones");
+    let bench = bench.opening_by(takes_anything);
+    let findings = run_on(&bench, |name| name == "foreign-file", &mut |_| {}).expect("run the check");
+    assert!(matches!(&findings[..], [Finding { verdict: Verdict::Fail { .. }, .. }]), "{findings:?}");
 }
 
 #[test]

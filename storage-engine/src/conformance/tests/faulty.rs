@@ -49,6 +49,7 @@ pub(super) enum Fault {
     ResetKeeps,
     ResetTakesTheNeighbour,
     TakesWorn,
+    PlacesBeyondTheField,
     Nothing,
 }
 

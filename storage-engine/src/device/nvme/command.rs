@@ -34,6 +34,7 @@ const PARTIAL_REPORT: u32 = 1 << 16;
 
 mod opcode {
     pub(super) const FLUSH: u8 = 0x00;
+    pub(super) const WRITE: u8 = 0x01;
     pub(super) const READ: u8 = 0x02;
     pub(super) const IDENTIFY: u8 = 0x06;
     pub(super) const ZONE_MANAGEMENT_SEND: u8 = 0x79;
@@ -176,6 +177,11 @@ impl NvmeCommand {
     /// An append of `block_count` blocks to the zone that starts at `start_lba`.
     pub(super) const fn append(fd: i32, namespace: u32, start_lba: u64, block_count: u32) -> Self {
         Self { fd, opcode: opcode::ZONE_APPEND, namespace, start_lba, block_count, force_unit_access: false }
+    }
+
+    /// A write of what `append` was to append, at a place of the caller's choice.
+    pub(super) const fn write_instead(append: Self, start_lba: u64) -> Self {
+        Self { opcode: opcode::WRITE, start_lba, ..append }
     }
 
     /// The command and the memory that goes with it, as io_uring takes them.

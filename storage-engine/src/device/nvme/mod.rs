@@ -50,10 +50,17 @@ use self::zone_report::report_bytes;
 use super::activity::ActivityCounters;
 use super::emulated::Access;
 use super::{
-    AppendTicket, CommandSet, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence, Preparation,
-    RawResult, ReadCommand, ZoneDescriptor, ZonedDevice,
+    AppendTicket, CommandSet, DeviceActivity, DeviceError, DeviceResult, Geometry, NvmeCommand, Persistence,
+    Preparation, RawResult, ReadCommand, ZoneDescriptor, ZonedDevice,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
+
+/// The Write command that does what an append was to do, at a place of the caller's choice: the zone's write pointer, or
+/// the drive refuses it.
+#[must_use]
+pub(crate) const fn write_instead(append: NvmeCommand, start_lba: u64) -> NvmeCommand {
+    NvmeCommand::write_instead(append, start_lba)
+}
 
 /// A zoned NVMe namespace, held until it is shut down or dropped.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! `device bench`: what many appends in flight to one zone are worth.
 //!
-//! The same appends to the same zone in two ways: all in flight that the depth allows, the device giving each its place,
-//! and one at a time, as whoever writes at the write pointer must. The two take turns in one run, so that what else
-//! the machine does meanwhile hits both; medians count. Resets are not timed.
+//! The same appends to the same zone in several ways: all in flight that the depth allows, the device giving each its
+//! place; one at a time; and on an NVMe drive by Write commands at the write pointer, one in flight, as whoever has no
+//! append must. They take turns in one run, so that what else the machine does meanwhile hits all; medians count. Resets
+//! are not timed.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use std::time::Instant;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use zonal_engine::buffer::AlignedBuffer;
+use zonal_engine::conformance::written_at_pointer;
 use zonal_engine::device::{
     AppendOrder, DeviceError, Geometry, Persistence, Preparation, ZoneState, ZonedDevice,
 };
@@ -49,6 +51,41 @@ struct Cell {
     appends_per_second: f64,
     one_at_a_time_per_second: f64,
     ratio: f64,
+    /// By Write commands at the write pointer, where the drive has true appends beside them.
+    written_at_pointer_per_second: Option<f64>,
+    ratio_to_written_at_pointer: Option<f64>,
+}
+
+/// The rates of one combination, a round each.
+#[derive(Clone, Default)]
+struct Rates {
+    many: Vec<f64>,
+    single: Vec<f64>,
+    written: Vec<f64>,
+}
+
+impl Rates {
+    fn of(&mut self, way: Way) -> &mut Vec<f64> {
+        match way {
+            Way::InFlight(_) => &mut self.many,
+            Way::OneAtATime => &mut self.single,
+            Way::AtPointer => &mut self.written,
+        }
+    }
+
+    fn into_cell(self, (threads, depth): (u32, u32)) -> Cell {
+        let (appends_per_second, one_at_a_time_per_second) = (median(self.many), median(self.single));
+        let written = (!self.written.is_empty()).then(|| median(self.written));
+        Cell {
+            threads,
+            depth,
+            appends_per_second,
+            one_at_a_time_per_second,
+            ratio: appends_per_second / one_at_a_time_per_second,
+            written_at_pointer_per_second: written,
+            ratio_to_written_at_pointer: written.map(|written| appends_per_second / written),
+        }
+    }
 }
 
 /// Measures, and shows the ratios.
@@ -69,6 +106,8 @@ struct Bencher {
     zone: ZoneId,
     /// One for each thread; one for all where the device takes one append at a time and the queue sees to that.
     queues: Vec<Arc<dyn IoQueue>>,
+    /// As many, for Write commands at the write pointer; none where those would be no other commands.
+    writing_queues: Vec<Arc<dyn IoQueue>>,
     payload: Arc<AlignedBuffer>,
     append_count: u32,
 }
@@ -83,47 +122,55 @@ impl Bencher {
             AppendOrder::OneAtATime => 1,
         };
         let entries = DEPTHS.into_iter().max().unwrap_or(1);
-        let queue =
-            |_| open_queue(Arc::clone(&device), entries, plan.target.at.queue).map_err(Failure::Queue);
-        let queues = (0..queue_count).map(queue).collect::<Result<_, _>>()?;
+        let open = |device: &Arc<dyn ZonedDevice>| {
+            let queue =
+                |_| open_queue(Arc::clone(device), entries, plan.target.at.queue).map_err(Failure::Queue);
+            (0..queue_count).map(queue).collect::<Result<Vec<_>, _>>()
+        };
+        let queues = open(&device)?;
+        let writing = written_at_pointer(Arc::clone(&device));
+        let writing_queues = writing.as_ref().map_or_else(|| Ok(Vec::new()), open)?;
+        let device = writing.unwrap_or(device);
         let len_bytes = usize::try_from(plan.append_bytes).unwrap_or(usize::MAX);
         let payload = Arc::new(AlignedBuffer::zeroed(len_bytes));
-        Ok(Self { device, zone, queues, payload, append_count })
+        Ok(Self { device, zone, queues, writing_queues, payload, append_count })
     }
 
     fn measure(&self, path: &Path, plan: &Bench) -> Result<Measured, Failure> {
         let combinations = THREAD_COUNTS.into_iter().flat_map(|threads| DEPTHS.map(|depth| (threads, depth)));
         let combinations: Vec<_> = combinations.collect();
-        let mut rates = vec![(Vec::new(), Vec::new()); combinations.len()];
+        let mut rates = vec![Rates::default(); combinations.len()];
         let progress = Progress::of_checks("measuring", (plan.round_count * combinations.len()) as u64);
         for round in 0..plan.round_count {
-            for (&(threads, depth), (many, single)) in combinations.iter().zip(&mut rates) {
-                let mut ways = [(Way::InFlight(depth), many), (Way::OneAtATime, single)];
+            for (&(threads, depth), rates) in combinations.iter().zip(&mut rates) {
+                let mut ways = vec![Way::InFlight(depth), Way::OneAtATime];
+                ways.extend((!self.writing_queues.is_empty()).then_some(Way::AtPointer));
                 // Whichever comes first may be at a disadvantage.
                 if round % 2 == 1 {
                     ways.reverse();
                 }
-                for (way, rates) in ways {
-                    rates.push(self.rate(threads, way).map_err(failure(path))?);
+                for way in ways {
+                    let rate = self.rate(threads, way).map_err(failure(path))?;
+                    rates.of(way).push(rate);
                 }
                 progress.advance(1);
             }
         }
         self.device.reset(self.zone).map_err(failure(path))?;
-        let cell = |((threads, depth), (many, single)): (_, (Vec<f64>, Vec<f64>))| {
-            let (appends_per_second, one_at_a_time_per_second) = (median(many), median(single));
-            let ratio = appends_per_second / one_at_a_time_per_second;
-            Cell { threads, depth, appends_per_second, one_at_a_time_per_second, ratio }
-        };
         Ok(Measured {
             device: self.device.kind().to_owned(),
             queue: self.queues[0].kind(),
             append_bytes: plan.append_bytes,
             appends: self.append_count,
             rounds: plan.round_count,
-            takes_one_append_at_a_time: self.device.append_order() == AppendOrder::OneAtATime,
-            measurements: combinations.into_iter().zip(rates).map(cell).collect(),
+            takes_one_append_at_a_time: self.takes_one_append_at_a_time(),
+            measurements: rates.into_iter().zip(combinations).map(|(rates, at)| rates.into_cell(at)).collect(),
         })
+    }
+
+    /// Whether the device can do no other.
+    fn takes_one_append_at_a_time(&self) -> bool {
+        self.writing_queues.is_empty() && self.device.append_order() == AppendOrder::OneAtATime
     }
 
     /// Appends per second into the zone, emptied before.
@@ -136,13 +183,14 @@ impl Bencher {
         let begin = Instant::now();
         thread::scope(|scope| {
             let spawn = |number: u32| {
-                let queue = &*self.queues[number as usize % self.queues.len()];
+                let queues = if way == Way::AtPointer { &self.writing_queues } else { &self.queues };
+                let queue = &*queues[number as usize % queues.len()];
                 let turn = &turn;
                 scope.spawn(move || match way {
                     Way::InFlight(depth) => {
                         self.append_in_flight(queue, count, depth * self.sharers(thread_count))
                     }
-                    Way::OneAtATime => self.append_one_at_a_time(queue, count, turn),
+                    Way::OneAtATime | Way::AtPointer => self.append_one_at_a_time(queue, count, turn),
                 })
             };
             let threads: Vec<_> = (0..thread_count).map(spawn).collect();
@@ -201,10 +249,12 @@ impl Bencher {
 }
 
 /// How appends are made.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     InFlight(u32),
     OneAtATime,
+    /// By Write commands, one at a time.
+    AtPointer,
 }
 
 fn reap(queue: &dyn IoQueue, completions: &mut Vec<Completion>) -> Result<(), DeviceError> {
@@ -263,15 +313,12 @@ fn text(path: &Path, measured: &Measured) -> String {
         measured;
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["threads", "depth", "appends/s", "one at a time/s", "ratio"]);
+    let mut header = vec!["threads", "depth", "appends/s", "one at a time/s", "ratio"];
+    let writes = measurements.iter().any(|cell| cell.written_at_pointer_per_second.is_some());
+    header.extend(["writes at pointer/s", "ratio"].into_iter().filter(|_| writes));
+    table.set_header(header);
     for cell in measurements {
-        table.add_row([
-            cell.threads.to_string(),
-            cell.depth.to_string(),
-            per_second(cell.appends_per_second),
-            per_second(cell.one_at_a_time_per_second),
-            format!("{:.2}", cell.ratio),
-        ]);
+        table.add_row(row(cell));
     }
     table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     let note = if *takes_one_append_at_a_time {
@@ -286,6 +333,19 @@ fn text(path: &Path, measured: &Measured) -> String {
         grouped((*appends).into()),
         trimmed_lines(&table.to_string())
     )
+}
+
+fn row(cell: &Cell) -> Vec<String> {
+    let mut row = vec![
+        cell.threads.to_string(),
+        cell.depth.to_string(),
+        per_second(cell.appends_per_second),
+        per_second(cell.one_at_a_time_per_second),
+        format!("{:.2}", cell.ratio),
+    ];
+    row.extend(cell.written_at_pointer_per_second.map(per_second));
+    row.extend(cell.ratio_to_written_at_pointer.map(|ratio| format!("{ratio:.2}")));
+    row
 }
 
 #[expect(
