@@ -179,7 +179,11 @@ impl Writer {
                 assert!(swapped.is_ok(), "nobody else writes this key");
                 level = "kept";
             }
-            _ => {
+            other => {
+                // To delete what is not there writes nothing that could be kept.
+                if other == Operation::Delete && !db.contains_key(&writes_of(thread, number)[0].0)? {
+                    level = "buffered";
+                }
                 db.write_with(batch(thread, number, &seen), WriteOptions::default().durability(durability))?;
             }
         }

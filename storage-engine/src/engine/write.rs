@@ -265,7 +265,8 @@ impl Inner {
         // Only a round that begins from here on tells how things are now.
         let round = self.cleaning_round.load(Ordering::Acquire);
         self.wait_for_news(seen)?;
-        if self.exhausted_round.load(Ordering::Acquire) > round {
+        // Whoever is slow to wake may have missed that zones were freed until no more could be.
+        if self.exhausted_round.load(Ordering::Acquire) > round && !self.allocator.freed_since(seen) {
             if let Some(full) = self.log()?.host_full() {
                 return Err(full);
             }

@@ -57,6 +57,8 @@ pub struct Allocator {
     taken_count: AtomicU64,
     /// Counts zones freed and other news, so that a waiter can tell that something happened. Moves under the lock.
     events: AtomicU64,
+    /// What `events` was after the last zone was freed. Moves under the lock.
+    freed_at: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl Allocator {
             state: Mutex::new(State { free, spare: Vec::new(), host_full: false, generation }),
             freed: Condvar::new(),
             events: AtomicU64::new(0),
+            freed_at: AtomicU64::new(0),
         }
     }
 
@@ -208,7 +211,8 @@ impl Allocator {
             state.free.push_front(zone);
         }
         self.taken_count.fetch_sub(1, Ordering::Relaxed);
-        self.events.fetch_add(1, Ordering::AcqRel);
+        let event = self.events.fetch_add(1, Ordering::AcqRel) + 1;
+        self.freed_at.store(event, Ordering::Release);
         self.freed.notify_all();
     }
 
@@ -223,6 +227,12 @@ impl Allocator {
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events.load(Ordering::Acquire)
+    }
+
+    /// Whether a zone has been freed since [`Allocator::events`] was `seen`.
+    #[must_use]
+    pub fn freed_since(&self, seen: u64) -> bool {
+        self.freed_at.load(Ordering::Acquire) > seen
     }
 
     /// Blocks until [`Allocator::events`] differs from `seen`.
@@ -276,6 +286,19 @@ mod tests {
         allocator.give_back(taken);
         assert_eq!(take(Purpose::Relocation), Some(taken), "what is freed serves the collector again");
         assert_eq!(allocator.free_count(), 6);
+    }
+
+    #[test]
+    fn a_zone_freed_is_told_from_other_news() {
+        let (_, allocator) = allocator(5);
+        let zone = allocator.take(StreamKind::User, Purpose::Put).expect("free");
+        let seen = allocator.events();
+        allocator.notify();
+        assert!(allocator.events() > seen && !allocator.freed_since(seen));
+        allocator.give_back(zone);
+        allocator.notify();
+        assert!(allocator.freed_since(seen), "whatever came after it");
+        assert!(!allocator.freed_since(allocator.events()));
     }
 
     #[test]
