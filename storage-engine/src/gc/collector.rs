@@ -25,6 +25,7 @@ use super::policy::{Candidate, Policy};
 use super::tombstones::{self, Ages};
 use crate::device::{ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
+use crate::fault::{self, Fault};
 use crate::format::record::{Record, RecordKind};
 use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::{Catalog, Entry, LargeId, Location};
@@ -130,11 +131,15 @@ impl Collector {
     fn free(&self, victim: ZoneId, witness: &dyn Witness) -> EngineResult<()> {
         wait_for_pinned();
         self.empty(victim)?;
-        self.log.make_relocations_durable()?;
+        if !fault::is_on(Fault::ResetBeforeCopiesAreDurable) {
+            self.log.make_relocations_durable()?;
+        }
         wait_for_pinned();
         self.check_empty(victim)?;
         self.zones.zone(victim).forget_claims();
-        witness.testify()?;
+        if !fault::is_on(Fault::ResetWithoutWitness) {
+            witness.testify()?;
+        }
         self.memory.forget_zone(victim, self.zones.zone(victim).generation());
         self.device.reset(victim)?;
         self.allocator.give_back(victim);
@@ -193,7 +198,8 @@ impl Collector {
     fn is_ripe(&self, zone: ZoneId) -> bool {
         let state = self.zones.zone(zone);
         matches!(state.role(), Role::Sealed(_))
-            && state.newest_seqno() <= self.log.commit().durable()
+            && (state.newest_seqno() <= self.log.commit().durable()
+                || fault::is_on(Fault::CollectBeforeDurable))
             && self.log.is_quiet(zone)
     }
 
@@ -271,7 +277,13 @@ impl Collector {
             RecordKind::Part => self.relocate_part(record, from, encoded),
             RecordKind::Put | RecordKind::Delete => match self.catalog.index().lookup(record.key) {
                 Some(entry @ Entry::Value { location, value_len }) if location == from => {
-                    let location = self.copy(encoded)?;
+                    let mut renumbered = Vec::new();
+                    if fault::is_on(Fault::NewSeqnoForCopies) {
+                        let copy = Record { seqno: self.log.last_seqno(), ..*record };
+                        renumbered.resize(copy.encoded_bytes(), 0);
+                        copy.encode(&mut renumbered);
+                    }
+                    let location = self.copy(if renumbered.is_empty() { encoded } else { &renumbered })?;
                     self.catalog.relocate(record.key, entry, Entry::Value { location, value_len });
                     Ok(())
                 }
@@ -294,11 +306,13 @@ impl Collector {
     }
 
     fn relocate_tombstone(&self, victim: Victim, record: &Record<'_>, entry: Entry) -> EngineResult<()> {
-        if record.barrier().is_some_and(|barrier| victim.oldest_elsewhere > barrier) {
+        let may_go = record.barrier().is_some_and(|barrier| victim.oldest_elsewhere > barrier);
+        if may_go || fault::is_on(Fault::DropTombstonesAtOnce) {
             self.catalog.forget_tombstone(record.key, entry);
             return Ok(());
         }
         let barrier = record.barrier().unwrap_or(self.allocator.generation());
+        let barrier = if fault::is_on(Fault::ForgetBarriers) { Generation::default() } else { barrier };
         let copy = Record { value: &barrier.get().to_le_bytes(), ..*record };
         let mut encoded = vec![0; copy.encoded_bytes()];
         copy.encode(&mut encoded);

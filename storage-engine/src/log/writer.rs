@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
+use crate::fault::{self, Fault};
 use crate::format::manifest::Tail;
 use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes, value_crc};
 use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES};
@@ -25,8 +26,8 @@ use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
 use crate::patience::LockSoon;
 use crate::queue::{Completion, IoQueue, Outcome, Request, Wait};
 use crate::signal::Signal;
-use crate::units::{Generation, SeqNo, ZoneId};
-use crate::zones::{Allocator, Purpose, Role, ZoneClaims, ZoneTable, charge_bytes};
+use crate::units::{DevicePosition, Generation, SeqNo, ZoneId};
+use crate::zones::{Allocator, Purpose, Role, Zone, ZoneClaims, ZoneTable, charge_bytes};
 
 /// Appends in flight beyond which a writer waits.
 const MAX_IN_FLIGHT: usize = 16;
@@ -368,7 +369,8 @@ impl LogWriter {
     }
 
     fn facts(&self, kind: StreamKind) -> SealFacts {
-        let (watermark, claim) = self.commit.facts(kind);
+        let (watermark, mut claim) = self.commit.facts(kind);
+        claim.unit_end += u32::from(fault::is_on(Fault::ClaimTooMuch));
         SealFacts { store: self.store, incarnation: self.incarnation, watermark, claim }
     }
 
@@ -467,10 +469,16 @@ impl LogWriter {
         for Submission { kind, token, unit, persistence } in submissions {
             // Copies are submitted by one thread, in the order of their zones.
             if kind == StreamKind::User {
-                self.wait_until(|state| state.may_activate(unit.zone_ordinal))?;
+                let any = fault::is_on(Fault::ActivateTooMany);
+                self.wait_until(|state| any || state.may_activate(unit.zone_ordinal))?;
             }
             let request = Request::Append {
-                zone_start: self.geometry.zone_start(unit.key.zone),
+                zone_start: match fault::is_on(Fault::AddressByCapacity) {
+                    true => DevicePosition::new(
+                        u64::from(unit.key.zone.get()) * self.geometry.zone_capacity_bytes,
+                    ),
+                    false => self.geometry.zone_start(unit.key.zone),
+                },
                 payload: unit.payload,
                 persistence,
                 user_data: token,
@@ -510,6 +518,7 @@ impl LogWriter {
                 self.parts.memory.placed(in_flight.key);
                 self.commit.placed(token, in_flight);
             }
+            Err(_) if fault::is_on(Fault::GoOnAfterFailedAppend) => self.commit.placed(token, in_flight),
             Err(error) => self.commit.fail(error.into()),
         }
     }
@@ -574,7 +583,9 @@ impl LogWriter {
 
     fn flush_and_publish(&self) -> EngineResult<()> {
         let (covered, claim) = self.commit.flush_covers();
-        self.flush_device()?;
+        if !fault::is_on(Fault::AcknowledgeBeforeFlush) {
+            self.flush_device()?;
+        }
         self.publish_up_to(covered, claim);
         Ok(())
     }
@@ -586,7 +597,11 @@ impl LogWriter {
     }
 
     fn flush_device(&self) -> EngineResult<()> {
-        self.parts.device.flush().map_err(|error: DeviceError| {
+        let mut flushed = self.parts.device.flush();
+        if flushed.is_err() && fault::is_on(Fault::RetryFailedFlush) {
+            flushed = self.parts.device.flush();
+        }
+        flushed.map_err(|error: DeviceError| {
             let error = EngineError::from(error);
             self.commit.fail(error.clone());
             error
@@ -775,7 +790,12 @@ impl LogWriter {
     /// A stream found at opening with its last zone full has not begun another one yet.
     fn tail_of_filled_zone(&self, stream: &Stream) -> Option<Tail> {
         let PreviousZone { generation, claim_first, unit_count } = stream.previous();
-        let (zone, _) = self.parts.zones.iter().find(|(_, zone)| zone.generation() == generation)?;
+        // Where the collector is about to reset the zone, nothing is claimed of it any more.
+        let is_claimed = |zone: &Zone| {
+            zone.claims() != ZoneClaims::default() || fault::is_on(Fault::ClaimCollectedZones)
+        };
+        let holds = |zone: &Zone| zone.generation() == generation && is_claimed(zone);
+        let (zone, _) = self.parts.zones.iter().find(|(_, zone)| holds(zone))?;
         let nothing = (Generation::default(), 0, 0);
         (unit_count > claim_first).then_some(Tail {
             zone,
