@@ -257,7 +257,11 @@ impl Collector {
             let offset = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
             let encoded = &body[position..position + decoded.encoded_bytes];
             let from = Location::new(victim.zone, header.unit, offset);
-            self.relocate_record(victim, &decoded.record, from, encoded)?;
+            // A copy of what does not pass its checksum would be believed while it is in memory, and the reading may have been
+            // at fault and not the media: then the zone stays live and is not reset.
+            if decoded.value_check.is_ok() {
+                self.relocate_record(victim, &decoded.record, from, encoded)?;
+            }
             contents.add(encoded);
             values_whole &= decoded.value_check.is_ok();
             position += decoded.encoded_bytes;
