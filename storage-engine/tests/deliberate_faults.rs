@@ -1,1 +1,32 @@
-fn main() {}
+//! The simulation is worth what it finds: with each fault switched on in the engine, it must fail.
+//!
+//! `cargo test -p zonal-engine --features deliberate-faults --test deliberate_faults`
+
+use zonal_engine::fault::{Fault, switch};
+use zonal_engine::simulation::live;
+
+/// Seeds within which each fault is found. Most are found by the first ten.
+const MOST_SEEDS: u64 = 400;
+
+/// The first seed that finds the fault.
+fn found_by(fault: Fault) -> Option<u64> {
+    switch(Some(fault));
+    let found = (0..MOST_SEEDS).find(|&seed| live(seed).is_err());
+    switch(None);
+    found
+}
+
+#[test]
+fn every_deliberate_fault_is_found() {
+    let wanted = std::env::var("ZONAL_FAULT").unwrap_or_default();
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for &fault in Fault::ALL.iter().filter(|fault| format!("{fault:?}").contains(&wanted)) {
+        match found_by(fault) {
+            Some(seed) => println!("{fault:?}: found by seed {seed}"),
+            None => missed.push(fault),
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not found within {MOST_SEEDS} seeds: {missed:?}");
+}

@@ -17,6 +17,7 @@ use super::{Counters, Engine, Inner, ReadQueues};
 use crate::device::emulated::{Access, DirectIo};
 use crate::device::{DeviceError, Geometry, ZoneState, ZonedDevice, open_device};
 use crate::error::{EngineError, EngineResult};
+use crate::fault::{self, Fault};
 use crate::format::manifest::{Cut, DeviceSizes, Manifest};
 use crate::format::unit::StreamKind;
 use crate::gc::collector::Collector;
@@ -221,7 +222,7 @@ fn assemble(
     };
     inner.count_live_limit();
     inner.count_zone_allowance();
-    if !options.read_only {
+    if !options.read_only || fault::is_on(Fault::WriteWhenReadingOnly) {
         let queue = append_queue(&inner.device, &inner.running, options.queue)?;
         let manifest_log = ManifestLog::new(Arc::clone(&inner.device), queue, Some(manifest_zone))?;
         make_writable(&mut inner, options, (unit_limit, manifest_log), recovered)?;
@@ -248,7 +249,9 @@ fn make_writable(
 ) -> EngineResult<()> {
     let store = inner.manifest.get_mut().store;
     // What a killed process left in caches is part of the prefix from now on.
-    inner.device.flush()?;
+    if !fault::is_on(Fault::ReopenWithoutFlush) {
+        inner.device.flush()?;
+    }
     begin_run(inner, &manifest_log, recovered)?;
     for &zone in &recovered.abandoned {
         inner.device.finish(zone)?;
@@ -318,7 +321,9 @@ fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovere
         let (after, generation) = (recovered.last_seqno, recovered.generation);
         // Of cuts at one place the last says it all.
         cuts.retain(|cut| cut.after < after);
-        cuts.push(Cut { incarnation, after, generation });
+        if !fault::is_on(Fault::LeaveTheCutUnwritten) {
+            cuts.push(Cut { incarnation, after, generation });
+        }
     }
     *manifest = Manifest {
         version,

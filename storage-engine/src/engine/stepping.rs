@@ -182,11 +182,14 @@ impl Engine {
             text.push_str(&format!("{role:?} {descriptor:?}\n"));
             let mut scanner = Scanner::new(&*self.inner.device, manifest.store, &descriptor);
             while let Some(found) = scanner.advance()? {
+                let mut looks_inside = false;
                 text.push_str(&match found {
-                    Found::Unit { offset, header, body } => format!(
+                    Found::Unit { offset, header, body } => {
+                        looks_inside = !is_whole(&header, body);
+                        format!(
                         "  {}unit {} at {offset}, {} bytes: generation {}, incarnation {}, {} records from {}, watermark {}, \
                          claims {}..{} and {:?}\n",
-                        if is_whole(&header, body) { "" } else { "torn " },
+                        if looks_inside { "torn " } else { "" },
                         header.unit,
                         header.unit_bytes(),
                         header.generation.get(),
@@ -197,11 +200,15 @@ impl Engine {
                         header.claim_first,
                         header.claim_end,
                         header.previous,
-                    ),
+                    )
+                    }
                     Found::Gap { offset, len_bytes, error } => {
                         format!("  gap at {offset}, {len_bytes} bytes: {error}\n")
                     }
                 });
+                if looks_inside {
+                    scanner.look_inside();
+                }
             }
         }
         Ok(text)

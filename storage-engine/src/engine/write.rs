@@ -12,6 +12,7 @@ use super::latches::Held;
 use super::read::Bytes;
 use super::{Engine, Inner};
 use crate::error::{EngineError, EngineResult};
+use crate::fault::{self, Fault};
 use crate::gc::collector::Collector;
 use crate::index::ZoneCharge;
 use crate::log::commit::Level;
@@ -32,8 +33,9 @@ pub enum Durability {
 }
 
 impl Durability {
-    const fn visibility(self) -> Visibility {
+    fn visibility(self) -> Visibility {
         match self {
+            Self::Sync if fault::is_on(Fault::PublishBeforeDurable) => Visibility::Immediate,
             Self::Sync => Visibility::WhenDurable,
             Self::Written | Self::Buffered => Visibility::Immediate,
         }
@@ -127,7 +129,10 @@ impl Engine {
         let appended = loop {
             let seen = self.inner.allocator.events();
             self.inner.admit(log, &writes)?;
-            self.inner.wait_for_pending(log, key)?;
+            let ignores_pending = fault::is_on(Fault::IgnoreWritesInFlight);
+            if !ignores_pending {
+                self.inner.wait_for_pending(log, key)?;
+            }
             // Until the entry has been compared again no zone is reset, so that an equal entry means an equal record.
             let pinned = epoch::pin();
             let (entry, value) = self.inner.versioned_value(key)?;
@@ -136,7 +141,7 @@ impl Engine {
             }
             let mut held = self.inner.latches.hold_one(key);
             let unchanged = self.inner.catalog.index().lookup(key) == entry;
-            if !unchanged || held.last_pending() > log.commit().durable() {
+            if !unchanged || held.last_pending() > log.commit().durable() && !ignores_pending {
                 continue;
             }
             drop(pinned);
@@ -246,6 +251,7 @@ impl Inner {
     ) -> EngineResult<()> {
         match durability {
             Durability::Sync => log.commit_to(logged.last_seqno, Level::Durable),
+            Durability::Written if fault::is_on(Fault::AcknowledgeWrittenAtOnce) => Ok(()),
             Durability::Written => log.commit_to(logged.last_seqno, Level::Written),
             Durability::Buffered => Ok(()),
         }

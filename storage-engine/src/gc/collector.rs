@@ -23,6 +23,7 @@ use super::policy::{Candidate, Policy};
 use super::tombstones::{self, Ages};
 use crate::device::{ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
+use crate::fault::{self, Fault};
 use crate::format::record::{Record, RecordKind};
 use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::{Catalog, Entry, LargeId, Location};
@@ -132,11 +133,15 @@ impl Collector {
         self.log.settle_relocations()?;
         wait_for_pinned();
         self.empty(victim)?;
-        self.log.make_relocations_durable()?;
+        if !fault::is_on(Fault::ResetBeforeCopiesAreDurable) {
+            self.log.make_relocations_durable()?;
+        }
         wait_for_pinned();
         self.check_empty(victim)?;
         self.zones.zone(victim).forget_claims();
-        witness.testify()?;
+        if !fault::is_on(Fault::ResetWithoutWitness) {
+            witness.testify()?;
+        }
         self.memory.forget_zone(victim, self.zones.zone(victim).generation());
         self.device.reset(victim)?;
         self.allocator.give_back(victim);
@@ -211,7 +216,8 @@ impl Collector {
     fn is_ripe(&self, zone: ZoneId) -> bool {
         let state = self.zones.zone(zone);
         matches!(state.role(), Role::Sealed(_))
-            && state.newest_seqno() <= self.log.commit().durable()
+            && (state.newest_seqno() <= self.log.commit().durable()
+                || fault::is_on(Fault::CollectBeforeDurable))
             && self.log.is_quiet(zone)
     }
 
@@ -269,7 +275,11 @@ impl Collector {
             let offset = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
             let encoded = &body[position..position + decoded.encoded_bytes];
             let from = Location::new(victim.zone, header.unit, offset);
-            self.relocate_record(victim, &decoded.record, from, encoded)?;
+            // A copy of what does not pass its checksum would be believed while it is in memory, and the reading may have been
+            // at fault and not the media: then the zone stays live and is not reset.
+            if decoded.value_check.is_ok() {
+                self.relocate_record(victim, &decoded.record, from, encoded)?;
+            }
             contents.add(encoded);
             values_whole &= decoded.value_check.is_ok();
             position += decoded.encoded_bytes;
@@ -289,7 +299,13 @@ impl Collector {
             RecordKind::Part => self.relocate_part(record, from, encoded),
             RecordKind::Put | RecordKind::Delete => match self.catalog.index().lookup(record.key) {
                 Some(entry @ Entry::Value { location, value_len }) if location == from => {
-                    let location = self.copy(encoded)?;
+                    let mut renumbered = Vec::new();
+                    if fault::is_on(Fault::NewSeqnoForCopies) {
+                        let copy = Record { seqno: self.log.last_seqno(), ..*record };
+                        renumbered.resize(copy.encoded_bytes(), 0);
+                        copy.encode(&mut renumbered);
+                    }
+                    let location = self.copy(if renumbered.is_empty() { encoded } else { &renumbered })?;
                     self.catalog.relocate(record.key, entry, Entry::Value { location, value_len });
                     Ok(())
                 }
@@ -312,11 +328,13 @@ impl Collector {
     }
 
     fn relocate_tombstone(&self, victim: Victim, record: &Record<'_>, entry: Entry) -> EngineResult<()> {
-        if record.barrier().is_some_and(|barrier| victim.oldest_elsewhere > barrier) {
+        let may_go = record.barrier().is_some_and(|barrier| victim.oldest_elsewhere > barrier);
+        if may_go || fault::is_on(Fault::DropTombstonesAtOnce) {
             self.catalog.forget_tombstone(record.key, entry);
             return Ok(());
         }
         let barrier = record.barrier().unwrap_or(self.allocator.generation());
+        let barrier = if fault::is_on(Fault::ForgetBarriers) { Generation::default() } else { barrier };
         let copy = Record { value: &barrier.get().to_le_bytes(), ..*record };
         let mut encoded = vec![0; copy.encoded_bytes()];
         copy.encode(&mut encoded);

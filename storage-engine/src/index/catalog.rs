@@ -11,6 +11,7 @@ use crossbeam::epoch;
 use super::large::LargeValues;
 use super::{Entry, LargeId, Location, OrderedIndex};
 use crate::counter::StripedCounter;
+use crate::fault::{self, Fault};
 use crate::zones::{ZoneTable, charge_bytes};
 
 /// When a value that is published is counted in with its zone.
@@ -90,7 +91,9 @@ impl Catalog {
         self.count(entry, 1);
         if let Some(old) = old {
             self.count(old, -1);
-            self.discharge(key, old);
+            if !fault::is_on(Fault::LeakLiveBytes) || !matches!(old, Entry::Tombstone { .. }) {
+                self.discharge(key, old);
+            }
         }
     }
 

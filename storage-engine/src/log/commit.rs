@@ -20,6 +20,7 @@ use foldhash::fast::FixedState;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{EngineError, EngineResult};
+use crate::fault::{self, Fault};
 use crate::format::unit::StreamKind;
 use crate::index::{Entry, LargeId};
 use crate::log::memory::UnitKey;
@@ -446,6 +447,10 @@ impl Commit {
     ) {
         loop {
             let mut state = self.state.lock();
+            if fault::is_on(Fault::PublishOutOfOrder) {
+                let count = state.deferred.iter().take_while(|(last, _)| *last <= durable).count();
+                state.deferred.make_contiguous()[..count].reverse();
+            }
             match state.deferred.front() {
                 Some((last, _)) if *last <= durable => {
                     let (last, entries) = state.deferred.pop_front().expect("looked at above");

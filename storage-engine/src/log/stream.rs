@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::buffer::AlignedBuffer;
 use crate::device::Geometry;
+use crate::fault::{self, Fault};
 use crate::format::record::Record;
 use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::{Location, MAX_UNITS_PER_ZONE};
@@ -186,6 +187,9 @@ impl Stream {
     }
 
     fn capacity_bytes(&self) -> usize {
+        if fault::is_on(Fault::CountCapacityBySize) {
+            return usize::try_from(self.geometry.zone_size_bytes).expect("64-bit sizes");
+        }
         usize::try_from(self.geometry.zone_capacity_bytes).expect("64-bit sizes")
     }
 

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
+use crate::fault::{self, Fault};
 use crate::format::manifest::Tail;
 use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes, value_crc};
 use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES};
@@ -25,7 +26,7 @@ use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
 use crate::patience::LockSoon;
 use crate::queue::{Completion, IoQueue, Outcome, Request, Wait};
 use crate::signal::Signal;
-use crate::units::{Generation, SeqNo, ZoneId};
+use crate::units::{DevicePosition, Generation, SeqNo, ZoneId};
 use crate::zones::{Allocator, Purpose, Role, ZoneClaims, ZoneTable, charge_bytes};
 
 /// Appends in flight beyond which a writer waits.
@@ -443,7 +444,8 @@ impl LogWriter {
     }
 
     pub(super) fn facts(&self, kind: StreamKind) -> SealFacts {
-        let (watermark, claim) = self.commit.facts(kind);
+        let (watermark, mut claim) = self.commit.facts(kind);
+        claim.unit_end += u32::from(fault::is_on(Fault::ClaimTooMuch));
         SealFacts { store: self.store, incarnation: self.incarnation, watermark, claim }
     }
 
@@ -542,7 +544,8 @@ impl LogWriter {
         for submission in submissions {
             // Copies are submitted by one thread, in the order of their zones.
             if submission.kind == StreamKind::User {
-                self.wait_until(|state| state.may_activate(submission.unit.zone_ordinal))?;
+                let any = fault::is_on(Fault::ActivateTooMany);
+                self.wait_until(|state| any || state.may_activate(submission.unit.zone_ordinal))?;
             }
             self.hand_over(submission);
         }
@@ -552,7 +555,7 @@ impl LogWriter {
 
     fn hand_over(&self, Submission { token, unit, persistence, .. }: Submission) {
         let request = Request::Append {
-            zone_start: self.geometry.zone_start(unit.key.zone),
+            zone_start: self.zone_start(unit.key.zone),
             payload: unit.payload,
             persistence,
             user_data: token,
@@ -561,6 +564,13 @@ impl LogWriter {
             Ok(()) => self.commit.submitted(),
             Err(refused) => self.not_appended(token, refused.error),
         }
+    }
+
+    fn zone_start(&self, zone: ZoneId) -> DevicePosition {
+        if fault::is_on(Fault::AddressByCapacity) {
+            return DevicePosition::new(u64::from(zone.get()) * self.geometry.zone_capacity_bytes);
+        }
+        self.geometry.zone_start(zone)
     }
 
     fn wait_until(&self, done: impl Fn(&State) -> bool) -> EngineResult<()> {
@@ -605,6 +615,10 @@ impl LogWriter {
                 let in_flight = self.commit.completed(token);
                 self.parts.zones.zone(in_flight.key.zone).set_place(in_flight.key.unit, sector);
                 self.parts.memory.placed(in_flight.key);
+                self.commit.placed(token, in_flight);
+            }
+            Err(_) if fault::is_on(Fault::GoOnAfterFailedAppend) => {
+                let in_flight = self.commit.completed(token);
                 self.commit.placed(token, in_flight);
             }
             Err(error) => {
@@ -677,7 +691,9 @@ impl LogWriter {
 
     fn flush_and_publish(&self) -> EngineResult<()> {
         let (covered, claim) = self.commit.flush_covers();
-        self.flush_device()?;
+        if !fault::is_on(Fault::AcknowledgeBeforeFlush) {
+            self.flush_device()?;
+        }
         self.publish_up_to(covered, claim);
         Ok(())
     }
@@ -689,7 +705,11 @@ impl LogWriter {
     }
 
     fn flush_device(&self) -> EngineResult<()> {
-        self.parts.device.flush().map_err(|error: DeviceError| {
+        let mut flushed = self.parts.device.flush();
+        if flushed.is_err() && fault::is_on(Fault::RetryFailedFlush) {
+            flushed = self.parts.device.flush();
+        }
+        flushed.map_err(|error: DeviceError| {
             let error = EngineError::from(error);
             self.commit.fail(error.clone());
             error
@@ -901,7 +921,7 @@ impl LogWriter {
         let PreviousZone { generation, claim_first, unit_count } = stream.previous();
         let (zone, state) = self.parts.zones.iter().find(|(_, zone)| zone.generation() == generation)?;
         let ZoneClaims { recovered, left } = state.claims();
-        if recovered.is_empty() && left.is_none() {
+        if recovered.is_empty() && left.is_none() && !fault::is_on(Fault::ClaimCollectedZones) {
             return None;
         }
         let nothing = (Generation::default(), 0, 0);

@@ -5,6 +5,7 @@
 //! under a cut of an earlier recovery, is void.
 
 use super::scan::{ScannedRecord, ScannedUnit, ZoneScan};
+use crate::fault::{self, Fault};
 use crate::format::manifest::{Cut, Manifest};
 use crate::format::unit::StreamKind;
 use crate::units::{Generation, SeqNo};
@@ -46,7 +47,8 @@ fn limit(cuts: &[Cut], incarnation: u32) -> SeqNo {
 ///
 /// Whether it can be seen now does not matter: an append that a crash took may turn up at a later recovery.
 pub(super) fn cuts_still_needed(manifest: &Manifest, oldest: Generation) -> Vec<Cut> {
-    manifest.cuts.iter().copied().filter(|cut| oldest <= cut.generation).collect()
+    let early = fault::is_on(Fault::DropCutsEarly);
+    manifest.cuts.iter().copied().filter(|cut| oldest <= cut.generation && !early).collect()
 }
 
 /// Finds the prefix of the log that is whole.
@@ -65,13 +67,14 @@ pub(super) fn find(manifest: &Manifest, scans: &[ZoneScan]) -> Prefix {
         .filter(|(first, last)| first <= last)
         .collect();
     whole.sort_unstable();
-    let last = whole.into_iter().fold(
-        watermark,
-        |end, (first, last)| {
-            if first <= end.next() { end.max(last) } else { end }
-        },
-    );
+    let last = whole.into_iter().fold(watermark, |end, (first, last)| {
+        let follows = first <= end.next() || fault::is_on(Fault::KeepWhatFollowsAGap);
+        if follows { end.max(last) } else { end }
+    });
     let prefix = Prefix { cuts, watermark, last_seqno: last };
+    if fault::is_on(Fault::BelieveTornGroups) {
+        return prefix;
+    }
     Prefix { last_seqno: before_torn_group(&prefix, scans), ..prefix }
 }
 

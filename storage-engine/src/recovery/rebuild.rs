@@ -12,6 +12,7 @@ use super::prefix::Prefix;
 use super::scan::{ScannedRecord, ZoneScan};
 use super::{Damage, StreamEnd};
 use crate::device::{Geometry, ZoneDescriptor, ZoneState};
+use crate::fault::{self, Fault};
 use crate::format::record::RecordKind;
 use crate::format::unit::StreamKind;
 use crate::index::{Catalog, Entry, LargeId, LargeValue, LargeValues, Location};
@@ -109,7 +110,9 @@ impl<'a> Winners<'a> {
     /// Sorts copies behind the ones that are to be preferred: higher seqno, undamaged, later filling.
     fn preference(&self, handle: Handle) -> impl Ord + use<> {
         let (scan, record) = self.record(handle);
-        std::cmp::Reverse((record.seqno, record.value_flaw.is_none(), scan.generation))
+        let seqno = record.seqno.get();
+        let rank = if fault::is_on(Fault::OldestWriteWins) { u64::MAX - seqno } else { seqno };
+        std::cmp::Reverse((rank, record.value_flaw.is_none(), scan.generation))
     }
 
     fn choose(&self, mut believed: Vec<Handle>) -> Chosen {
@@ -196,7 +199,8 @@ fn fill_zone_table(
     let mut abandoned = Vec::new();
     for descriptor in layout.descriptors {
         let zone = zones.zone(descriptor.zone);
-        if matches!(descriptor.state, ZoneState::ReadOnly | ZoneState::Offline) {
+        let is_worn = matches!(descriptor.state, ZoneState::ReadOnly | ZoneState::Offline);
+        if is_worn && !fault::is_on(Fault::ResetWornZones) {
             zone.set_role(Role::Lost);
         } else if descriptor.state == ZoneState::NotWritePointer {
             zone.set_role(Role::Conventional);

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
+use crate::fault::{self, Fault};
 use crate::format::DecodeError;
 use crate::format::record::{Record, RecordKind};
 use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
@@ -155,12 +156,14 @@ fn scan_zone(
         match found {
             Found::Gap { offset, len_bytes, error } => scan.gaps.push((offset, len_bytes, error)),
             Found::Unit { offset, header, body } => {
-                if let Err(error) = scan.check_unit(oldest, &header) {
-                    scan.gaps.push((offset, header.unit_bytes(), error));
-                } else {
-                    scan.add_unit(offset, header, body);
-                }
-                if scan.units.last().is_some_and(|unit| unit.offset == offset && unit.flaw.is_some()) {
+                let is_whole = match scan.check_unit(oldest, &header) {
+                    Ok(()) => scan.add_unit(offset, header, body),
+                    Err(error) => {
+                        scan.gaps.push((offset, device.geometry().block_bytes.into(), error));
+                        false
+                    }
+                };
+                if !is_whole && !fault::is_on(Fault::SkipInsideTornUnits) {
                     scanner.look_inside();
                 }
             }
@@ -177,12 +180,15 @@ impl ZoneScan {
     /// later one, or of a generation that has no zone any more.
     fn check_unit(&self, oldest: Generation, header: &UnitHeader) -> Result<(), DecodeError> {
         let refuse = |field, found| Err(DecodeError::Field { structure: "unit header", field, found });
-        if header.generation < self.generation.max(oldest) {
+        let believes = fault::is_on(Fault::BelieveEarlierFillings);
+        if header.generation < self.generation.max(oldest) && !believes {
             return refuse("generation", header.generation.get());
         }
         match self.units.last() {
             Some(last)
-                if header.generation == self.generation && header.incarnation < last.header.incarnation =>
+                if header.generation == self.generation
+                    && header.incarnation < last.header.incarnation
+                    && !fault::is_on(Fault::BelieveEarlierRuns) =>
             {
                 refuse("incarnation", u64::from(header.incarnation))
             }
@@ -190,7 +196,8 @@ impl ZoneScan {
         }
     }
 
-    fn add_unit(&mut self, offset: ZoneOffset, header: UnitHeader, body: &[u8]) {
+    /// Says whether the unit is whole.
+    fn add_unit(&mut self, offset: ZoneOffset, header: UnitHeader, body: &[u8]) -> bool {
         if header.generation > self.generation {
             // What was read so far belongs to an earlier filling of the zone.
             self.generation = header.generation;
@@ -201,7 +208,10 @@ impl ZoneScan {
         }
         let unit_index = u32::try_from(self.units.len()).expect("unit numbers are 20 bits");
         let (record_count, keys_len) = (self.records.len(), self.keys.len());
-        let flaw = self.add_records(&header, unit_index, body);
+        let mut flaw = self.add_records(&header, unit_index, body);
+        if fault::is_on(Fault::BelieveTornUnits) {
+            flaw = None;
+        }
         let heads_whole = flaw.is_none_or(|(_, part)| part == FlawedPart::Value);
         if !heads_whole {
             // Which of its records are this unit's and which an earlier filling's cannot be told.
@@ -210,6 +220,7 @@ impl ZoneScan {
         }
         let flaw = flaw.map(|(at_and_error, _)| at_and_error);
         self.units.push(ScannedUnit { header, offset, flaw, heads_whole });
+        flaw.is_none()
     }
 
     /// Takes the records of a unit, and gives the worst flaw among them.

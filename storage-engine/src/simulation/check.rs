@@ -167,7 +167,7 @@ impl Ruin<'_> {
                 let found = read_each(&engine, self.plan.key_count).map_err(|error| unreadable(&error))?;
                 Ok(Some(Opened { device: Arc::clone(device), engine, found }))
             }
-            Err(error) => self.excuse(&error).map(|()| None),
+            Err(error) => self.excuse(&error).map(|()| None).map_err(|problem| self.lay_out(problem)),
         }
     }
 

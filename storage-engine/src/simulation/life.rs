@@ -45,7 +45,7 @@ fn live_unguarded(seed: u64) -> Result<Report, Problem> {
                 .map_err(|problem| problem.during(format!("run {run}, opening")))?;
         }
         (image, model, left) = use_store(&plan, opened, &mut random, &mut report)
-            .map_err(|problem| problem.during(format!("run {run}")))?;
+            .map_err(|problem| problem.during(format!("{:?}, run {run}", plan.faults)))?;
     }
     Ok(report)
 }

@@ -198,22 +198,24 @@ impl Model {
         }
     }
 
+    /// Who wrote a key: number, last seqno, value and level of each call, in words.
+    pub(super) fn explain_key(&self, key: usize) -> String {
+        let written = self.calls.iter().enumerate().filter_map(|(number, call)| {
+            let (_, value) = call.writes.iter().rev().find(|(written, _)| *written == key)?;
+            let seqno = call.last_seqno.map(SeqNo::get);
+            Some((number, seqno, value.map(|value| value.print()), call.durability))
+        });
+        format!("{:?} on {:?}", written.collect::<Vec<_>>(), self.base[key])
+    }
+
     fn explain(&self, found: &[Found], (least, most): (usize, usize), nearest: usize) -> String {
         let mut state = self.base.clone();
         let calls = &self.calls[..nearest];
         calls.iter().for_each(|call| apply(&mut state, call));
         let lines: Vec<String> = wrong_keys(found, &state)
             .map(|key| {
-                let written = self.calls.iter().enumerate().filter_map(|(number, call)| {
-                    let (_, value) = call.writes.iter().rev().find(|(written, _)| *written == key)?;
-                    let seqno = call.last_seqno.map(SeqNo::get);
-                    Some((number, seqno, value.map(|value| value.print()), call.durability))
-                });
-                let (base, found, state) = (self.base[key], found[key], state[key]);
-                format!(
-                    "key {key}: {found:?}, not {state:?}; base {base:?}, {:?}",
-                    written.collect::<Vec<_>>()
-                )
+                let (found, state, written) = (found[key], state[key], self.explain_key(key));
+                format!("key {key}: {found:?}, not {state:?}; written: {written}")
             })
             .collect();
         format!(

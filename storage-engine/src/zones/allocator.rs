@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex};
 
 use super::{Role, ZoneTable};
+use crate::fault::{self, Fault};
 use crate::format::unit::StreamKind;
 use crate::units::{Generation, ZoneId};
 
@@ -122,7 +123,8 @@ impl Allocator {
     #[must_use]
     pub fn take(&self, stream: StreamKind, purpose: Purpose) -> Option<ZoneId> {
         let mut state = self.state.lock();
-        if state.free_count() <= purpose.reserve() {
+        let reserve = if fault::is_on(Fault::TakeTheReserve) { 0 } else { purpose.reserve() };
+        if state.free_count() <= reserve {
             return None;
         }
         let zone = state.free.pop_front().or_else(|| state.spare.pop())?;

@@ -17,6 +17,12 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Whether anything fails.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        *self != Self::NONE
+    }
+
     /// None at all.
     pub const NONE: Self = Self { append: 0, flush: 0, read: 0, misdirected: 0, prepare: 0 };
 }

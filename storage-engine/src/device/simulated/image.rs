@@ -286,6 +286,12 @@ impl Image {
         Some(zone)
     }
 
+    /// Whether a zone has gone read-only or offline.
+    #[must_use]
+    pub fn has_worn_zones(&self) -> bool {
+        self.zones.iter().any(|zone| matches!(zone.state, ZoneState::ReadOnly | ZoneState::Offline))
+    }
+
     fn written_zones(&self) -> impl Iterator<Item = ZoneId> + '_ {
         let alive = |zone: &ZoneImage| {
             zone.written_bytes > 0 && !matches!(zone.state, ZoneState::ReadOnly | ZoneState::Offline)
