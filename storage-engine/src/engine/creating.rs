@@ -282,6 +282,8 @@ fn write_first_manifest(device: &Arc<dyn ZonedDevice>, space_use: SpaceUse) -> E
         space_use,
         counters: LifeCounters::default(),
         device: Some(DeviceSizes::of(device.geometry())),
+        checkpoints: Vec::new(),
+        last_checkpoint: 0,
     };
     let queue = append_queue(device, QueueKind::Automatic)?;
     ManifestLog::new(Arc::clone(device), queue, None)?.append(&manifest)?;

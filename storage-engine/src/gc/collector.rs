@@ -327,7 +327,7 @@ impl Collector {
 }
 
 /// Blocks until everybody has finished who was looking something up or publishing something when this was called.
-fn wait_for_pinned() {
+pub(crate) fn wait_for_pinned() {
     let (sender, passed) = crossbeam::channel::bounded::<()>(1);
     epoch::pin().defer(move || drop(sender));
     loop {

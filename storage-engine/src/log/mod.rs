@@ -7,7 +7,8 @@
 //! - `company`: lets those who commit together wait for each other.
 //! - [`writer`]: puts them together.
 //! - [`manifest_log`]: where the store describes itself.
-//! - [`scanner`]: reads a zone from start to write pointer.
+//! - [`scanner`]: reads a zone from start to write pointer, by way of a `window`.
+//! - `single_append`: appends of metadata.
 //!
 //! Lock order: a stream, then the commit state. No lock is held over device I/O.
 
@@ -16,6 +17,8 @@ mod company;
 pub mod manifest_log;
 pub mod memory;
 pub mod scanner;
+pub(crate) mod single_append;
 pub mod stream;
 pub mod unit_builder;
+pub(crate) mod window;
 pub mod writer;

@@ -402,7 +402,13 @@ impl LogWriter {
         let mut submissions = Vec::new();
         if !stream.zone_fits(record_bytes) {
             submissions = self.leave(kind, stream, seqno);
-            stream.begin_zone(|zone| self.parts.allocator.begin(zone));
+            stream.begin_zone(|zone| {
+                let generation = self.parts.allocator.begin(zone);
+                if kind == StreamKind::User {
+                    self.parts.zones.zone(zone).set_first_seqno(seqno);
+                }
+                generation
+            });
             self.parts.housekeeping.raise();
         }
         let first_seqno = if kind == StreamKind::User { seqno } else { SeqNo::ZERO };
@@ -494,7 +500,8 @@ impl LogWriter {
         let Outcome::Append(result) = completion.outcome else {
             unreachable!("the append queue is given appends only")
         };
-        let in_flight = self.commit.completed(token);
+        // It leaves the in-flight table when its place is known: a zone without appends in flight has all its places.
+        let in_flight = self.commit.in_flight(token);
         match result {
             Ok(sector) => {
                 self.parts.zones.zone(in_flight.key.zone).set_place(in_flight.key.unit, sector);

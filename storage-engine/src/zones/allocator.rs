@@ -65,7 +65,7 @@ impl Allocator {
     #[must_use]
     pub fn new(zones: Arc<ZoneTable>, generation: Generation) -> Self {
         let free = zones.iter().filter(|(_, zone)| zone.role() == Role::Free).map(|(id, _)| id).collect();
-        let is_taken = |role| !matches!(role, Role::Free | Role::Manifest | Role::Conventional);
+        let is_taken = |role| !matches!(role, Role::Free | Role::Manifest | Role::Checkpoint | Role::Conventional);
         let taken_count = zones.iter().filter(|(_, zone)| is_taken(zone.role())).count() as u64;
         Self {
             zones,
@@ -111,6 +111,28 @@ impl Allocator {
         self.zones.zone(zone).set_role(Role::Open(stream));
         self.taken_count.fetch_add(1, Ordering::Relaxed);
         Some(zone)
+    }
+
+    /// Takes a free zone for a checkpoint, if `left_count` are left to puts then.
+    #[must_use]
+    pub fn take_for_checkpoint(&self, left_count: usize) -> Option<ZoneId> {
+        let mut state = self.state.lock();
+        if state.free.len() <= RESERVED_FROM_PUTS + left_count {
+            return None;
+        }
+        // Those at the front are the likeliest to be allocated still, which is for data.
+        let zone = state.free.pop_back()?;
+        self.zones.zone(zone).set_role(Role::Checkpoint);
+        Some(zone)
+    }
+
+    /// Takes a zone back that held part of a checkpoint, after its reset.
+    pub fn give_back_from_checkpoint(&self, zone: ZoneId) {
+        let mut state = self.state.lock();
+        self.zones.zone(zone).set_role(Role::Free);
+        state.free.push_back(zone);
+        self.events.fetch_add(1, Ordering::AcqRel);
+        self.freed.notify_all();
     }
 
     /// Gives a zone that was taken its generation, at the moment when its stream goes over to it.
@@ -179,6 +201,17 @@ mod tests {
         assert!(!take(Purpose::Delete), "two are left, for the collector");
         assert!(take(Purpose::Relocation) && take(Purpose::Relocation));
         assert!(!take(Purpose::Relocation));
+    }
+
+    #[test]
+    fn a_checkpoint_takes_only_what_puts_can_spare() {
+        let (zones, allocator) = allocator(6);
+        assert_eq!(allocator.take_for_checkpoint(3), None, "three are in reserve, three are to be left");
+        let taken = allocator.take_for_checkpoint(2).unwrap();
+        assert_eq!((zones.zone(taken).role(), allocator.free_count()), (Role::Checkpoint, 5));
+        assert_eq!(allocator.taken_count(), 0, "writers do not wait for the collector on its account");
+        allocator.give_back_from_checkpoint(taken);
+        assert_eq!((zones.zone(taken).role(), allocator.free_count()), (Role::Free, 6));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod scan;
 mod separators;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use parking_lot::RwLock;
@@ -29,7 +30,9 @@ use bulk::BulkLoad;
 use directory::{Chunk, ChunkOutcome, Directory};
 use leaf::{Leaf, Upserted};
 use memory::Tally;
+pub use key::KeyParts;
 use separators::Probe;
+pub use transfer::{LoadedLeaf, Walk};
 
 use crate::index::{Entry, PackedEntry};
 use crate::patience::{ShardedSoon, WriteSoon};
