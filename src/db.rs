@@ -10,8 +10,8 @@ use zonal_engine::error::EngineError;
 use zonal_engine::log::writer::LogWrite;
 
 use crate::{
-    CheckReport, Checkpoint, Durability, Error, ErrorKind, Info, Opening, Options, Range, Result, Stats, Value, WriteBatch,
-    WriteOptions, Zone,
+    CheckReport, Checkpoint, Durability, Error, ErrorKind, Info, Opening, Options, Range, Result, Stats,
+    Value, WriteBatch, WriteOptions, Zone,
 };
 
 /// An open store. Cheap to clone; any number of threads may use it and its clones.

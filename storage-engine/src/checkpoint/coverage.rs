@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn of_each_stream_the_complete_zones_but_the_last_are_covered() {
-        let filled = [(1, USER, 10), (2, COPIES, 1), (3, USER, 50), (4, COPIES, 1), (5, USER, 0), (6, COPIES, 0)];
+        let filled =
+            [(1, USER, 10), (2, COPIES, 1), (3, USER, 50), (4, COPIES, 1), (5, USER, 0), (6, COPIES, 0)];
         assert_eq!(covered(&filled, |_| true), [1, 2, 3, 4]);
         assert_eq!(covered(&filled[..4], |_| true), [1, 2], "the last zones of the streams are left out");
     }
@@ -150,8 +151,13 @@ mod tests {
     fn a_zone_behind_one_that_is_not_ripe_is_not_covered() {
         let filled = [(1, USER, 10), (2, USER, 101), (3, USER, 50), (4, USER, 0)];
         assert_eq!(covered(&filled, |_| true), [1]);
-        let filled = [(1, COPIES, 1), (2, COPIES, 1), (3, COPIES, 1), (4, COPIES, 0), (5, USER, 9), (6, USER, 0)];
-        assert_eq!(covered(&filled, |zone| zone != ZoneId::new(1)), [1, 5], "appends to zone 1 are in flight");
+        let filled =
+            [(1, COPIES, 1), (2, COPIES, 1), (3, COPIES, 1), (4, COPIES, 0), (5, USER, 9), (6, USER, 0)];
+        assert_eq!(
+            covered(&filled, |zone| zone != ZoneId::new(1)),
+            [1, 5],
+            "appends to zone 1 are in flight"
+        );
     }
 
     #[test]

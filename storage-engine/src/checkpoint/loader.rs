@@ -180,8 +180,7 @@ impl<'a> Loader<'a> {
     }
 
     fn load_zone(&self, zone: ZoneId, reset_count: u32, standing: &Standing) -> Result<ZonePart, Unusable> {
-        let mut part =
-            ZonePart { charges: vec![(0, 0); standing.rows.len()], ..ZonePart::default() };
+        let mut part = ZonePart { charges: vec![(0, 0); standing.rows.len()], ..ZonePart::default() };
         let mut blocks = self.blocks(zone, reset_count)?;
         while let Some((offset, header, payload)) = blocks.next()? {
             if part.block_count == 0 {

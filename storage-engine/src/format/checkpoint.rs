@@ -436,9 +436,8 @@ impl<'a> EntryPage<'a> {
     }
 
     fn check(&self) -> Result<(), DecodeError> {
-        let refuse = |field, found: usize| {
-            Err(DecodeError::Field { structure: PAGE, field, found: found as u64 })
-        };
+        let refuse =
+            |field, found: usize| Err(DecodeError::Field { structure: PAGE, field, found: found as u64 });
         let (mut start, mut before) = (0, None);
         for row in self.rows {
             let end = suffix_end(row);

@@ -8,12 +8,12 @@
 
 use std::collections::HashMap;
 
+use crate::buffer::AlignedBuffer;
 use crate::checkpoint::loader::{Loaded, Loader, Standing, Unusable};
 use crate::device::{DeviceError, ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::format::checkpoint::ZoneRow;
 use crate::format::unit::{StoreId, UnitHeader};
 use crate::index::Entry;
-use crate::buffer::AlignedBuffer;
 use crate::log::scanner::{Found, Scanner};
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset};
 

@@ -109,9 +109,8 @@ fn vanished(
     scans: &[ZoneScan],
     standing: Option<&Standing>,
 ) -> Vec<Damage> {
-    let stands = |generation| {
-        standing.into_iter().flat_map(Standing::rows).any(|row| row.generation == generation)
-    };
+    let stands =
+        |generation| standing.into_iter().flat_map(Standing::rows).any(|row| row.generation == generation);
     let there = |generation| scans.iter().any(|scan| scan.generation == generation) || stands(generation);
     let offline =
         |zone| descriptors.iter().any(|found| found.zone == zone && found.state == ZoneState::Offline);

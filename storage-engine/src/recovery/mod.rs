@@ -240,7 +240,11 @@ impl<'a> Recovery<'a> {
         }
         // Which of several damaged copies is the best one only a look at all of them tells.
         if let Some(damage) = found.report.damages.first() {
-            return refuse(damage.zone, damage.offset, format!("with damage, everything is read: {}", damage.what));
+            return refuse(
+                damage.zone,
+                damage.offset,
+                format!("with damage, everything is read: {}", damage.what),
+            );
         }
         Ok(Ok(Recovered { report: RecoveryReport { checkpoint: Some(used), ..found.report }, ..found }))
     }
@@ -321,7 +325,12 @@ impl Damage {
     /// A checkpoint that cannot be used: all of it is in the log as well.
     fn of_checkpoint(unusable: &Unusable) -> Self {
         let Unusable { zone, offset, what } = unusable;
-        Self { zone: *zone, offset: *offset, what: format!("a checkpoint of the index: {what}"), confined: true }
+        Self {
+            zone: *zone,
+            offset: *offset,
+            what: format!("a checkpoint of the index: {what}"),
+            confined: true,
+        }
     }
 }
 
@@ -335,31 +344,32 @@ struct StreamEnds<'a> {
 impl StreamEnds<'_> {
     /// Finds the zone that a stream filled last and whether it can be filled further.
     fn find(&self, kind: StreamKind) -> StreamEnd {
-    let device = self.device;
-    let of_stream = self.scans.iter().filter(|scan| scan.stream == Some(kind));
-    let Some(last) = of_stream.max_by_key(|scan| scan.generation) else { return StreamEnd::default() };
-    let newest = last.units.last().expect("a stream is known by a unit").header;
-    let next_unit = last.next_unit(device.geometry().block_bytes);
-    // Where units are missing or torn, earlier claims stay as they are and new ones begin behind them.
-    let claim_first = newest.claim_first.max(last.whole_from(next_unit));
-    let zone = StreamZone {
-        zone: last.descriptor.zone,
-        generation: last.generation,
-        reset_count: last.descriptor.reset_count,
-        used_bytes: last.descriptor.write_pointer.get(),
-        next_unit,
-        claim_first,
-        previous: if self.is_whole(newest.previous) { newest.previous } else { PreviousZone::default() },
-    };
-    let goes_on =
-        last.descriptor.state.is_active() && zone.used_bytes < device.geometry().zone_capacity_bytes;
-    let previous = PreviousZone { generation: zone.generation, claim_first, unit_count: next_unit };
-    StreamEnd { zone: goes_on.then_some(zone), previous }
-}
+        let device = self.device;
+        let of_stream = self.scans.iter().filter(|scan| scan.stream == Some(kind));
+        let Some(last) = of_stream.max_by_key(|scan| scan.generation) else { return StreamEnd::default() };
+        let newest = last.units.last().expect("a stream is known by a unit").header;
+        let next_unit = last.next_unit(device.geometry().block_bytes);
+        // Where units are missing or torn, earlier claims stay as they are and new ones begin behind them.
+        let claim_first = newest.claim_first.max(last.whole_from(next_unit));
+        let zone = StreamZone {
+            zone: last.descriptor.zone,
+            generation: last.generation,
+            reset_count: last.descriptor.reset_count,
+            used_bytes: last.descriptor.write_pointer.get(),
+            next_unit,
+            claim_first,
+            previous: if self.is_whole(newest.previous) { newest.previous } else { PreviousZone::default() },
+        };
+        let goes_on =
+            last.descriptor.state.is_active() && zone.used_bytes < device.geometry().zone_capacity_bytes;
+        let previous = PreviousZone { generation: zone.generation, claim_first, unit_count: next_unit };
+        StreamEnd { zone: goes_on.then_some(zone), previous }
+    }
 
     /// Whether a filled zone still has every unit that would be claimed: a crash may have taken its last ones.
     fn is_whole(&self, zone: PreviousZone) -> bool {
-        let stands = self.standing.into_iter().flat_map(Standing::rows).find(|row| row.generation == zone.generation);
+        let stands =
+            self.standing.into_iter().flat_map(Standing::rows).find(|row| row.generation == zone.generation);
         if let Some(row) = stands {
             let covers = |&(first, end): &(u32, u32)| first <= zone.claim_first && end >= zone.unit_count;
             return row.claims.iter().any(covers);

@@ -198,7 +198,8 @@ impl<'a> Winners<'a> {
         // Without its first part the value is none: it was superseded, and so was that in turn.
         let Some(Some(_)) = places.first() else { return };
         if places.iter().any(Option::is_none) {
-            let what = format!("parts of a value of {part_count} parts that a checkpoint names cannot be found");
+            let what =
+                format!("parts of a value of {part_count} parts that a checkpoint names cannot be found");
             let (zone, offset) = (self.nowhere.zone, ZoneOffset::START);
             chosen.damages.push(Damage { zone, offset, what, confined: false });
         }
@@ -223,7 +224,8 @@ impl<'a> Winners<'a> {
                 *place = Some(handle);
             }
         }
-        let known = self.base.and_then(|base| base.parts.get(&id)).filter(|known| known.part_count == part_count);
+        let known =
+            self.base.and_then(|base| base.parts.get(&id)).filter(|known| known.part_count == part_count);
         let known = |part: usize| *known?.parts.get(part)?;
         let place = |handle: Handle| (self.location(handle), self.record(handle).1.value_len);
         (0..).zip(read).map(|(part, handle)| handle.map(place).or_else(|| known(part))).collect()

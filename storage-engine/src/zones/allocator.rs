@@ -65,7 +65,8 @@ impl Allocator {
     #[must_use]
     pub fn new(zones: Arc<ZoneTable>, generation: Generation) -> Self {
         let free = zones.iter().filter(|(_, zone)| zone.role() == Role::Free).map(|(id, _)| id).collect();
-        let is_taken = |role| !matches!(role, Role::Free | Role::Manifest | Role::Checkpoint | Role::Conventional);
+        let is_taken =
+            |role| !matches!(role, Role::Free | Role::Manifest | Role::Checkpoint | Role::Conventional);
         let taken_count = zones.iter().filter(|(_, zone)| is_taken(zone.role())).count() as u64;
         Self {
             zones,

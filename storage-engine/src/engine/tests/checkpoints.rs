@@ -192,7 +192,9 @@ fn garble(path: &Path, zone: ZoneId, at_bytes: u64) {
     drop(media);
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let zones_bytes = u64::from(geometry.zone_count) * geometry.zone_size_bytes;
-    let at = file.metadata().unwrap().len() - zones_bytes + u64::from(zone.get()) * geometry.zone_size_bytes + at_bytes;
+    let at = file.metadata().unwrap().len() - zones_bytes
+        + u64::from(zone.get()) * geometry.zone_size_bytes
+        + at_bytes;
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
@@ -317,7 +319,9 @@ fn checkpoints_give_way_to_data() {
         }
         for number in 0..100u32 {
             let (key, value) = (format!("filling {number:05}"), vec![8; 19_000]);
-            engine.write(&[LogWrite { key: key.as_bytes(), value: Some(&value) }], Durability::Written).unwrap();
+            engine
+                .write(&[LogWrite { key: key.as_bytes(), value: Some(&value) }], Durability::Written)
+                .unwrap();
         }
         engine.close().unwrap();
         drop((engine, Arc::into_inner(media)));

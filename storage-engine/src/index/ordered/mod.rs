@@ -28,9 +28,9 @@ use parking_lot::RwLock;
 
 use bulk::BulkLoad;
 use directory::{Chunk, ChunkOutcome, Directory};
+pub use key::KeyParts;
 use leaf::{Leaf, Upserted};
 use memory::Tally;
-pub use key::KeyParts;
 use separators::Probe;
 pub use transfer::{LoadedLeaf, Walk};
 
