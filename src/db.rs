@@ -10,8 +10,8 @@ use zonal_engine::error::EngineError;
 use zonal_engine::log::writer::LogWrite;
 
 use crate::{
-    CheckReport, Durability, Error, ErrorKind, Info, Options, Range, Result, Stats, Value, WriteBatch,
-    WriteOptions, Zone,
+    CheckReport, Checkpoint, Durability, Error, ErrorKind, Info, Opening, Options, Range, Result, Stats,
+    Value, WriteBatch, WriteOptions, Zone,
 };
 
 /// An open store. Cheap to clone; any number of threads may use it and its clones.
@@ -89,6 +89,7 @@ impl Db {
             unit_bytes: options.unit_bytes as usize,
             expects_durable: options.durability == Durability::Sync,
             in_spite_of_damage,
+            checkpoint_interval_bytes: options.checkpoint_interval_bytes,
         };
         let engine = Engine::open(path, &open).map_err(|error| Error::new(path, error))?;
         Ok(Self { engine: Arc::new(engine), path: path.into(), durability: options.durability })
@@ -309,16 +310,38 @@ impl Db {
         self.engine.flush().map_err(|error| self.error(error))
     }
 
+    /// Writes a checkpoint of the index, so that the next opening need not read all that was written before. Blocks until
+    /// it is on stable media; others read and write meanwhile. `None` when there is no room for one: checkpoints take only
+    /// space that data do not need, and a device must allow at least 9 active zones.
+    ///
+    /// Stores write checkpoints by themselves, too: see [`Options::checkpoint_interval_bytes`].
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let db = zonal::Db::open(directory.path().join("d.zonal"), zonal::Options::default())?;
+    /// db.put("key", "value")?;
+    /// let checkpoint = db.checkpoint()?.expect("a new store has room");
+    /// assert_eq!(checkpoint.number, 1);
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::WritesRefused`], [`ErrorKind::ReadOnly`], [`ErrorKind::Closed`], [`ErrorKind::Io`].
+    pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let written = self.engine.checkpoint().map_err(|error| self.error(error))?;
+        Ok(written.as_ref().map(Checkpoint::new))
+    }
+
     /// Counts and gauges. Does not touch the device.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::new(&self.engine.stats(), &self.engine.zones().unwrap_or_default())
     }
 
-    /// What does not change while the store is open: sizes, limits, how the device is accessed.
+    /// What hardly changes while the store is open: sizes, limits, how the device is accessed, how opening went.
     #[must_use]
     pub fn info(&self) -> Info {
-        Info::new(self.engine.info())
+        Info::new(self.engine.info(), Opening::new(self.engine.recovery()))
     }
 
     /// All zones of the device, in order.

@@ -3,7 +3,9 @@
 use serde::Serialize;
 use zonal_engine::device;
 use zonal_engine::engine::{EngineInfo, EngineStats, VerifyReport, ZoneStats};
+use zonal_engine::format::manifest::CheckpointName;
 use zonal_engine::format::unit::StreamKind;
+use zonal_engine::recovery::RecoveryReport;
 use zonal_engine::zones::Role;
 
 /// Counts and gauges of a store; sizes in bytes.
@@ -47,8 +49,76 @@ pub struct Stats {
     pub gets: u64,
     /// Reads answered from memory.
     pub memory_hits: u64,
+    /// Written to the log since the last checkpoint was begun: what the next opening reads, about.
+    pub bytes_since_checkpoint: u64,
     /// Zones by the device's state.
     pub zones: ZoneCounts,
+}
+
+/// A checkpoint of the index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Checkpoint {
+    /// Counts the checkpoints of a store.
+    pub number: u64,
+    /// All writes up to this one are covered by it, or by what opening reads besides it.
+    pub covered_seqno: u64,
+    /// Keys and deletes in it. What lies in the zones being filled is not among them.
+    pub entries: u64,
+    /// What it takes on the device.
+    pub bytes: u64,
+    /// The zones that hold it.
+    pub zones: Vec<u32>,
+}
+
+impl Checkpoint {
+    pub(crate) fn new(name: &CheckpointName) -> Self {
+        Self {
+            number: name.number,
+            covered_seqno: name.covered.get(),
+            entries: name.entry_count,
+            bytes: name.byte_count,
+            zones: name.zones.iter().map(|(zone, _)| zone.get()).collect(),
+        }
+    }
+}
+
+/// How opening a store went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Opening {
+    /// The checkpoint that was used; 0 when everything was read.
+    pub checkpoint: u64,
+    /// Keys and deletes taken from it.
+    pub checkpoint_entries: u64,
+    /// Zones that need not be read because of it.
+    pub checkpoint_zones: u32,
+    /// Checkpoints that could not be used.
+    pub unusable_checkpoints: u32,
+    /// Zones read.
+    pub zones_read: u32,
+    /// Bytes of these zones.
+    pub bytes_read: u64,
+    /// Records found in them, superseded ones included.
+    pub records_read: u64,
+    /// How long it took, in microseconds.
+    pub microseconds: u64,
+}
+
+impl Opening {
+    pub(crate) fn new(report: &RecoveryReport) -> Self {
+        let used = report.checkpoint.unwrap_or_default();
+        Self {
+            checkpoint: used.number,
+            checkpoint_entries: used.record_count,
+            checkpoint_zones: used.zone_count,
+            unusable_checkpoints: u32::try_from(report.unusable_checkpoints.len()).unwrap_or(u32::MAX),
+            zones_read: report.zone_count,
+            bytes_read: report.scanned_bytes,
+            records_read: report.record_count,
+            microseconds: u64::try_from(report.elapsed.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
 }
 
 /// Zones by the device's state.
@@ -97,6 +167,7 @@ impl Stats {
             deletes: engine.deletes,
             gets: engine.gets,
             memory_hits: engine.memory_hits,
+            bytes_since_checkpoint: engine.bytes_since_checkpoint,
             zones: counts,
         }
     }
@@ -154,7 +225,7 @@ impl ZoneCounts {
     }
 }
 
-/// What does not change while a store is open; sizes in bytes.
+/// What hardly changes while a store is open; sizes in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Info {
@@ -188,10 +259,14 @@ pub struct Info {
     pub append_limit_bytes: u32,
     /// Which index the store keeps in memory.
     pub index: String,
+    /// Checkpoints of the index that the next opening may choose, the newest last.
+    pub checkpoints: Vec<Checkpoint>,
+    /// How opening the store went.
+    pub opening: Opening,
 }
 
 impl Info {
-    pub(crate) fn new(engine: EngineInfo) -> Self {
+    pub(crate) fn new(engine: EngineInfo, opening: Opening) -> Self {
         let geometry = engine.geometry;
         Self {
             store_id: engine.store.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -209,6 +284,8 @@ impl Info {
             max_active_zones: geometry.max_active_zones,
             append_limit_bytes: geometry.append_limit_bytes,
             index: "ordered".to_owned(),
+            checkpoints: engine.checkpoints.iter().map(Checkpoint::new).collect(),
+            opening,
         }
     }
 }
@@ -262,6 +339,8 @@ pub enum ZoneRole {
     Relocation,
     /// The store's description of itself.
     Manifest,
+    /// Part of a checkpoint of the index.
+    Checkpoint,
     /// Nothing any more: it cannot be written.
     Lost,
     /// Nothing: it is a conventional zone.
@@ -299,6 +378,7 @@ impl Zone {
             Role::Open(StreamKind::User) | Role::Sealed(StreamKind::User) => ZoneRole::User,
             Role::Open(StreamKind::Relocation) | Role::Sealed(StreamKind::Relocation) => ZoneRole::Relocation,
             Role::Manifest => ZoneRole::Manifest,
+            Role::Checkpoint => ZoneRole::Checkpoint,
             Role::Lost => ZoneRole::Lost,
             Role::Conventional => ZoneRole::Conventional,
         };
@@ -358,7 +438,7 @@ impl CheckReport {
         self.damages.is_empty() && self.wrong_accounts.is_empty()
     }
 
-    pub(crate) fn new(verified: &VerifyReport, recovery: &zonal_engine::recovery::RecoveryReport) -> Self {
+    pub(crate) fn new(verified: &VerifyReport, recovery: &RecoveryReport) -> Self {
         let damages = verified.damages.iter().map(|damage| Damage {
             zone: damage.zone.get(),
             offset: damage.offset.get(),

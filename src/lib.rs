@@ -44,7 +44,9 @@ mod value;
 pub use batch::WriteBatch;
 pub use db::Db;
 pub use error::{Error, ErrorKind, Result};
-pub use info::{CheckReport, Damage, Info, Stats, Zone, ZoneCounts, ZoneRole, ZoneState};
+pub use info::{
+    CheckReport, Checkpoint, Damage, Info, Opening, Stats, Zone, ZoneCounts, ZoneRole, ZoneState,
+};
 pub use iter::Range;
 pub use options::{IndexKind, Options, WriteOptions};
 pub use value::Value;

@@ -40,6 +40,7 @@ pub struct Options {
     pub(crate) queue: QueueKind,
     pub(crate) buffered_delay: Duration,
     pub(crate) unit_bytes: u32,
+    pub(crate) checkpoint_interval_bytes: u64,
 }
 
 impl Default for Options {
@@ -63,6 +64,7 @@ impl Default for Options {
             queue: QueueKind::Automatic,
             buffered_delay: Duration::from_millis(5),
             unit_bytes: 512 << 10,
+            checkpoint_interval_bytes: 1024 * MIB,
         }
     }
 }
@@ -126,6 +128,13 @@ setters! {
     queue: QueueKind => queue;
     /// The longest that a [`Durability::Buffered`] write stays in memory before it is appended. Default: 5 ms.
     buffered_delay: Duration => buffered_delay;
+    /// How many bytes are written to the log between two checkpoints of the index, which make the next opening quick; 0 for
+    /// no checkpoints but those asked for by [`Db::checkpoint`](crate::Db::checkpoint). Default: 1 GiB.
+    ///
+    /// At least eight times the memory of the index is written in between, so that checkpoints take an eighth of what is
+    /// written at most. Closing writes one, too, where the next opening would otherwise have to read 64 MiB or more, and
+    /// more than the index takes. Checkpoints take only space that data do not need.
+    checkpoint_interval_bytes: u64 => checkpoint_interval_bytes;
     /// The largest append unit, in bytes; the device's append limit counts as well. At least 96 KiB. Default: 512 KiB.
     unit_bytes: u32 => unit_bytes;
 }

@@ -1,9 +1,10 @@
 //! The storage engine of zonal: what lies between the embedded API and a zoned device.
 //!
 //! Layers, lowest first; a lower one never imports a higher one: `units`, `error`, `buffer`, `counter`, `signal` · `device` ·
-//! `queue` · `conformance` · `format` · `zones` · `index` · `log` · `gc`, `recovery` · `engine` · `simulation` (for tests).
+//! `queue` · `conformance` · `format` · `zones` · `index` · `log` · `checkpoint` · `gc`, `recovery` · `engine` · `simulation` (for tests).
 
 pub mod buffer;
+pub mod checkpoint;
 pub mod conformance;
 pub mod counter;
 pub mod device;

@@ -11,7 +11,7 @@ use crate::signal::Woken;
 use crate::zones::Purpose;
 
 /// Free zones, beyond the reserve, below which cleaning begins.
-const LOW_FREE_ZONES: usize = 2;
+pub(super) const LOW_FREE_ZONES: usize = 2;
 /// Zones that writers may take until the collector is asked again, when it has found nothing to gain.
 const ALLOWANCE_WITHOUT_GAIN: u64 = 4;
 
@@ -56,10 +56,15 @@ fn append_buffered(inner: &Inner) {
     }
 }
 
-/// Collects garbage and makes the next zone ready.
+/// Collects garbage, writes checkpoints and makes the next zone ready.
 fn keep_house(inner: &Inner) {
     while inner.housekeeping.sleep() == Woken::Raised {
-        while inner.clean_step() == Step::Again && !inner.housekeeping.is_stopped() {}
+        loop {
+            let steps = [inner.clean_step(), inner.checkpoint_step()];
+            if !steps.contains(&Step::Again) || inner.housekeeping.is_stopped() {
+                break;
+            }
+        }
         inner.count_live_limit();
         if let Some(log) = &inner.log {
             // A zone that cannot be made ready is tried again by the write that needs it, which reports the error.
@@ -106,6 +111,13 @@ impl Inner {
                     self.report_failed_collection(error);
                     break;
                 }
+            }
+        }
+        if wants_space {
+            match self.drop_checkpoint() {
+                Ok(true) => return Step::Again,
+                Ok(false) => {}
+                Err(error) => self.report_failed_collection(error),
             }
         }
         // There is nothing to wait for.

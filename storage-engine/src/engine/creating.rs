@@ -295,6 +295,8 @@ pub(super) fn write_first_manifest(
         space_use,
         counters: LifeCounters::default(),
         device: Some(DeviceSizes::of(device.geometry())),
+        checkpoints: Vec::new(),
+        last_checkpoint: 0,
     };
     for zone in manifest_zones(&**device)? {
         device.prepare(zone, Preparation::Streaming)?;

@@ -4,6 +4,7 @@
 //! long enough, one keeps house (collects, makes zones ready). Both sleep while there is nothing to do.
 
 mod background;
+mod checkpointing;
 mod creating;
 mod latches;
 mod opening;
@@ -51,6 +52,7 @@ use crate::recovery::RecoveryReport;
 use crate::signal::Signal;
 use crate::units::{Generation, ZoneId};
 use crate::zones::{Allocator, Role, ZoneTable};
+use checkpointing::Checkpointing;
 use latches::Latches;
 use running::Running;
 use values::ValueCache;
@@ -101,6 +103,7 @@ struct Inner {
     cleaning_round: AtomicU64,
     exhausted_round: AtomicU64,
     closed: AtomicBool,
+    checkpointing: Checkpointing,
     recovery: RecoveryReport,
 }
 
@@ -302,6 +305,7 @@ impl Engine {
             // A panic in a background thread has been reported by the panic hook; closing goes on.
             let _ = thread.join();
         }
+        self.inner.checkpointing.close();
         // After a failure appends may still be in flight: then the device is let go with the last handle only.
         self.inner.log.as_ref().map_or(Ok(()), |log| self.leave_in_order(log))?;
         Ok(self.inner.device.shut_down()?)
@@ -315,6 +319,8 @@ impl Engine {
         // Of a zone that wore out just now the housekeeper may not have taken this down.
         let worn = self.inner.zones.iter().filter(|(_, zone)| zone.role() == Role::Lost);
         worn.for_each(|(_, zone)| zone.claim_landed());
+        self.inner.checkpoint_at_close();
+        log.commit().check()?;
         self.inner.write_manifest(true)?;
         Ok(self.inner.device.flush()?)
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::background;
+use super::checkpointing::Checkpointing;
 use super::running::Running;
 use super::values::ValueCache;
 use super::{Counters, Engine, Inner, ReadQueues};
@@ -27,7 +28,7 @@ use crate::log::memory::UnitMemory;
 use crate::log::stream::{Claim, Stream};
 use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes, unit_limit_bytes_from};
 use crate::queue::{IoQueue, QueueKind};
-use crate::recovery::{Recovered, StreamEnd, recover};
+use crate::recovery::{Recovered, Rely, StreamEnd, recover};
 use crate::signal::Signal;
 use crate::units::ZoneId;
 use crate::zones::{Allocator, ZoneTable};
@@ -35,7 +36,7 @@ use crate::zones::{Allocator, ZoneTable};
 /// Zones below which a store does not work: two for the manifest, one for each stream, the reserve, one to spare.
 pub(crate) const MIN_ZONES: u32 = 8;
 /// Active zones below which a store does not work: two for the manifest, and up to three for each stream while appends
-/// to the zones that it leaves and begins overlap.
+/// to the zones that it leaves and begins overlap. With one more there is room for checkpoints.
 pub(crate) const MIN_ACTIVE_ZONES: u32 = 8;
 /// Entries of the append queue.
 const APPEND_QUEUE_ENTRIES: u32 = 64;
@@ -62,8 +63,11 @@ pub struct OpenOptions {
     pub unit_bytes: usize,
     /// Whether durable writes are the rule: then zones are made ready for them from the start.
     pub expects_durable: bool,
-    /// Open in spite of damage whose extent is not known: only for looking at it.
+    /// Open in spite of damage whose extent is not known: only for looking at it. Everything is read then, checkpoints or
+    /// no checkpoints.
     pub in_spite_of_damage: bool,
+    /// Bytes written between two checkpoints of the index that are written by themselves; 0 for none.
+    pub checkpoint_interval_bytes: u64,
 }
 
 impl Engine {
@@ -87,7 +91,8 @@ impl Engine {
         }
         let newest = ManifestLog::read(&*device)?.ok_or(EngineError::NoStore)?;
         check_unchanged(device.geometry(), newest.manifest.device)?;
-        let recovered = recover(&*device, &newest.manifest, running.scan_thread_count())?;
+        let rely = if options.in_spite_of_damage { Rely::OnLog } else { Rely::OnCheckpoints };
+        let recovered = recover(&*device, &newest.manifest, running.scan_thread_count(), rely)?;
         let fatal = recovered.report.damages.iter().find(|damage| !damage.confined);
         if let Some(damage) = fatal.filter(|_| !options.in_spite_of_damage) {
             return Err(damage.error());
@@ -216,6 +221,12 @@ fn assemble(
         cleaning_round: 0.into(),
         exhausted_round: 0.into(),
         closed: AtomicBool::new(false),
+        checkpointing: Checkpointing::new(
+            options.checkpoint_interval_bytes,
+            unit_limit,
+            options.queue,
+            recovered.report.scanned_bytes,
+        ),
         recovery: recovered.report.clone(),
         running,
         device,
@@ -334,6 +345,7 @@ fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovere
         oldest_generation: recovered.oldest_generation,
         clean: false,
         device: Some(DeviceSizes::of(inner.device.geometry())),
+        checkpoints: recovered.checkpoints.clone(),
         ..manifest.clone()
     };
     manifest_log.append(manifest)?;

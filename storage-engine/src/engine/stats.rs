@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{Engine, Inner};
 use crate::device::{Geometry, ZoneState};
 use crate::error::EngineResult;
+use crate::format::manifest::CheckpointName;
 use crate::units::{Generation, ZoneId, ZoneOffset};
 use crate::zones::Role;
 
@@ -43,6 +44,8 @@ pub struct EngineStats {
     pub gets: u64,
     /// Reads answered from memory since the store was opened.
     pub memory_hits: u64,
+    /// Written to the log since the last checkpoint was begun, or found at opening beside it.
+    pub bytes_since_checkpoint: u64,
 }
 
 /// What does not change while a store is open.
@@ -64,6 +67,8 @@ pub struct EngineInfo {
     pub incarnation: u32,
     /// Version of the format of units and records.
     pub format_version: u8,
+    /// Checkpoints that recovery may choose, the newest last.
+    pub checkpoints: Vec<CheckpointName>,
 }
 
 /// One zone, as device and engine see it.
@@ -105,6 +110,7 @@ impl Engine {
             capacity_bytes: self.inner.capacity_bytes(),
             incarnation: manifest.incarnation,
             format_version: crate::format::FORMAT_VERSION,
+            checkpoints: manifest.checkpoints.clone(),
         }
     }
 
@@ -158,6 +164,7 @@ impl Inner {
             deletes: self.counters.deletes.count(),
             gets: self.counters.gets.count(),
             memory_hits: self.counters.memory_hits.count(),
+            bytes_since_checkpoint: self.bytes_since_checkpoint(),
         }
     }
 }

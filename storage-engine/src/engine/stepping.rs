@@ -20,7 +20,7 @@ use crate::format::unit::{ContentsChecksum, UnitHeader};
 use crate::index::{Catalog, Entry, Location};
 use crate::log::scanner::{Found, Scanner};
 use crate::log::writer::LogWrite;
-use crate::recovery::recover;
+use crate::recovery::{Rely, recover};
 use crate::units::{SeqNo, ZoneOffset};
 use crate::zones::ZoneTable;
 
@@ -153,7 +153,7 @@ impl Engine {
     /// The device's; [`EngineError::Corruption`] never: differences are told, in words.
     pub fn differences_from_scan(&self) -> EngineResult<Vec<String>> {
         let manifest = self.inner.manifest.lock().clone();
-        let recovered = recover(&*self.inner.device, &manifest, 1)?;
+        let recovered = recover(&*self.inner.device, &manifest, 1, Rely::OnLog)?;
         let mine = self.described(&self.inner.catalog, &self.inner.zones)?;
         let mut found = self.described(&recovered.catalog, &recovered.zones)?;
         // A tombstone that is forgotten in memory may lie in a zone that was lost.

@@ -199,11 +199,15 @@ impl Inner {
     /// It changes only when a zone is lost, so it is counted when the store is opened and when the housekeeper has worked,
     /// and not for every write.
     pub(super) fn count_live_limit(&self) {
+        self.live_limit_bytes.store(self.live_limit_without(0), Ordering::Relaxed);
+    }
+
+    /// How many live bytes the store would take with so many zones less.
+    pub(super) fn live_limit_without(&self, zone_count: usize) -> u64 {
         const OPEN_STREAMS: usize = 2;
-        let held_back = RESERVED_FROM_PUTS + OPEN_STREAMS;
+        let held_back = RESERVED_FROM_PUTS + OPEN_STREAMS + zone_count;
         let data_zones = self.data_zone_count().saturating_sub(held_back as u64);
-        let limit_bytes = data_zones * self.device.geometry().zone_capacity_bytes / 10 * 9;
-        self.live_limit_bytes.store(limit_bytes, Ordering::Relaxed);
+        data_zones * self.device.geometry().zone_capacity_bytes / 10 * 9
     }
 
     fn data_zone_count(&self) -> u64 {

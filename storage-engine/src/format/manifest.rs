@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::unit::StoreId;
@@ -91,6 +92,23 @@ impl DeviceSizes {
     }
 }
 
+/// A checkpoint of the index that recovery may choose.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct CheckpointName {
+    /// Which checkpoint of the store: later ones have higher numbers.
+    pub number: u64,
+    /// All writes up to this one, and no others, can be in what it holds or stands for; they were durable before it was named.
+    pub covered: SeqNo,
+    /// The zones that hold it, in order, with the device's reset counts of them.
+    pub zones: Vec<(ZoneId, u32)>,
+    /// How many blocks it has.
+    pub block_count: u32,
+    /// Bytes of its blocks, padding included.
+    pub byte_count: u64,
+    /// How many entries it has.
+    pub entry_count: u64,
+}
+
 impl fmt::Display for DeviceSizes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { block_bytes, zone_size_bytes, zone_capacity_bytes, zone_count } = self;
@@ -130,6 +148,13 @@ pub struct Manifest {
     /// The device's sizes. They lie behind the rest, and a version written before there were any has none.
     #[serde(skip)]
     pub device: Option<DeviceSizes>,
+    /// Checkpoints, the newest last. They and the number below lie behind the device's sizes, and are left out before
+    /// there is the first one.
+    #[serde(skip)]
+    pub checkpoints: Vec<CheckpointName>,
+    /// The number of the checkpoint that was begun last.
+    #[serde(skip)]
+    pub last_checkpoint: u64,
 }
 
 impl Manifest {
@@ -141,6 +166,10 @@ impl Manifest {
     pub fn encode(&self, block_bytes: usize, reset_count: u32) -> Vec<u8> {
         let mut body = encode_body(self);
         body.extend(self.device.iter().flat_map(encode_body));
+        if self.last_checkpoint > 0 {
+            assert!(self.device.is_some(), "the device's sizes come first");
+            body.extend(encode_body(&(&self.checkpoints, self.last_checkpoint)));
+        }
         assert!(body.len() <= MAX_BODY_BYTES, "a manifest of {} bytes", body.len());
         let mut bytes = vec![0; (FRAME_BYTES + body.len()).next_multiple_of(block_bytes)];
         let body_len = u32::try_from(body.len()).expect("checked above");
@@ -189,16 +218,15 @@ impl Manifest {
         }
         let undecodable = DecodeError::Field { structure: STRUCTURE, field: "body", found: body_len as u64 };
         let body = &from[FRAME_BYTES..FRAME_BYTES + body_len];
-        let (mut manifest, mut used): (Self, usize) =
-            bincode::serde::decode_from_slice(body, bincode::config::standard()).map_err(|_| undecodable)?;
-        if used < body_len {
-            let (device, device_len): (DeviceSizes, usize) =
-                bincode::serde::decode_from_slice(&body[used..], bincode::config::standard())
-                    .map_err(|_| undecodable)?;
-            manifest.device = Some(device);
-            used += device_len;
+        let mut rest = body;
+        let mut manifest: Self = decode_part(&mut rest).ok_or(undecodable)?;
+        if !rest.is_empty() {
+            manifest.device = Some(decode_part(&mut rest).ok_or(undecodable)?);
         }
-        if used != body_len || manifest.version != version {
+        if !rest.is_empty() {
+            (manifest.checkpoints, manifest.last_checkpoint) = decode_part(&mut rest).ok_or(undecodable)?;
+        }
+        if !rest.is_empty() || manifest.version != version {
             return Err(undecodable);
         }
         Ok((manifest, FRAME_BYTES + body_len))
@@ -208,6 +236,12 @@ impl Manifest {
 fn encode_body(part: &impl Serialize) -> Vec<u8> {
     bincode::serde::encode_to_vec(part, bincode::config::standard())
         .expect("a manifest has no value that bincode cannot encode")
+}
+
+fn decode_part<T: DeserializeOwned>(rest: &mut &[u8]) -> Option<T> {
+    let (part, used) = bincode::serde::decode_from_slice(rest, bincode::config::standard()).ok()?;
+    *rest = &rest[used..];
+    Some(part)
 }
 
 #[cfg(test)]
@@ -239,6 +273,11 @@ mod tests {
                 device: clean.then_some(DeviceSizes {
                     block_bytes: 512, zone_size_bytes: bytes, zone_capacity_bytes: bytes, zone_count: incarnation,
                 }),
+                checkpoints: if clean && version > 0 && bytes % 2 == 0 { vec![CheckpointName {
+                    number: bytes, covered: SeqNo::new(watermark), zones: vec![(ZoneId::new(incarnation), 3); 2],
+                    block_count: 7, byte_count: bytes, entry_count: version,
+                }] } else { Vec::new() },
+                last_checkpoint: if clean { version } else { 0 },
             }
         }
     }

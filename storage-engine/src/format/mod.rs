@@ -3,10 +3,12 @@
 //! - [`mod@unit`]: the append unit, a header and then records.
 //! - [`record`]: one put, delete or part of a large value.
 //! - [`manifest`]: what the store says of itself, in the two manifest zones.
+//! - [`checkpoint`]: blocks of a checkpoint of the index, in zones of their own.
 //!
 //! All integers are little-endian. Every byte that is read from a device is input: a decoder gives an error for it,
 //! never a panic.
 
+pub mod checkpoint;
 pub mod manifest;
 pub mod record;
 pub mod unit;

@@ -70,7 +70,7 @@ pub struct PreviousZone {
 /// 48  incarnation (u32)  52  reset count (u32)        56  unit number in zone (u32)
 /// 60  body bytes (u32)   64  record count (u32)       68  claim first (u32)
 /// 72  claim end (u32)    76  previous units (u32)     80  previous generation (u64)
-/// 88  previous claim first (u32)                      92  stream (u8)  93  version (u8)  94  zero (u16)
+/// 88  previous claim first (u32)                      92  stream (u8)  93  version (u8)  94  moved (u8)  95  zero (u8)
 /// 96  crc32 of the first 4 bytes (the head checksum) of every record, in order
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +101,8 @@ pub struct UnitHeader {
     pub previous: PreviousZone,
     /// Which kind of writes.
     pub stream: StreamKind,
+    /// Whether it was to go to another zone that wore out: then its seqnos are not between those of its neighbours.
+    pub moved: bool,
     /// Checksum of the records' head checksums ([`ContentsChecksum`]).
     pub contents_crc: u32,
 }
@@ -153,7 +155,8 @@ impl UnitHeader {
         fields.u32(self.previous.claim_first);
         fields.u8(self.stream.code());
         fields.u8(FORMAT_VERSION);
-        fields.u16(0);
+        fields.u8(u8::from(self.moved));
+        fields.u8(0);
         fields.u32(self.contents_crc);
         let crc = crc32fast::hash(&head[8..]);
         head[4..8].copy_from_slice(&crc.to_le_bytes());
@@ -201,12 +204,14 @@ impl UnitHeader {
             claim_end: fields.u32(),
             previous: PreviousZone { unit_count: fields.u32(), ..PreviousZone::default() },
             stream: StreamKind::User,
+            moved: false,
             contents_crc: 0,
         };
         header.previous.generation = Generation::new(fields.u64());
         header.previous.claim_first = fields.u32();
         header.stream = StreamKind::from_code(fields.u8())?;
-        let [_version, _zero @ ..]: [u8; 3] = fields.bytes();
+        let [_version, moved, _zero]: [u8; 3] = fields.bytes();
+        header.moved = moved != 0;
         header.contents_crc = fields.u32();
         Ok(header)
     }
@@ -259,7 +264,7 @@ mod tests {
             store in any::<[u8; 16]>(), generation in 2..u64::MAX, first in 2..u64::MAX / 2, incarnation in any::<u32>(),
             reset_count in any::<u32>(), unit in 1..u32::MAX, body_bytes in any::<u32>(), record_count in any::<u32>(),
             previous_units in any::<u32>(), previous_claim in any::<u32>(), relocation in any::<bool>(),
-            contents_crc in any::<u32>(),
+            moved in any::<bool>(), contents_crc in any::<u32>(),
         ) -> UnitHeader {
             UnitHeader {
                 store, generation: Generation::new(generation), incarnation, reset_count, unit, body_bytes, record_count,
@@ -269,6 +274,7 @@ mod tests {
                     generation: Generation::new(generation - 1), claim_first: previous_claim, unit_count: previous_units,
                 },
                 stream: if relocation { StreamKind::Relocation } else { StreamKind::User },
+                moved,
                 contents_crc,
             }
         }
@@ -312,6 +318,7 @@ mod tests {
             claim_end: 3,
             previous: PreviousZone::default(),
             stream: StreamKind::User,
+            moved: false,
             contents_crc: 0,
         };
         let refused = |change: fn(&mut UnitHeader)| {

@@ -53,6 +53,26 @@ impl Catalog {
         Self { index: OrderedIndex::from_sorted(entries), ..catalog }
     }
 
+    /// A catalog of an index that a checkpoint gave; the ledger holds already what it points at.
+    #[must_use]
+    pub fn loaded(
+        index: OrderedIndex,
+        large: LargeValues,
+        zones: Arc<ZoneTable>,
+        (live_key_count, tombstone_count): (i64, i64),
+    ) -> Self {
+        let catalog = Self {
+            index,
+            large,
+            zones,
+            live_key_count: StripedCounter::default(),
+            tombstone_count: StripedCounter::default(),
+        };
+        catalog.live_key_count.add(live_key_count);
+        catalog.tombstone_count.add(tombstone_count);
+        catalog
+    }
+
     /// The index, for looking.
     #[must_use]
     pub fn index(&self) -> &OrderedIndex {
@@ -94,6 +114,15 @@ impl Catalog {
             if !fault::is_on(Fault::LeakLiveBytes) || !matches!(old, Entry::Tombstone { .. }) {
                 self.discharge(key, old);
             }
+        }
+    }
+
+    /// Takes in a write that recovery has read, if the key has no entry or one that `gives_way` to it.
+    pub(crate) fn adopt(&self, key: &[u8], entry: Entry, gives_way: impl FnOnce(Entry) -> bool) {
+        if self.index.lookup(key).is_none_or(gives_way) {
+            self.publish(key, entry, ZoneCharge::Now);
+        } else if let Entry::Large { id } = entry {
+            self.large.remove(id);
         }
     }
 

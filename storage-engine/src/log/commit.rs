@@ -254,15 +254,16 @@ impl Commit {
         self.changed.notify_all();
     }
 
-    /// An append has completed: takes it out of the in-flight table, so that its place can be noted.
-    pub(super) fn completed(&self, token: u64) -> InFlight {
-        let mut state = self.state.lock();
-        state.in_flight.remove(&token).expect("a completion carries the token of an append in flight")
+    /// What an append that has completed was, so that its place can be noted.
+    pub(super) fn in_flight(&self, token: u64) -> InFlight {
+        let state = self.state.lock();
+        *state.in_flight.get(&token).expect("a completion carries the token of an append in flight")
     }
 
     /// The place of a completed append has been noted: moves the written mark.
     pub(super) fn placed(&self, token: u64, in_flight: InFlight) {
         let mut state = self.state.lock();
+        state.in_flight.remove(&token);
         state.submitted_count -= 1;
         if in_flight.stream == StreamKind::User {
             let unit = state.pending.iter_mut().find(|unit| unit.token == token);

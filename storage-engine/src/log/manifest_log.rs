@@ -14,11 +14,12 @@
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{DeviceError, Persistence, Preparation, ZoneDescriptor, ZoneState, ZonedDevice};
+use crate::device::{DeviceError, Preparation, ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
 use crate::format::manifest::Manifest;
-use crate::queue::{IoQueue, Outcome, Request, Wait};
+use crate::log::single_append;
+use crate::queue::IoQueue;
 use crate::units::{ZoneId, ZoneOffset};
 
 /// The zones that hold the manifest.
@@ -157,24 +158,8 @@ impl ManifestLog {
             self.device.prepare(zone, Preparation::Streaming)?;
             encoded = encode(self.device.report(zone)?.reset_count);
         }
-        let mut payload = AlignedBuffer::zeroed(encoded.len());
-        payload.copy_from_slice(&encoded);
-        let request = Request::Append {
-            zone_start: geometry.zone_start(zone),
-            payload: Arc::new(payload),
-            persistence: Persistence::Volatile,
-            user_data: 0,
-        };
-        self.queue.submit(request).map_err(|refused| refused.error)?;
-        let mut completions = Vec::new();
-        while completions.is_empty() {
-            let reaped = self.queue.reap(Wait::ForOne, &mut completions);
-            reaped.map_err(|error| EngineError::io("waiting for the manifest's append", error))?;
-        }
-        match completions.remove(0).outcome {
-            Outcome::Append(result) => Ok(result.map(drop)?),
-            Outcome::Read { .. } => unreachable!("this queue is given appends only"),
-        }
+        let zone_start = geometry.zone_start(zone);
+        single_append::append(&*self.queue, zone_start, &encoded, geometry.block_bytes).map(drop)
     }
 }
 

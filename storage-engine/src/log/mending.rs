@@ -157,7 +157,7 @@ impl LogWriter {
             }
             if !stream.zone_takes(bytes.len()) {
                 rehoused.submissions.extend(self.leave(kind, stream, next_seqno));
-                self.begin_another_zone(kind, stream)?;
+                self.begin_another_zone(kind, stream, next_seqno)?;
             }
             let sealed = stream.take_up(&bytes, &self.facts(kind), &self.parts.memory);
             self.count_moved(unit.key, sealed.key, sealed.payload.len() as u64);
@@ -180,7 +180,12 @@ impl LogWriter {
     }
 
     /// What was acknowledged must be written: the collector's reserve may be taken for it.
-    fn begin_another_zone(&self, kind: StreamKind, stream: &mut Stream) -> EngineResult<()> {
+    fn begin_another_zone(
+        &self,
+        kind: StreamKind,
+        stream: &mut Stream,
+        next_seqno: SeqNo,
+    ) -> EngineResult<()> {
         let purposes: &[Purpose] = match kind {
             StreamKind::User => &[Purpose::Put, Purpose::Relocation],
             StreamKind::Relocation => &[Purpose::Relocation],
@@ -194,7 +199,7 @@ impl LogWriter {
             let live_bytes = self.parts.zones.live_bytes();
             return Err(EngineError::NoSpace { live_bytes, limit_bytes: live_bytes });
         }
-        stream.begin_zone(|zone| self.parts.allocator.begin(zone));
+        self.begin_next_zone(kind, stream, next_seqno);
         Ok(())
     }
 
@@ -202,6 +207,7 @@ impl LogWriter {
     fn count_moved(&self, from: UnitKey, to: UnitKey, len_bytes: u64) {
         let (old, new) = (self.parts.zones.zone(from.zone), self.parts.zones.zone(to.zone));
         new.add_written(len_bytes);
+        new.set_holds_moved_units();
         new.raise_newest_seqno(old.newest_seqno());
         new.raise_tombstone_barrier(old.tombstone_barrier());
         self.clock_bytes.fetch_add(len_bytes, Ordering::Relaxed);

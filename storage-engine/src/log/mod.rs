@@ -8,7 +8,8 @@
 //! - [`writer`]: puts them together.
 //! - `mending`: moves units whose zone wears out while it is being filled.
 //! - [`manifest_log`]: where the store describes itself.
-//! - [`scanner`]: reads a zone from start to write pointer.
+//! - [`scanner`]: reads a zone from start to write pointer, by way of a `window`.
+//! - `single_append`: appends of metadata.
 //!
 //! Lock order: a stream, then the commit state. No lock is held over device I/O.
 
@@ -18,6 +19,8 @@ pub mod manifest_log;
 pub mod memory;
 mod mending;
 pub mod scanner;
+pub(crate) mod single_append;
 pub mod stream;
 pub mod unit_builder;
+pub(crate) mod window;
 pub mod writer;

@@ -3,32 +3,26 @@
 //! What is not a unit of this store and filling is skipped block by block: it may be a hole that a crash left, with zeros
 //! or older bytes in it, or damage. Telling which is recovery's business.
 
-use crate::buffer::AlignedBuffer;
 use crate::device::{ZoneDescriptor, ZonedDevice};
 use crate::error::EngineResult;
 use crate::fault::{self, Fault};
 use crate::format::DecodeError;
 use crate::format::unit::{StoreId, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::{MAX_UNIT_BYTES, MAX_UNITS_PER_ZONE};
-use crate::units::{ZoneId, ZoneOffset};
-
-/// Bytes read at once: the largest unit always fits behind a boundary.
-const WINDOW_BYTES: u64 = 2 * MAX_UNIT_BYTES as u64;
+use crate::log::window::Window;
+use crate::units::ZoneOffset;
 
 /// Reads one zone sequentially.
 #[derive(Debug)]
 pub struct Scanner<'a> {
     device: &'a dyn ZonedDevice,
-    zone: ZoneId,
     store: StoreId,
     reset_count: u32,
     end_bytes: u64,
     position_bytes: u64,
     /// Where the unit begins that was found last.
     unit_bytes: u64,
-    window: AlignedBuffer,
-    window_start_bytes: u64,
-    window_len_bytes: u64,
+    window: Window<'a>,
 }
 
 /// What lies at a place in a zone.
@@ -57,21 +51,16 @@ pub enum Found<'a> {
 impl<'a> Scanner<'a> {
     /// Scans what the descriptor says is written.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "a window fits any address space")]
     pub fn new(device: &'a dyn ZonedDevice, store: StoreId, descriptor: &ZoneDescriptor) -> Self {
         let end_bytes = descriptor.write_pointer.get();
-        let window_bytes = usize::try_from(end_bytes.min(WINDOW_BYTES)).expect("2 MiB at most");
         Self {
             device,
-            zone: descriptor.zone,
             store,
             reset_count: descriptor.reset_count,
             end_bytes,
             position_bytes: 0,
             unit_bytes: 0,
-            window: AlignedBuffer::zeroed(window_bytes),
-            window_start_bytes: 0,
-            window_len_bytes: 0,
+            window: Window::new(device, descriptor.zone, end_bytes),
         }
     }
 
@@ -89,7 +78,7 @@ impl<'a> Scanner<'a> {
                 let offset = ZoneOffset::new(start);
                 self.unit_bytes = start;
                 self.position_bytes += self.device.geometry().round_up_to_block(header.unit_bytes());
-                let body = &self.here(start)[UNIT_HEADER_BYTES..];
+                let body = &self.window.here(start)[UNIT_HEADER_BYTES..];
                 Ok(Some(Found::Unit { offset, header, body: &body[..header.body_bytes as usize] }))
             }
             Err(error) => {
@@ -117,17 +106,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn here(&self, position_bytes: u64) -> &[u8] {
-        let from = usize::try_from(position_bytes - self.window_start_bytes).expect("inside the window");
-        let to = usize::try_from(self.window_len_bytes).expect("2 MiB at most");
-        &self.window[from..to]
-    }
-
     /// The header at the present position, if it is one of ours and its unit ends before the write pointer.
     fn header_here(&mut self) -> EngineResult<Result<UnitHeader, DecodeError>> {
-        self.fill_window(u64::from(MAX_UNIT_BYTES))?;
+        self.window.reach(self.position_bytes)?;
         let field = |field, found| DecodeError::Field { structure: "unit header", field, found };
-        let checked = UnitHeader::decode(self.here(self.position_bytes)).and_then(|header| {
+        let checked = UnitHeader::decode(self.window.here(self.position_bytes)).and_then(|header| {
             let unit_bytes = self.device.geometry().round_up_to_block(header.unit_bytes());
             if header.store != self.store {
                 return Err(field("store id", 0));
@@ -144,20 +127,5 @@ impl<'a> Scanner<'a> {
             Ok(header)
         });
         Ok(checked)
-    }
-
-    /// Makes sure that `ahead_bytes` from the present position, or all up to the end, are in the window.
-    fn fill_window(&mut self, ahead_bytes: u64) -> EngineResult<()> {
-        let wanted_end = self.end_bytes.min(self.position_bytes + ahead_bytes);
-        let window_end = self.window_start_bytes + self.window_len_bytes;
-        if self.position_bytes >= self.window_start_bytes && wanted_end <= window_end {
-            return Ok(());
-        }
-        let len_bytes = (self.end_bytes - self.position_bytes).min(WINDOW_BYTES);
-        let into = &mut self.window[..usize::try_from(len_bytes).expect("2 MiB at most")];
-        self.device.read(self.zone, ZoneOffset::new(self.position_bytes), into)?;
-        self.window_start_bytes = self.position_bytes;
-        self.window_len_bytes = len_bytes;
-        Ok(())
     }
 }

@@ -346,7 +346,7 @@ impl Stream {
         let header = self.header(first_seqno, facts);
         let mut moved = AlignedBuffer::zeroed(unit.len());
         moved.copy_from_slice(unit);
-        UnitHeader { body_bytes, record_count, contents_crc, ..header }.encode(&mut moved);
+        UnitHeader { body_bytes, record_count, contents_crc, moved: true, ..header }.encode(&mut moved);
         let last_seqno = if self.kind == StreamKind::User { sealed.last_seqno() } else { SeqNo::ZERO };
         self.finish_unit(moved, last_seqno, memory)
     }
@@ -397,6 +397,7 @@ impl Stream {
             claim_end: claim_end.max(zone.claim_first),
             previous: zone.previous,
             stream: self.kind,
+            moved: false,
             contents_crc: 0,
         }
     }

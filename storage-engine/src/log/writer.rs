@@ -488,12 +488,23 @@ impl LogWriter {
         let mut submissions = Vec::new();
         if !stream.zone_fits(record_bytes) {
             submissions = self.leave(kind, stream, seqno);
-            stream.begin_zone(|zone| self.parts.allocator.begin(zone));
+            self.begin_next_zone(kind, stream, seqno);
             self.parts.housekeeping.raise();
         }
         let first_seqno = if kind == StreamKind::User { seqno } else { SeqNo::ZERO };
         stream.begin_unit(first_seqno, &self.parts.memory);
         submissions
+    }
+
+    /// Goes over to the next ready zone; new writes in it will have seqnos from `next_seqno` on.
+    pub(super) fn begin_next_zone(&self, kind: StreamKind, stream: &mut Stream, next_seqno: SeqNo) {
+        stream.begin_zone(|zone| {
+            let generation = self.parts.allocator.begin(zone);
+            if kind == StreamKind::User {
+                self.parts.zones.zone(zone).set_first_seqno(next_seqno);
+            }
+            generation
+        });
     }
 
     /// Fills up the zone that a stream is at.
@@ -612,13 +623,14 @@ impl LogWriter {
         };
         match result {
             Ok(sector) => {
-                let in_flight = self.commit.completed(token);
+                // It leaves the in-flight table when its place is known: a zone without appends in flight has all its places.
+                let in_flight = self.commit.in_flight(token);
                 self.parts.zones.zone(in_flight.key.zone).set_place(in_flight.key.unit, sector);
                 self.parts.memory.placed(in_flight.key);
                 self.commit.placed(token, in_flight);
             }
             Err(_) if fault::is_on(Fault::GoOnAfterFailedAppend) => {
-                let in_flight = self.commit.completed(token);
+                let in_flight = self.commit.in_flight(token);
                 self.commit.placed(token, in_flight);
             }
             Err(error) => {

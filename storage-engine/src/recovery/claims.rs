@@ -4,12 +4,16 @@
 //! ([`crate::format::unit`]): a claimed unit that is not there, or is there with a flaw, is damage. So is a flaw in a unit of
 //! new writes that the watermark covers. Gaps and flaws elsewhere are the leftovers of appends that were never
 //! acknowledged as durable.
+//!
+//! Zones that a checkpoint stands for are not read, so what is claimed of them is not looked at: that their filling is
+//! there is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Damage;
 use super::prefix::Prefix;
 use super::scan::{ScannedUnit, ZoneScan};
+use crate::checkpoint::loader::Standing;
 use crate::device::{ZoneDescriptor, ZoneState};
 use crate::fault::{self, Fault};
 use crate::format::manifest::Manifest;
@@ -23,6 +27,7 @@ pub(super) fn verify(
     manifest: &Manifest,
     descriptors: &[ZoneDescriptor],
     scans: &[ZoneScan],
+    standing: Option<&Standing>,
     prefix: &Prefix,
 ) -> Vec<Damage> {
     if fault::is_on(Fault::ForgetClaims) {
@@ -36,7 +41,7 @@ pub(super) fn verify(
         damages.extend(scan.units.iter().filter_map(|unit| flaw(scan, unit, claimed, prefix)));
         damages.extend(missing(scan, claimed));
     }
-    damages.extend(vanished(manifest, descriptors, scans));
+    damages.extend(vanished(manifest, descriptors, scans, standing));
     damages
 }
 
@@ -102,8 +107,15 @@ fn missing(scan: &ZoneScan, claimed: &BTreeSet<(u32, u32)>) -> Option<Damage> {
 /// Zones that the manifest says are filled, and in which nothing of that filling can be read.
 ///
 /// A zone that has gone offline takes what it held along: that is known, and the store goes on with the rest.
-fn vanished(manifest: &Manifest, descriptors: &[ZoneDescriptor], scans: &[ZoneScan]) -> Vec<Damage> {
-    let there = |generation| scans.iter().any(|scan| scan.generation == generation);
+fn vanished(
+    manifest: &Manifest,
+    descriptors: &[ZoneDescriptor],
+    scans: &[ZoneScan],
+    standing: Option<&Standing>,
+) -> Vec<Damage> {
+    let stands =
+        |generation| standing.into_iter().flat_map(Standing::rows).any(|row| row.generation == generation);
+    let there = |generation| scans.iter().any(|scan| scan.generation == generation) || stands(generation);
     let offline =
         |zone| descriptors.iter().any(|found| found.zone == zone && found.state == ZoneState::Offline);
     let tails = manifest.tails.iter().filter(|tail| tail.unit_count > tail.claim_first);

@@ -1,23 +1,30 @@
 //! Makes index, large values and ledger from the records that count.
 //!
-//! Of each key the highest seqno wins, whatever order the records lie in. Of two copies of one write the later filling
-//! is taken: the earlier one was about to be reset.
+//! Of each key the highest seqno wins, whatever order the records lie in. Of two copies of one write the one that the
+//! collector made is taken, and of several such the one in the later filling: the others were about to be reset.
+//!
+//! With a checkpoint the records that were read are put on top of the index that it gave.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::base::Base;
 use super::prefix::Prefix;
 use super::scan::{ScannedRecord, ZoneScan};
 use super::{Damage, StreamEnd};
+use crate::checkpoint::coverage::stream_of_row;
+use crate::checkpoint::loader::{Loaded, Standing};
 use crate::device::{Geometry, ZoneDescriptor, ZoneState};
 use crate::fault::{self, Fault};
+use crate::format::checkpoint::ZoneRow;
+use crate::format::manifest::CheckpointName;
 use crate::format::record::RecordKind;
 use crate::format::unit::StreamKind;
-use crate::index::{Catalog, Entry, LargeId, LargeValue, LargeValues, Location};
-use crate::units::{SeqNo, ZoneId, ZoneSector};
-use crate::zones::{Role, ZoneTable};
+use crate::index::{Catalog, Entry, LargeId, LargeValue, LargeValues, Location, OrderedIndex};
+use crate::units::{SeqNo, ZoneId, ZoneOffset, ZoneSector};
+use crate::zones::{Role, Zone, ZoneTable};
 
 pub(super) struct Rebuilt {
     pub(super) catalog: Catalog,
@@ -32,7 +39,8 @@ pub(super) struct Rebuilt {
 pub(super) struct Layout<'a> {
     pub(super) geometry: &'a Geometry,
     pub(super) for_manifest: [ZoneId; 2],
-    /// All zones but those of the manifest.
+    pub(super) checkpoints: &'a [CheckpointName],
+    /// All zones but those.
     pub(super) descriptors: &'a [ZoneDescriptor],
 }
 
@@ -48,9 +56,11 @@ pub(super) fn rebuild(
     scans: &[ZoneScan],
     prefix: &Prefix,
     streams: [&StreamEnd; 2],
+    base: Option<Base>,
 ) -> Rebuilt {
     let zones = Arc::new(ZoneTable::new(layout.geometry.zone_count));
-    let abandoned = fill_zone_table(&zones, layout, scans, prefix, streams);
+    let standing = base.as_ref().map(|base| &base.standing);
+    let abandoned = fill_zone_table(&zones, layout, (scans, standing), prefix, streams);
     let mut believed = Vec::new();
     let mut parts: HashMap<LargeId, Vec<Handle>, FixedState> = HashMap::default();
     let mut void_record_count = 0;
@@ -59,6 +69,11 @@ pub(super) fn rebuild(
             let unit = &scan.units[record.unit_index as usize];
             if !prefix.counts(unit, record) {
                 void_record_count += 1;
+                continue;
+            }
+            // A copy that a crash tore: what it was copied from is there, and may be what the checkpoint points at.
+            let is_torn = record.value_flaw.is_some() && unit.header.stream == StreamKind::Relocation;
+            if base.is_some() && is_torn {
                 continue;
             }
             let handle = Handle { scan: scan_index, record: record_index };
@@ -72,18 +87,52 @@ pub(super) fn rebuild(
     }
     let record_count = believed.len() as u64;
     let zones_lost = layout.descriptors.iter().any(|zone| zone.state == ZoneState::Offline);
-    let winners =
-        Winners { scans, parts, zones_lost, nowhere: nowhere(layout.for_manifest) }.choose(believed);
-    let catalog = Catalog::new(winners.entries, winners.large, Arc::clone(&zones));
-    Rebuilt { catalog, zones, abandoned, damages: winners.damages, record_count, void_record_count }
+    let winners = Winners {
+        scans,
+        parts,
+        zones_lost,
+        nowhere: nowhere(layout.for_manifest),
+        base: base.as_ref().map(|base| &base.loaded),
+    };
+    let chosen = winners.choose(believed);
+    let (catalog, damages) = match base {
+        None => {
+            let entries = chosen.entries.into_iter().map(|(key, entry, _)| (key, entry)).collect();
+            (Catalog::new(entries, chosen.large, Arc::clone(&zones)), chosen.damages)
+        }
+        Some(base) => put_on_top(&zones, chosen, base),
+    };
+    Rebuilt { catalog, zones, abandoned, damages, record_count, void_record_count }
+}
+
+/// Puts what was read on top of what a checkpoint gave.
+fn put_on_top(zones: &Arc<ZoneTable>, chosen: Chosen, base: Base) -> (Catalog, Vec<Damage>) {
+    let Base { standing, loaded } = base;
+    for ((zone, _), (bytes, tombstone_bytes)) in zones.iter().zip(loaded.charges) {
+        zones.charge_loaded(zone, bytes, tombstone_bytes);
+    }
+    let mut damages = chosen.damages;
+    let index = OrderedIndex::from_leaves(loaded.leaves).unwrap_or_else(|| {
+        let what = "the keys of a checkpoint are not in order".to_owned();
+        damages.push(Damage { zone: ZoneId::default(), offset: ZoneOffset::START, what, confined: true });
+        OrderedIndex::new()
+    });
+    let catalog = Catalog::loaded(index, chosen.large, Arc::clone(zones), loaded.counts);
+    for (key, entry, seqno) in chosen.entries {
+        catalog.adopt(&key, entry, |present| standing.gives_way(present, seqno));
+    }
+    (catalog, damages)
 }
 
 fn large_id(record: &ScannedRecord) -> LargeId {
     LargeId::new(record.seqno.back(u64::from(record.part_index)).get())
 }
 
+/// The newest write of a key, and its seqno.
+type Winner = (Box<[u8]>, Entry, SeqNo);
+
 struct Chosen {
-    entries: Vec<(Box<[u8]>, Entry)>,
+    entries: Vec<Winner>,
     large: LargeValues,
     damages: Vec<Damage>,
 }
@@ -94,6 +143,7 @@ struct Winners<'a> {
     /// Whether zones are offline, so that it is known why parts of values are missing.
     zones_lost: bool,
     nowhere: Location,
+    base: Option<&'a Loaded>,
 }
 
 impl<'a> Winners<'a> {
@@ -107,12 +157,13 @@ impl<'a> Winners<'a> {
         scan.key(record)
     }
 
-    /// Sorts copies behind the ones that are to be preferred: higher seqno, undamaged, later filling.
+    /// Sorts copies behind the ones that are to be preferred: higher seqno, undamaged, made by the collector, later filling.
     fn preference(&self, handle: Handle) -> impl Ord + use<> {
         let (scan, record) = self.record(handle);
         let seqno = record.seqno.get();
         let rank = if fault::is_on(Fault::OldestWriteWins) { u64::MAX - seqno } else { seqno };
-        std::cmp::Reverse((rank, record.value_flaw.is_none(), scan.generation))
+        let is_copy = scan.stream == Some(StreamKind::Relocation);
+        std::cmp::Reverse((rank, record.value_flaw.is_none(), is_copy, scan.generation))
     }
 
     fn choose(&self, mut believed: Vec<Handle>) -> Chosen {
@@ -128,10 +179,59 @@ impl<'a> Winners<'a> {
         };
         for handle in believed {
             if let Some(entry) = self.entry(handle, &mut chosen) {
-                chosen.entries.push((self.key(handle).into(), entry));
+                chosen.entries.push((self.key(handle).into(), entry, self.record(handle).1.seqno));
             }
         }
+        let mut added = Vec::new();
+        for (key, id) in self.base.into_iter().flat_map(|base| &base.large) {
+            self.choose_large_of_base(key, *id, &mut chosen, &mut added);
+        }
+        chosen.entries.append(&mut added);
         chosen
+    }
+
+    /// Takes a large value that the checkpoint knows, unless a later write of its key was read or it is nowhere any more.
+    fn choose_large_of_base(&self, key: &[u8], id: LargeId, chosen: &mut Chosen, added: &mut Vec<Winner>) {
+        let place = chosen.entries.binary_search_by(|(other, ..)| (**other).cmp(key));
+        if place.is_ok_and(|at| chosen.entries[at].2.get() >= id.get()) {
+            return;
+        }
+        let part_count = self.base.and_then(|base| base.parts.get(&id)).map_or(0, |parts| parts.part_count);
+        let places = self.large_places(id, part_count);
+        // Without its first part the value is none: it was superseded, and so was that in turn.
+        let Some(Some(_)) = places.first() else { return };
+        if places.iter().any(Option::is_none) {
+            let what =
+                format!("parts of a value of {part_count} parts that a checkpoint names cannot be found");
+            let (zone, offset) = (self.nowhere.zone, ZoneOffset::START);
+            chosen.damages.push(Damage { zone, offset, what, confined: false });
+        }
+        let parts = places.into_iter().map(|place| place.unwrap_or((self.nowhere, 0))).collect();
+        chosen.large.insert(id, LargeValue::new(key.len(), parts));
+        let entry = (key.into(), Entry::Large { id }, SeqNo::new(id.get()));
+        match place {
+            Ok(at) => chosen.entries[at] = entry,
+            Err(_) => added.push(entry),
+        }
+    }
+
+    /// Where the parts of a value lie: the best copies that were read, else what the checkpoint knows.
+    fn large_places(&self, id: LargeId, part_count: usize) -> Vec<Option<(Location, u32)>> {
+        let mut read: Vec<Option<Handle>> = vec![None; part_count];
+        for &handle in self.parts.get(&id).into_iter().flatten() {
+            let (_, part) = self.record(handle);
+            let better = |held: Handle| self.preference(handle) < self.preference(held);
+            if let Some(place) = read.get_mut(part.part_index as usize)
+                && place.is_none_or(better)
+            {
+                *place = Some(handle);
+            }
+        }
+        let known =
+            self.base.and_then(|base| base.parts.get(&id)).filter(|known| known.part_count == part_count);
+        let known = |part: usize| *known?.parts.get(part)?;
+        let place = |handle: Handle| (self.location(handle), self.record(handle).1.value_len);
+        (0..).zip(read).map(|(part, handle)| handle.map(place).or_else(|| known(part))).collect()
     }
 
     fn location(&self, handle: Handle) -> Location {
@@ -153,16 +253,7 @@ impl<'a> Winners<'a> {
     fn large_entry(&self, first: Handle, chosen: &mut Chosen) -> Option<Entry> {
         let (scan, record) = self.record(first);
         let id = large_id(record);
-        let mut places: Vec<Option<Handle>> = vec![None; record.part_count as usize];
-        for &handle in self.parts.get(&id).into_iter().flatten() {
-            let (_, part) = self.record(handle);
-            let better = |held: Handle| self.preference(handle) < self.preference(held);
-            if let Some(place) = places.get_mut(part.part_index as usize)
-                && place.is_none_or(better)
-            {
-                *place = Some(handle);
-            }
-        }
+        let places = self.large_places(id, record.part_count as usize);
         if places.iter().any(Option::is_none) {
             let unit = &scan.units[record.unit_index as usize];
             chosen.damages.push(Damage {
@@ -172,11 +263,7 @@ impl<'a> Winners<'a> {
                 confined: self.zones_lost,
             });
         }
-        let place = |part: Option<Handle>| match part {
-            Some(part) => (self.location(part), self.record(part).1.value_len),
-            None => (self.nowhere, 0),
-        };
-        let parts = places.into_iter().map(place).collect();
+        let parts = places.into_iter().map(|place| place.unwrap_or((self.nowhere, 0))).collect();
         chosen.large.insert(id, LargeValue::new(usize::from(record.key_len), parts));
         Some(Entry::Large { id })
     }
@@ -191,11 +278,13 @@ const fn nowhere([zone, _]: [ZoneId; 2]) -> Location {
 fn fill_zone_table(
     zones: &ZoneTable,
     layout: &Layout<'_>,
-    scans: &[ZoneScan],
+    (scans, standing): (&[ZoneScan], Option<&Standing>),
     prefix: &Prefix,
     streams: [&StreamEnd; 2],
 ) -> Vec<ZoneId> {
     layout.for_manifest.iter().for_each(|&zone| zones.zone(zone).set_role(Role::Manifest));
+    let of_checkpoints = layout.checkpoints.iter().flat_map(|name| &name.zones);
+    of_checkpoints.for_each(|&(zone, _)| zones.zone(zone).set_role(Role::Checkpoint));
     let mut abandoned = Vec::new();
     for descriptor in layout.descriptors {
         let zone = zones.zone(descriptor.zone);
@@ -214,6 +303,11 @@ fn fill_zone_table(
     for scan in scans {
         fill_zone(zones, scan, prefix);
     }
+    for descriptor in layout.descriptors {
+        if let Some(row) = standing.and_then(|standing| standing.row(descriptor.zone)) {
+            fill_standing_zone(zones.zone(descriptor.zone), descriptor, row);
+        }
+    }
     for stream in streams.iter().filter_map(|end| end.zone) {
         abandoned.retain(|&zone| zone != stream.zone);
         let role = zones.zone(stream.zone);
@@ -224,12 +318,30 @@ fn fill_zone_table(
     abandoned
 }
 
+/// The same for a zone that was not read.
+fn fill_standing_zone(zone: &Zone, descriptor: &ZoneDescriptor, row: &ZoneRow) {
+    zone.begin(row.generation);
+    zone.add_written(descriptor.write_pointer.get());
+    if let Role::Sealed(_) = zone.role() {
+        zone.set_role(Role::Sealed(stream_of_row(row)));
+    }
+    zone.set_first_seqno(row.first_seqno);
+    zone.raise_newest_seqno(row.newest_seqno);
+    zone.set_places(row.places.clone());
+    zone.set_recovered_claims(row.claims.clone());
+}
+
 fn fill_zone(zones: &ZoneTable, scan: &ZoneScan, prefix: &Prefix) {
     let zone = zones.zone(scan.descriptor.zone);
     zone.begin(scan.generation);
     zone.add_written(scan.descriptor.write_pointer.get());
     if let (Some(kind), Role::Sealed(_)) = (scan.stream, zone.role()) {
         zone.set_role(Role::Sealed(kind));
+    }
+    let first = scan.units.iter().filter(|unit| unit.header.stream == StreamKind::User);
+    zone.set_first_seqno(first.map(|unit| unit.header.first_seqno).min().unwrap_or_default());
+    if scan.units.iter().any(|unit| unit.header.moved) {
+        zone.set_holds_moved_units();
     }
     let mut newest = SeqNo::ZERO;
     // A run after a crash gives the numbers of lost units anew; should a lost one turn up after all, its records are

@@ -305,6 +305,7 @@ mod tests {
             claim_end: 0,
             previous: PreviousZone::default(),
             stream: StreamKind::User,
+            moved: false,
             contents_crc: 0,
         };
         let mut builder = UnitBuilder::new(AlignedBuffer::zeroed(8192));

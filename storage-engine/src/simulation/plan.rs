@@ -57,6 +57,7 @@ impl Plan {
             unit_bytes: unit_bytes as usize,
             expects_durable: random.chance(1, 2),
             in_spite_of_damage: false,
+            checkpoint_interval_bytes: 0,
         };
         Self {
             geometry,

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{Role, ZoneTable};
 use crate::fault::{self, Fault};
@@ -83,7 +83,8 @@ impl Allocator {
     #[must_use]
     pub fn new(zones: Arc<ZoneTable>, generation: Generation) -> Self {
         let free = zones.iter().filter(|(_, zone)| zone.role() == Role::Free).map(|(id, _)| id).collect();
-        let is_taken = |role| !matches!(role, Role::Free | Role::Manifest | Role::Conventional);
+        let is_taken =
+            |role| !matches!(role, Role::Free | Role::Manifest | Role::Checkpoint | Role::Conventional);
         let taken_count = zones.iter().filter(|(_, zone)| is_taken(zone.role())).count() as u64;
         Self {
             zones,
@@ -193,6 +194,27 @@ impl Allocator {
         self.taken_count.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Takes a free zone for a checkpoint, if `left_count` are left to puts then.
+    #[must_use]
+    pub fn take_for_checkpoint(&self, left_count: usize) -> Option<ZoneId> {
+        let mut state = self.state.lock();
+        if state.free.len() <= RESERVED_FROM_PUTS + left_count {
+            return None;
+        }
+        // Those at the front are the likeliest to be allocated still, which is for data.
+        let zone = state.free.pop_back()?;
+        self.zones.zone(zone).set_role(Role::Checkpoint);
+        Some(zone)
+    }
+
+    /// Takes a zone back that held part of a checkpoint, after its reset.
+    pub fn give_back_from_checkpoint(&self, zone: ZoneId) {
+        let mut state = self.state.lock();
+        self.zones.zone(zone).set_role(Role::Free);
+        state.free.push_back(zone);
+        self.tell_freed(state);
+    }
+
     /// Gives a zone that was taken its generation, at the moment when its stream goes over to it.
     #[must_use]
     pub fn begin(&self, zone: ZoneId) -> Generation {
@@ -213,8 +235,14 @@ impl Allocator {
             state.free.push_front(zone);
         }
         self.taken_count.fetch_sub(1, Ordering::Relaxed);
+        self.tell_freed(state);
+    }
+
+    /// Wakes those that wait for space; with the lock that the zone was freed under, so that they sleep or see it.
+    fn tell_freed(&self, state: MutexGuard<'_, State>) {
         let event = self.events.fetch_add(1, Ordering::AcqRel) + 1;
         self.freed_at.store(event, Ordering::Release);
+        drop(state);
         self.freed.notify_all();
     }
 
@@ -301,6 +329,17 @@ mod tests {
         allocator.notify();
         assert!(allocator.freed_since(seen), "whatever came after it");
         assert!(!allocator.freed_since(allocator.events()));
+    }
+
+    #[test]
+    fn a_checkpoint_takes_only_what_puts_can_spare() {
+        let (zones, allocator) = allocator(6);
+        assert_eq!(allocator.take_for_checkpoint(3), None, "three are in reserve, three are to be left");
+        let taken = allocator.take_for_checkpoint(2).unwrap();
+        assert_eq!((zones.zone(taken).role(), allocator.free_count()), (Role::Checkpoint, 5));
+        assert_eq!(allocator.taken_count(), 0, "writers do not wait for the collector on its account");
+        allocator.give_back_from_checkpoint(taken);
+        assert_eq!((zones.zone(taken).role(), allocator.free_count()), (Role::Free, 6));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: `live_bytes` of a zone is the sum of [`charge_bytes`] over the records in it that the index points at;
 //! `tombstone_bytes` the same over the deletes among them.
 
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -29,6 +29,8 @@ pub enum Role {
     Sealed(StreamKind),
     /// Holds versions of the manifest.
     Manifest,
+    /// Holds part of a checkpoint of the index. It counts as room for data: checkpoints give way when data need it.
+    Checkpoint,
     /// Cannot be written any more: read-only or offline.
     Lost,
     /// Has no write pointer: the store leaves it alone.
@@ -36,13 +38,14 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Free,
         Self::Open(StreamKind::User),
         Self::Open(StreamKind::Relocation),
         Self::Sealed(StreamKind::User),
         Self::Sealed(StreamKind::Relocation),
         Self::Manifest,
+        Self::Checkpoint,
         Self::Lost,
         Self::Conventional,
     ];
@@ -68,6 +71,8 @@ pub struct Zone {
     tombstone_barrier: AtomicU64,
     written_bytes: AtomicU64,
     newest_seqno: AtomicU64,
+    first_seqno: AtomicU64,
+    holds_moved_units: AtomicBool,
     sealed_at_bytes: AtomicU64,
     /// By unit number: the sector where the unit lies plus one, 0 while the device has not told.
     places: RwLock<Vec<u32>>,
@@ -93,6 +98,8 @@ impl Zone {
             tombstone_barrier: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             newest_seqno: AtomicU64::new(0),
+            first_seqno: AtomicU64::new(0),
+            holds_moved_units: AtomicBool::new(false),
             sealed_at_bytes: AtomicU64::new(0),
             places: RwLock::new(Vec::new()),
             claims: Mutex::default(),
@@ -124,6 +131,8 @@ impl Zone {
         self.tombstone_barrier.store(0, Ordering::Release);
         self.written_bytes.store(0, Ordering::Release);
         self.newest_seqno.store(0, Ordering::Release);
+        self.first_seqno.store(0, Ordering::Release);
+        self.holds_moved_units.store(false, Ordering::Release);
         self.generation.store(generation.get(), Ordering::Release);
     }
 
@@ -185,6 +194,26 @@ impl Zone {
         self.newest_seqno.fetch_max(seqno.get(), Ordering::AcqRel);
     }
 
+    /// In a zone of new writes: no write in it is older. Zero in a zone of copies.
+    #[must_use]
+    pub fn first_seqno(&self) -> SeqNo {
+        SeqNo::new(self.first_seqno.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_first_seqno(&self, seqno: SeqNo) {
+        self.first_seqno.store(seqno.get(), Ordering::Release);
+    }
+
+    /// Whether units were moved into it that were to go to a zone filled before, which wore out.
+    #[must_use]
+    pub fn holds_moved_units(&self) -> bool {
+        self.holds_moved_units.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_holds_moved_units(&self) {
+        self.holds_moved_units.store(true, Ordering::Release);
+    }
+
     /// The engine's clock, in bytes written, when the zone was sealed.
     #[must_use]
     pub fn sealed_at_bytes(&self) -> u64 {
@@ -232,6 +261,20 @@ impl Zone {
     pub fn place(&self, unit: u32) -> Option<ZoneOffset> {
         let sector = *self.places.read().get(unit as usize)?;
         Some(ZoneSector::new(sector.checked_sub(1)?).offset())
+    }
+
+    /// How many units have a place.
+    pub(crate) fn unit_count(&self) -> usize {
+        self.places.read().len()
+    }
+
+    /// By unit number: the sector where the unit lies plus one, 0 where that is not known.
+    pub(crate) fn places(&self) -> Vec<u32> {
+        self.places.read().clone()
+    }
+
+    pub(crate) fn set_places(&self, places: Vec<u32>) {
+        *self.places.write() = places;
     }
 
     pub(crate) fn set_place(&self, unit: u32, sector: ZoneSector) {
@@ -302,6 +345,14 @@ impl ZoneTable {
         self.tombstone_bytes.add(bytes);
         self.live_bytes.add(bytes);
         self.zone(zone).move_tombstone(bytes);
+    }
+
+    /// Counts in what a checkpoint holds of a zone: all live bytes, and those of deletes among them.
+    pub(crate) fn charge_loaded(&self, zone: ZoneId, bytes: i64, tombstone_bytes: i64) {
+        self.live_bytes.add(bytes);
+        self.tombstone_bytes.add(tombstone_bytes);
+        self.zone(zone).move_tombstone(tombstone_bytes);
+        self.zone(zone).move_record(bytes - tombstone_bytes);
     }
 
     /// Counts a record in whose zone is charged with its unit.

@@ -69,6 +69,9 @@ pub(crate) enum Command {
     /// Look for damage; changes and repairs nothing
     #[command(after_help = help::CHECK)]
     Check(Check),
+    /// Write a checkpoint of the index, which makes the next opening quick
+    #[command(after_help = help::CHECKPOINT)]
+    Checkpoint(Store),
     /// Store the records of JSON lines
     #[command(after_help = help::LOAD)]
     Load(Load),

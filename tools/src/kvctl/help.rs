@@ -96,6 +96,13 @@ With --format json an object with these keys, sizes in bytes:
   'max_active_zones'    how many zones may be active at once
   'append_limit_bytes'  the largest single append
   'index'               which index the store keeps in memory
+  'checkpoints'         checkpoints of the index that the next opening may choose, objects as
+                        `kvctl checkpoint` shows them
+  'opening'             how opening the store went just now, an object with 'checkpoint' (the
+                        number of the one that was used, 0 for none), 'checkpoint_entries'
+                        (taken from it), 'checkpoint_zones' (not read because of it),
+                        'unusable_checkpoints', 'zones_read', 'bytes_read', 'records_read' and
+                        'microseconds'
 
 Examples:
   kvctl info data.zonal
@@ -125,6 +132,7 @@ did, which is next to nothing:
   'deletes'              deletes
   'gets'                 point reads
   'memory_hits'          reads answered from memory
+  'bytes_since_checkpoint' what an opening reads beside the last checkpoint, about
 
 Examples:
   kvctl stats data.zonal
@@ -132,7 +140,7 @@ Examples:
 
 pub(super) const ZONES: &str = "\
 With --format json a list of objects with 'zone', 'state' (empty, implicitly_open, explicitly_open, closed, full, \
-read_only, offline, not_write_pointer), 'role' (free, user, relocation, manifest, lost, conventional), 'open' (whether the store appends to it), \
+read_only, offline, not_write_pointer), 'role' (free, user, relocation, manifest, checkpoint, lost, conventional), 'open' (whether the store appends to it), \
 'write_pointer', 'capacity_bytes', 'live_bytes', 'generation' and 'reset_count'.
 
 The map has one column a zone, or several zones a column for a large device. Each column shows what the zones are used \
@@ -158,6 +166,20 @@ Examples:
   kvctl check --deep data.zonal && echo all values are good
 
 Exit code 0: sound; 1: damaged; 2: wrong usage; 3: it could not be checked.";
+
+pub(super) const CHECKPOINT: &str = "\
+Stores write checkpoints by themselves, too: as they are written to, and when they are closed after much was written. \
+Two are kept. A checkpoint takes only space that data do not need.
+
+With --format json an object with 'number' (checkpoints are counted), 'covered_seqno' (the last write that is covered by \
+it, or by what opening reads besides it: the zones being filled), 'entries' (keys and deletes in it), 'bytes' and \
+'zones' (where it lies).
+
+Examples:
+  kvctl checkpoint data.zonal
+  kvctl checkpoint data.zonal && kvctl info data.zonal    how opening goes with it
+
+Exit code 0: written; 1: there is no room for one; 2: wrong usage; 3: failed.";
 
 pub(super) const LOAD: &str = "\
 Each line is an object with 'key' and 'value', or 'key_base64' and 'value_base64' for bytes that are not UTF-8: what \

@@ -50,6 +50,8 @@ pub(crate) enum Task {
     ZoneMap { store: StoreAt, width: Option<usize> },
     /// Look for damage.
     Check { store: StoreAt, depth: Depth },
+    /// Write a checkpoint of the index.
+    Checkpoint { store: StoreAt },
     /// Write everything as JSON lines.
     Dump { store: StoreAt, destination: Option<PathBuf> },
     /// Put what JSON lines say.

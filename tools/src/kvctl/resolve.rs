@@ -45,6 +45,7 @@ fn task(command: Command, format: Format, queue: QueueKind) -> Result<Task, Fail
             store: at(check.store),
             depth: if check.deep { Depth::Deep } else { Depth::Shallow },
         },
+        Command::Checkpoint(store) => Task::Checkpoint { store: at(store) },
         Command::Dump(dump) => Task::Dump { store: at(dump.store), destination: dump.output },
         Command::Load(load) => Task::Load(load_plan(load, at)),
         Command::Device(device) => Task::Device(device_task(device, queue)),

@@ -21,7 +21,7 @@ const BARS: [char; 9] = ['.', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '
 
 const LEGEND: &str = "\
 use   . free  U users' data  R copies by the collector  u, r the same, open for appends
-      M the store's manifest  x can only be read  X offline  C conventional, left alone
+      M the store's manifest  K a checkpoint of the index  x can only be read  X offline  C conventional, left alone
       several zones a column: the rarest use
 fill  how much of the zone is written, ▁ to █; a dot is nothing
 live  how much of the zone is live data; what fill has more can be collected
@@ -36,6 +36,7 @@ pub(crate) enum Use {
     Relocation,
     Conventional,
     Manifest,
+    Checkpoint,
     OpenUser,
     OpenRelocation,
     ReadOnly,
@@ -52,6 +53,7 @@ impl Use {
             Self::Relocation => 'R',
             Self::Conventional => 'C',
             Self::Manifest => 'M',
+            Self::Checkpoint => 'K',
             Self::OpenUser => 'u',
             Self::OpenRelocation => 'r',
             Self::ReadOnly => 'x',
@@ -79,6 +81,7 @@ impl From<&Zone> for Plot {
             (ZoneState::ReadOnly, _) | (_, ZoneRole::Lost) => Use::ReadOnly,
             (_, ZoneRole::Conventional) => Use::Conventional,
             (_, ZoneRole::Manifest) => Use::Manifest,
+            (_, ZoneRole::Checkpoint) => Use::Checkpoint,
             (_, ZoneRole::Free) => Use::Free,
             (_, ZoneRole::User) if zone.open => Use::OpenUser,
             (_, ZoneRole::User) => Use::User,

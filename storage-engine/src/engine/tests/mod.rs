@@ -3,6 +3,7 @@
 //! `media` is the device that these tests run on, `history` what has been written to a store and what of it must be
 //! there. Every random choice comes from a seed, which a failing test names.
 
+mod checkpoints;
 mod collecting;
 mod failures;
 mod history;
@@ -46,11 +47,16 @@ fn open_options() -> OpenOptions {
         unit_bytes: 128 << 10,
         expects_durable: false,
         in_spite_of_damage: false,
+        checkpoint_interval_bytes: 0,
     }
 }
 
 fn create(path: &Path) {
-    let options = CreateOptions { geometry: GEOMETRY, space_use: SpaceUse::Whole };
+    create_with(path, GEOMETRY);
+}
+
+fn create_with(path: &Path, geometry: Geometry) {
+    let options = CreateOptions { geometry, space_use: SpaceUse::Whole };
     Engine::create(path, &options).expect("make a store");
 }
 

@@ -29,7 +29,7 @@ fn fill(path: &Path, seed: u64) -> State {
     state
 }
 
-fn degrade(path: &Path, zones: &[ZoneId], to: Degraded) {
+pub(super) fn degrade(path: &Path, zones: &[ZoneId], to: Degraded) {
     let media = Media::open(path, Access::ReadWrite, 1).unwrap();
     zones.iter().for_each(|&zone| media.degrade(zone, to));
 }

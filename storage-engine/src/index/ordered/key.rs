@@ -2,7 +2,7 @@
 
 /// The bytes of `prefix`, then those of `suffix`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct KeyParts<'a> {
+pub struct KeyParts<'a> {
     prefix: &'a [u8],
     suffix: &'a [u8],
 }
@@ -16,7 +16,10 @@ impl<'a> KeyParts<'a> {
         Self { prefix: &[], suffix: key }
     }
 
-    pub(super) const fn len(&self) -> usize {
+    /// Bytes of the key.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no key is empty")]
+    pub const fn len(&self) -> usize {
         self.prefix.len() + self.suffix.len()
     }
 
@@ -39,7 +42,17 @@ impl<'a> KeyParts<'a> {
         tail.copy_from_slice(&self.suffix[..tail.len()]);
     }
 
-    pub(super) fn to_boxed(self) -> Box<[u8]> {
+    pub(super) const fn suffix(&self) -> &'a [u8] {
+        self.suffix
+    }
+
+    pub(super) fn compare(&self, other: &Self) -> std::cmp::Ordering {
+        self.bytes().cmp(other.bytes())
+    }
+
+    /// The key in one piece.
+    #[must_use]
+    pub fn to_boxed(self) -> Box<[u8]> {
         [self.prefix, self.suffix].concat().into_boxed_slice()
     }
 

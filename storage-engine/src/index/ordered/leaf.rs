@@ -10,6 +10,7 @@ use std::ops::Bound;
 use super::Shape;
 use super::key::{KeyParts, shortest_between};
 use super::page::Page;
+use crate::format::checkpoint::BlockBuilder;
 use crate::index::{Entry, PackedEntry};
 
 /// Sorted entries of one range of keys.
@@ -31,8 +32,38 @@ impl Leaf {
         Self { page: Page::build(entries) }
     }
 
+    pub(super) fn from_page(page: Page) -> Self {
+        Self { page }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.page.len()
+    }
+
+    pub(super) fn first_key(&self) -> Option<KeyParts<'_>> {
+        (self.len() > 0).then(|| self.page.key(0))
+    }
+
+    pub(super) fn last_key(&self) -> Option<KeyParts<'_>> {
+        self.len().checked_sub(1).map(|last| self.page.key(last))
+    }
+
+    /// Copies entries from a key on into a page of a block.
+    pub(super) fn export(
+        &self,
+        from: Option<&[u8]>,
+        block: &mut BlockBuilder,
+        mut keep: impl FnMut(KeyParts<'_>, PackedEntry) -> bool,
+    ) {
+        let first = from.map_or(0, |key| self.count_below(key));
+        block.begin_page(self.page.prefix());
+        for at in first..self.len() {
+            let (key, entry) = (self.page.key(at), self.page.entry(at));
+            if keep(key, entry) {
+                block.push_entry(key.suffix(), entry.place(), entry.length());
+            }
+        }
+        block.end_page();
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -21,15 +21,18 @@ mod scan;
 mod separators;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use parking_lot::RwLock;
 
 use bulk::BulkLoad;
 use directory::{Chunk, ChunkOutcome, Directory};
+pub use key::KeyParts;
 use leaf::{Leaf, Upserted};
 use memory::Tally;
 use separators::Probe;
+pub use transfer::{LoadedLeaf, Walk};
 
 use crate::index::{Entry, PackedEntry};
 use crate::patience::{ShardedSoon, WriteSoon};

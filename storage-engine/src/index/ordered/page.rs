@@ -18,6 +18,7 @@
 
 use super::key::KeyParts;
 use super::memory::allocation_bytes;
+use crate::format::checkpoint::{self, EntryPage};
 use crate::index::PackedEntry;
 
 const ORDER_BYTES: usize = 4;
@@ -27,6 +28,10 @@ const PLACE_BYTES: usize = 8;
 const LENGTH_BYTES: usize = 4;
 const END_BYTES: usize = 2;
 const ROW_BYTES: usize = PLACE_BYTES + LENGTH_BYTES + END_BYTES;
+const _ROWS_ARE_THOSE_OF_A_CHECKPOINT: () = assert!(
+    ROW_BYTES == checkpoint::ROW_BYTES && MAX_ENTRIES <= checkpoint::MAX_PAGE_ENTRIES,
+    "a page is loaded by copying"
+);
 /// What an entry takes beside its key's suffix.
 const FIXED_BYTES: usize = ORDER_BYTES + ROW_BYTES;
 /// The most entries that slots can name.
@@ -54,6 +59,21 @@ impl Page {
         first.copy_start(&mut page.bytes[..prefix_len]);
         for (key, entry) in entries {
             page.push(key.skip(prefix_len), *entry);
+        }
+        page
+    }
+
+    /// A page of entries that lie as they do here, in the order of their keys.
+    pub(super) fn from_rows(from: &EntryPage<'_>) -> Self {
+        let count = from.rows().len();
+        let mut page = Self::with_room(from.prefix().len(), count, from.suffixes().len());
+        (page.count, page.suffix_bytes) = (narrow(count), narrow(from.suffixes().len()));
+        let (rows, suffixes) = (page.rows_at(), page.suffixes_at());
+        page.bytes[..from.prefix().len()].copy_from_slice(from.prefix());
+        page.bytes[rows..suffixes].copy_from_slice(from.rows().as_flattened());
+        page.bytes[suffixes..].copy_from_slice(from.suffixes());
+        for (at, (suffix, ..)) in from.entries().enumerate() {
+            page.set_order(at, head_of(suffix), at);
         }
         page
     }

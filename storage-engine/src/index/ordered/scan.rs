@@ -87,7 +87,7 @@ impl OrderedIndex {
 }
 
 /// The range that holds the smallest keys within the bound.
-fn first_range(separators: &Separators, from: Bound<&[u8]>) -> usize {
+pub(super) fn first_range(separators: &Separators, from: Bound<&[u8]>) -> usize {
     match from {
         Bound::Unbounded => 0,
         Bound::Included(key) | Bound::Excluded(key) => separators.range_of(&Probe::new(key)),

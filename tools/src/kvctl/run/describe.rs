@@ -1,8 +1,9 @@
 //! `info` and `stats`: what a store tells about itself. A row's name is its key in JSON.
 
 use comfy_table::{CellAlignment, Table, presets};
-use zonal::{Info, Stats, ZoneCounts};
+use zonal::{Checkpoint, Info, Stats, ZoneCounts};
 
+use super::checkpoint::zones;
 use super::open_to_read;
 use crate::kvctl::failure::Failure;
 use crate::kvctl::output::{Output, trimmed_lines};
@@ -25,9 +26,10 @@ pub(super) fn show_info(info: &Info, output: &mut Output) -> Result<(), Failure>
     if output.is_json() { output.json(info) } else { output.text(&table(&info_rows(info))) }
 }
 
-type Row = (&'static str, String, String);
+pub(super) type Row = (&'static str, String, String);
 
 fn info_rows(info: &Info) -> Vec<Row> {
+    let opening = &info.opening;
     vec![
         text("store_id", &info.store_id),
         text("device", &info.device),
@@ -44,7 +46,29 @@ fn info_rows(info: &Info) -> Vec<Row> {
         count("max_open_zones", info.max_open_zones.into()),
         count("max_active_zones", info.max_active_zones.into()),
         bytes("append_limit_bytes", info.append_limit_bytes.into()),
+        text("checkpoints", &checkpoints(&info.checkpoints)),
+        count("opening.checkpoint", opening.checkpoint),
+        count("opening.checkpoint_entries", opening.checkpoint_entries),
+        count("opening.checkpoint_zones", opening.checkpoint_zones.into()),
+        count("opening.unusable_checkpoints", opening.unusable_checkpoints.into()),
+        count("opening.zones_read", opening.zones_read.into()),
+        bytes("opening.bytes_read", opening.bytes_read),
+        count("opening.records_read", opening.records_read),
+        count("opening.microseconds", opening.microseconds),
     ]
+}
+
+/// Each with the last write that it covers and the zones that it is in.
+fn checkpoints(checkpoints: &[Checkpoint]) -> String {
+    let line = |checkpoint: &Checkpoint| {
+        let (number, covered_seqno) = (checkpoint.number, checkpoint.covered_seqno);
+        format!("{number} (up to seqno {covered_seqno}, in zones {})", zones(checkpoint))
+    };
+    if checkpoints.is_empty() {
+        "none".to_owned()
+    } else {
+        checkpoints.iter().map(line).collect::<Vec<_>>().join("; ")
+    }
 }
 
 fn stats_rows(stats: &Stats) -> Vec<Row> {
@@ -66,6 +90,7 @@ fn stats_rows(stats: &Stats) -> Vec<Row> {
         count("deletes", stats.deletes),
         count("gets", stats.gets),
         count("memory_hits", stats.memory_hits),
+        bytes("bytes_since_checkpoint", stats.bytes_since_checkpoint),
     ];
     rows.extend(zone_rows(&stats.zones));
     rows
@@ -84,21 +109,21 @@ fn zone_rows(zones: &ZoneCounts) -> [Row; 8] {
     ]
 }
 
-fn text(name: &'static str, text: &str) -> Row {
+pub(super) fn text(name: &'static str, text: &str) -> Row {
     (name, text.to_owned(), String::new())
 }
 
-fn count(name: &'static str, count: u64) -> Row {
+pub(super) fn count(name: &'static str, count: u64) -> Row {
     (name, grouped(count), String::new())
 }
 
 /// Small sizes are readable as they are.
-fn bytes(name: &'static str, bytes: u64) -> Row {
+pub(super) fn bytes(name: &'static str, bytes: u64) -> Row {
     let human = if bytes < 1024 { String::new() } else { human_bytes(bytes) };
     (name, grouped(bytes), human)
 }
 
-fn table(rows: &[Row]) -> String {
+pub(super) fn table(rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let numeric = rows.iter().all(|(name, ..)| *name != "store_id");

@@ -1,6 +1,7 @@
 //! Does what a plan says: one file a group of commands, each from an opened store to results on stdout.
 
 mod check;
+mod checkpoint;
 mod create;
 mod describe;
 mod device;
@@ -34,6 +35,7 @@ fn task(task: Task, output: &mut Output) -> Result<Answer, Failure> {
         Task::Delete { store, key, durability } => return values::delete(&store, &key, durability),
         Task::Device(task) => return device::run(task, output),
         Task::Check { store, depth } => return check::check(&store, depth, output),
+        Task::Checkpoint { store } => return checkpoint::checkpoint(&store, output),
         Task::Create { store, options } => create::create(&store, options, output),
         Task::Put { store, key, value, durability } => values::put(&store, &key, &value, durability),
         Task::Scan(scan) => scan::scan(scan, output),

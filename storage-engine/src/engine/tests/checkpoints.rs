@@ -1,0 +1,357 @@
+//! Checkpoints: what is opened from one is what reading everything gives, whatever happened before and since.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::history::{History, assert_sound, state_of};
+use super::media::Media;
+use super::{GEOMETRY, create, create_with, open, open_options, open_to_look};
+use crate::device::emulated::{Access, Degraded};
+use crate::device::{Geometry, ZonedDevice};
+use crate::engine::running::Running;
+use crate::engine::{Durability, Engine, OpenOptions};
+use crate::error::EngineError;
+use crate::format::manifest::CheckpointName;
+use crate::index::Entry;
+use crate::log::manifest_log::ManifestLog;
+use crate::log::writer::LogWrite;
+use crate::units::ZoneId;
+use crate::zones::Role;
+
+const ROOMY: Geometry = Geometry { zone_count: 30, max_open_zones: 10, max_active_zones: 10, ..GEOMETRY };
+
+/// A zone as the ledger has it: role, filling, live bytes without those of deletes, bytes written, first and newest
+/// seqno, places.
+type Account = (Role, u64, u64, u64, u64, Vec<u32>);
+
+/// What recovery made of a store.
+#[derive(PartialEq, Debug)]
+struct Image {
+    entries: BTreeMap<Vec<u8>, (Entry, Vec<(u64, u32)>)>,
+    zones: Vec<Account>,
+}
+
+fn image_of(engine: &Engine) -> Image {
+    let mut entries = Vec::new();
+    engine.inner.catalog.index().ascend(Bound::Unbounded, usize::MAX, &mut entries);
+    let large = engine.inner.catalog.large();
+    let entries = entries.into_iter().map(|(key, entry)| {
+        let parts = match entry {
+            Entry::Large { id } => large.value(id).expect("a large value is known"),
+            _ => crate::index::LargeValue::new(0, Vec::new()),
+        };
+        let parts = parts.parts().iter().map(|&(location, bytes)| (location.pack(), bytes)).collect();
+        (key.into_vec(), (entry, parts))
+    });
+    let zones = engine.inner.zones.iter().map(|(_, zone)| {
+        let (generation, first) = (zone.generation().get(), zone.first_seqno().get());
+        let live_bytes = zone.live_bytes() - zone.tombstone_bytes();
+        (zone.role(), generation, live_bytes, zone.written_bytes(), first, zone.places())
+    });
+    Image { entries: entries.collect(), zones: zones.collect() }
+}
+
+fn read_only() -> OpenOptions {
+    OpenOptions { read_only: true, ..open_options() }
+}
+
+/// Opens a store from its checkpoint and by reading everything, compares, and says whether a checkpoint was used.
+fn compare(path: &Path, boot: u8, context: &str) -> bool {
+    let media = Media::open(path, Access::ReadOnly, boot).unwrap();
+    let whole = open_to_look(&media).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let expected = image_of(&whole);
+    let last_seqno = whole.inner.manifest.lock().watermark;
+    drop((whole, Arc::into_inner(media)));
+    let media = Media::open(path, Access::ReadOnly, boot).unwrap();
+    let engine = Engine::over(Arc::clone(&media) as Arc<_>, &read_only(), Running::Threads)
+        .unwrap_or_else(|error| panic!("{context}: {error}"));
+    let found = image_of(&engine);
+    assert_same(&found, &expected, context);
+    assert_eq!(engine.inner.manifest.lock().watermark, last_seqno, "{context}");
+    assert_sound(&engine, context);
+    let report = engine.recovery();
+    assert_eq!(report.unusable_checkpoints, [], "{context}");
+    report.checkpoint.is_some()
+}
+
+/// A delete that the collector had just seen the end of may be forgotten by the one and found by the other, as long as
+/// the zone it lies in is there.
+fn assert_same(found: &Image, expected: &Image, context: &str) {
+    for (key, entry) in &expected.entries {
+        let same = found.entries.get(key) == Some(entry);
+        let forgotten = !found.entries.contains_key(key) && matches!(entry.0, Entry::Tombstone { .. });
+        let name = String::from_utf8_lossy(key);
+        assert!(same || forgotten, "{context}: {name}: {:?} for {entry:?}", found.entries.get(key));
+    }
+    let surplus: Vec<_> = found.entries.keys().filter(|key| !expected.entries.contains_key(*key)).collect();
+    assert!(surplus.is_empty(), "{context}: {surplus:?}");
+    for (zone, (found, expected)) in found.zones.iter().zip(&expected.zones).enumerate() {
+        assert_eq!(found, expected, "{context}: zone {zone}");
+    }
+}
+
+fn calls(engine: &Engine, history: &mut History, random: &mut StdRng, count: usize) {
+    (0..count).for_each(|_| history.call(engine, random));
+}
+
+/// Puts that only fill zones: what is to be covered must lie in zones that are complete.
+fn fill(engine: &Engine, count: u32) {
+    for number in 0..count {
+        let (key, value) = (format!("filling {number:04}"), vec![7; 30_000]);
+        engine.write(&[LogWrite { key: key.as_bytes(), value: Some(&value) }], Durability::Written).unwrap();
+    }
+}
+
+#[test]
+fn a_store_opened_from_a_checkpoint_is_what_reading_everything_gives() {
+    let mut used_count = 0;
+    for seed in 0..12 {
+        println!("seed {seed}");
+        let directory = tempfile::tempdir().unwrap();
+        create_with(&directory.path().join("0"), ROOMY);
+        let (mut random, mut history) = (StdRng::seed_from_u64(seed), History::default());
+        for round in 0..6u8 {
+            let context = format!("seed {seed}, round {round}");
+            let image = directory.path().join(round.to_string());
+            used_count += u32::from(compare(&image, round + 1, &context));
+            let media = Media::open(&image, Access::ReadWrite, round + 1).unwrap();
+            let engine = open(&media).unwrap_or_else(|error| panic!("{context}: {error}"));
+            history.accept(&state_of(&engine), &context);
+            let count = random.random_range(0..200);
+            calls(&engine, &mut history, &mut random, count);
+            // Writers go on while checkpoints are written; the power may go before the last one is complete.
+            std::thread::scope(|scope| {
+                for _ in 0..random.random_range(0..4) {
+                    scope.spawn(|| drop(engine.checkpoint().expect("write a checkpoint")));
+                    let count = random.random_range(0..120);
+                    calls(&engine, &mut history, &mut random, count);
+                }
+                media.cut_power(&directory.path().join((round + 1).to_string()), &mut random);
+            });
+            // What was written after the cut is in no image: nothing was.
+            drop(engine);
+        }
+    }
+    assert!(used_count > 20, "checkpoints were used {used_count} times");
+}
+
+#[test]
+fn a_closed_store_is_opened_from_its_checkpoint_without_reading_what_that_stands_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    create_with(&path, ROOMY);
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    fill(&engine, 100);
+    let name = engine.checkpoint().unwrap().expect("there is room");
+    assert!(name.entry_count > 80, "{name:?}");
+    engine.close().unwrap();
+    drop((engine, Arc::into_inner(media)));
+    assert!(compare(&path, 1, "closed"));
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    let report = engine.recovery();
+    let used = report.checkpoint.expect("used");
+    assert_eq!((used.number, used.record_count), (name.number, name.entry_count));
+    assert!(used.zone_count > 5 && report.zone_count <= 2, "{report:?}");
+    // A store goes on from there as from anywhere.
+    fill(&engine, 100);
+    engine.close().unwrap();
+    drop((engine, Arc::into_inner(media)));
+    compare(&path, 1, "gone on");
+}
+
+fn names(path: &Path) -> Vec<CheckpointName> {
+    let media = Media::open(path, Access::ReadOnly, 1).unwrap();
+    ManifestLog::read(&*media).unwrap().unwrap().manifest.checkpoints
+}
+
+fn two_checkpoints(path: &Path) -> Vec<CheckpointName> {
+    create_with(path, ROOMY);
+    let media = Media::open(path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    let (mut random, mut history) = (StdRng::seed_from_u64(1), History::default());
+    for _ in 0..3 {
+        calls(&engine, &mut history, &mut random, 100);
+        engine.checkpoint().unwrap().expect("there is room");
+    }
+    calls(&engine, &mut history, &mut random, 30);
+    engine.close().unwrap();
+    drop((engine, Arc::into_inner(media)));
+    names(path)
+}
+
+fn garble(path: &Path, zone: ZoneId, at_bytes: u64) {
+    let media = Media::open(path, Access::ReadOnly, 1).unwrap();
+    let geometry = *media.geometry();
+    drop(media);
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let zones_bytes = u64::from(geometry.zone_count) * geometry.zone_size_bytes;
+    let at = file.metadata().unwrap().len() - zones_bytes
+        + u64::from(zone.get()) * geometry.zone_size_bytes
+        + at_bytes;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+#[test]
+fn two_checkpoints_are_kept_and_a_damaged_one_is_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let names = two_checkpoints(&path);
+    assert_eq!(names.iter().map(|name| name.number).collect::<Vec<_>>(), [2, 3]);
+    let look = |options: &OpenOptions| {
+        let media = Media::open(&path, Access::ReadOnly, 1).unwrap();
+        let engine = Engine::over(Arc::clone(&media) as Arc<_>, options, Running::Threads).unwrap();
+        (state_of(&engine), engine.recovery().clone())
+    };
+    let (expected, report) = look(&read_only());
+    assert_eq!(report.checkpoint.map(|used| used.number), Some(3));
+    // Somewhere in the second block: in the first one the zone would not be known for the checkpoint's.
+    garble(&path, names[1].zones[0].0, 4096 + 60);
+    let (state, report) = look(&read_only());
+    assert!(state == expected);
+    assert_eq!(report.checkpoint.map(|used| used.number), Some(2));
+    assert_eq!(report.unusable_checkpoints.len(), 1);
+    garble(&path, names[0].zones[0].0, 30);
+    let (state, report) = look(&read_only());
+    assert!(state == expected);
+    assert_eq!((report.checkpoint, report.unusable_checkpoints.len()), (None, 2));
+    // Whoever looks for damage is told.
+    let (_, report) = look(&OpenOptions { in_spite_of_damage: true, ..read_only() });
+    assert_eq!(report.damages.len(), 2, "{:?}", report.damages);
+    assert!(report.damages.iter().all(|damage| damage.confined && damage.what.contains("checkpoint")));
+    // Opened for writing the store forgets them, and makes new ones.
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    assert!(state_of(&engine) == expected);
+    engine.checkpoint().unwrap().expect("there is room");
+    engine.close().unwrap();
+    drop((engine, Arc::into_inner(media)));
+    assert!(compare(&path, 1, "after new checkpoints"));
+}
+
+#[test]
+fn every_byte_of_a_checkpoint_is_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, image) = (directory.path().join("store"), directory.path().join("image"));
+    let names = two_checkpoints(&path);
+    let media = Media::open(&path, Access::ReadOnly, 1).unwrap();
+    let engine = Engine::over(Arc::clone(&media) as Arc<_>, &read_only(), Running::Threads).unwrap();
+    let expected = state_of(&engine);
+    drop((engine, Arc::into_inner(media)));
+    let mut random = StdRng::seed_from_u64(3);
+    for round in 0..60 {
+        std::fs::copy(&path, &image).unwrap();
+        for name in &names {
+            garble(&image, name.zones[0].0, random.random_range(0..name.byte_count.min(20_000)));
+        }
+        let media = Media::open(&image, Access::ReadOnly, 1).unwrap();
+        let engine = Engine::over(Arc::clone(&media) as Arc<_>, &read_only(), Running::Threads).unwrap();
+        assert!(state_of(&engine) == expected, "round {round}");
+    }
+}
+
+#[test]
+fn opening_for_reading_uses_a_checkpoint_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    two_checkpoints(&path);
+    let before = std::fs::read(&path).unwrap();
+    let media = Media::open(&path, Access::ReadOnly, 1).unwrap();
+    let engine = Engine::over(Arc::clone(&media) as Arc<_>, &read_only(), Running::Threads).unwrap();
+    assert!(engine.recovery().checkpoint.is_some());
+    assert!(matches!(engine.checkpoint(), Err(EngineError::ReadOnly)));
+    engine.close().unwrap();
+    drop((engine, media));
+    assert!(std::fs::read(&path).unwrap() == before);
+}
+
+#[test]
+fn where_no_zone_can_be_active_for_it_there_is_no_checkpoint_and_no_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    create(&path);
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    fill(&engine, 20);
+    assert_eq!(engine.checkpoint().unwrap(), None);
+    engine.close().unwrap();
+}
+
+/// Puts one key after another until the store is full; gives their number.
+fn fill_up(engine: &Engine, mut between: impl FnMut(u32)) -> u32 {
+    for number in 0.. {
+        let (key, value) = (format!("filling {number:05}"), vec![7; 20_000]);
+        match engine.write(&[LogWrite { key: key.as_bytes(), value: Some(&value) }], Durability::Written) {
+            Ok(()) => between(number),
+            Err(EngineError::NoSpace { .. }) => return number,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn checkpoints_give_way_to_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut counts = Vec::new();
+    for checkpoints in [false, true] {
+        let path = directory.path().join(checkpoints.to_string());
+        create_with(&path, ROOMY);
+        let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+        let engine = open(&media).unwrap();
+        counts.push(fill_up(&engine, |number| {
+            if checkpoints && number % 50 == 0 {
+                let _ = engine.checkpoint().unwrap();
+            }
+        }));
+        // Deleting and overwriting go on in the full store.
+        for number in 200..203u32 {
+            let key = format!("filling {number:05}");
+            engine.write(&[LogWrite { key: key.as_bytes(), value: None }], Durability::Sync).unwrap();
+        }
+        for number in 0..100u32 {
+            let (key, value) = (format!("filling {number:05}"), vec![8; 19_000]);
+            engine
+                .write(&[LogWrite { key: key.as_bytes(), value: Some(&value) }], Durability::Written)
+                .unwrap();
+        }
+        engine.close().unwrap();
+        drop((engine, Arc::into_inner(media)));
+        compare(&path, 1, "full");
+    }
+    assert_eq!(counts[0], counts[1]);
+}
+
+#[test]
+fn a_zone_that_has_worn_out_since_the_checkpoint_changes_nothing() {
+    for to in [Degraded::ReadOnly, Degraded::Offline] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        two_checkpoints(&path);
+        let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+        let victims: Vec<_> = {
+            let engine = open(&media).unwrap();
+            let zones = engine.zones().unwrap();
+            engine.close().unwrap();
+            zones.iter().filter(|zone| zone.live_bytes > 0).map(|zone| zone.zone).take(1).collect()
+        };
+        drop(Arc::into_inner(media));
+        super::worn::degrade(&path, &victims, to);
+        let media = Media::open(&path, Access::ReadOnly, 1).unwrap();
+        let whole = image_of(&open_to_look(&media).unwrap());
+        drop(Arc::into_inner(media));
+        let media = Media::open(&path, Access::ReadOnly, 1).unwrap();
+        let engine = Engine::over(Arc::clone(&media) as Arc<_>, &read_only(), Running::Threads).unwrap();
+        assert_same(&image_of(&engine), &whole, &format!("{to:?}"));
+        assert_eq!(engine.recovery().checkpoint.is_some(), to == Degraded::ReadOnly);
+    }
+}
