@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Engine;
-use super::running::Running;
 use super::opening::{OfUse, append_queue, check_device, check_geometry, direct_io};
+use super::running::Running;
 use crate::device::emulated::{Access, DirectIo, EmulatedDevice};
 use crate::device::{
     DeviceError, Geometry, Place, ZoneState, ZonedDevice, erase_leading_conventional, identify_device,

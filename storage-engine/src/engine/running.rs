@@ -6,9 +6,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::latches::Latches;
+use crate::device::ZonedDevice;
 #[cfg(any(test, feature = "testing"))]
 use crate::device::simulated::SimulatedDevice;
-use crate::device::ZonedDevice;
 use crate::log::writer::MIN_UNIT_BYTES;
 use crate::queue::{IoQueue, QueueKind, open_queue};
 

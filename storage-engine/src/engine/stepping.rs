@@ -60,7 +60,11 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::create`].
-    pub fn create_simulated(device: &Arc<SimulatedDevice>, store: u128, space_use: SpaceUse) -> EngineResult<()> {
+    pub fn create_simulated(
+        device: &Arc<SimulatedDevice>,
+        store: u128,
+        space_use: SpaceUse,
+    ) -> EngineResult<()> {
         let running = Running::Stepped(Arc::clone(device));
         let device: Arc<dyn ZonedDevice> = Arc::clone(device) as _;
         super::creating::write_first_manifest(&device, &running, store.to_le_bytes(), space_use)
@@ -152,7 +156,8 @@ impl Engine {
         let mine = self.described(&self.inner.catalog, &self.inner.zones)?;
         let mut found = self.described(&recovered.catalog, &recovered.zones)?;
         // A tombstone that is forgotten in memory may lie in a zone that was lost.
-        let is_forgotten = |key: &Box<[u8]>, write: &Write| write.kind == "tombstone" && !mine.contains_key(key);
+        let is_forgotten =
+            |key: &Box<[u8]>, write: &Write| write.kind == "tombstone" && !mine.contains_key(key);
         found.retain(|key, write| !is_forgotten(key, write));
         let keys: BTreeSet<_> = mine.keys().chain(found.keys()).collect();
         let differing = keys.into_iter().filter(|key| mine.get(*key) != found.get(*key));
@@ -214,7 +219,9 @@ impl Engine {
         catalog.index().ascend(Bound::Unbounded, usize::MAX >> 8, &mut entries);
         let describe = |(key, entry)| {
             let write = match entry {
-                Entry::Value { location, .. } => Write { kind: "value", seqno: self.seqno_at(zones, location)? },
+                Entry::Value { location, .. } => {
+                    Write { kind: "value", seqno: self.seqno_at(zones, location)? }
+                }
                 Entry::Tombstone { location } => {
                     Write { kind: "tombstone", seqno: self.seqno_at(zones, location)? }
                 }

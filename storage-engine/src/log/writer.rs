@@ -791,9 +791,8 @@ impl LogWriter {
     fn tail_of_filled_zone(&self, stream: &Stream) -> Option<Tail> {
         let PreviousZone { generation, claim_first, unit_count } = stream.previous();
         // Where the collector is about to reset the zone, nothing is claimed of it any more.
-        let is_claimed = |zone: &Zone| {
-            zone.claims() != ZoneClaims::default() || fault::is_on(Fault::ClaimCollectedZones)
-        };
+        let is_claimed =
+            |zone: &Zone| zone.claims() != ZoneClaims::default() || fault::is_on(Fault::ClaimCollectedZones);
         let holds = |zone: &Zone| zone.generation() == generation && is_claimed(zone);
         let (zone, _) = self.parts.zones.iter().find(|(_, zone)| holds(zone))?;
         let nothing = (Generation::default(), 0, 0);

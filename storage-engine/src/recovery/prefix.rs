@@ -67,13 +67,10 @@ pub(super) fn find(manifest: &Manifest, scans: &[ZoneScan]) -> Prefix {
         .filter(|(first, last)| first <= last)
         .collect();
     whole.sort_unstable();
-    let last = whole.into_iter().fold(
-        watermark,
-        |end, (first, last)| {
-            let follows = first <= end.next() || fault::is_on(Fault::KeepWhatFollowsAGap);
-            if follows { end.max(last) } else { end }
-        },
-    );
+    let last = whole.into_iter().fold(watermark, |end, (first, last)| {
+        let follows = first <= end.next() || fault::is_on(Fault::KeepWhatFollowsAGap);
+        if follows { end.max(last) } else { end }
+    });
     let prefix = Prefix { cuts, watermark, last_seqno: last };
     if fault::is_on(Fault::BelieveTornGroups) {
         return prefix;

@@ -225,7 +225,6 @@ impl Model {
             lines.join("\n  ")
         )
     }
-
 }
 
 fn apply(state: &mut [Option<Print>], call: &Call) {
@@ -241,5 +240,12 @@ fn wrong_keys(found: &[Found], state: &[Option<Print>]) -> impl Iterator<Item = 
         Found::Value(value) => value != expected,
         Found::Foreign => true,
     };
-    found.iter().zip(state).map(wrong).enumerate().filter_map(|(key, wrong)| wrong.then_some(key)).collect::<Vec<_>>().into_iter()
+    found
+        .iter()
+        .zip(state)
+        .map(wrong)
+        .enumerate()
+        .filter_map(|(key, wrong)| wrong.then_some(key))
+        .collect::<Vec<_>>()
+        .into_iter()
 }

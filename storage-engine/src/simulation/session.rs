@@ -140,7 +140,11 @@ impl<'p> Session<'p> {
     fn write_of_one_key(&mut self) -> (usize, Option<Value>) {
         // Some keys stay cold.
         let count = self.plan.key_count;
-        let key = if self.random.chance(2, 3) { self.random.index(count / 3 + 1) } else { self.random.index(count) };
+        let key = if self.random.chance(2, 3) {
+            self.random.index(count / 3 + 1)
+        } else {
+            self.random.index(count)
+        };
         let deletes = self.random.below(100) < self.plan.delete_share;
         (key, if deletes { None } else { Some(self.value(key)) })
     }
@@ -401,7 +405,9 @@ pub(super) fn read_all(
         for (key, value) in page.items {
             match Plan::key_number(&key).and_then(|number| found.get_mut(number)) {
                 Some(slot @ None) => *slot = Some(print_of(&value)),
-                other => return Ok(Err(Problem::new(format!("a key that was never written: {key:?}, {other:?}")))),
+                other => {
+                    return Ok(Err(Problem::new(format!("a key that was never written: {key:?}, {other:?}"))));
+                }
             }
         }
         match page.last_key {

@@ -169,7 +169,8 @@ impl SimulatedDevice {
         let mut state = self.state.lock();
         let len_bytes = payload.len() as u64;
         let zone = admission::zone_named(&self.geometry, zone_start).map_err(|error| state.misused(error))?;
-        admission::check_append_length(&self.geometry, zone, len_bytes).map_err(|error| state.misused(error))?;
+        admission::check_append_length(&self.geometry, zone, len_bytes)
+            .map_err(|error| state.misused(error))?;
         self.begin_change(&mut state, b'a', zone, len_bytes)?;
         let at = state.take_place(zone, payload.len())?;
         let before = state.image.zones[zone.index()].bytes[at..at + payload.len()].into();
@@ -300,8 +301,7 @@ impl State {
             return Err(self.misused(DeviceError::TooManyActive { zone, limit: max_active_zones }));
         }
         if after.is_open() && !before.is_open() && open_count >= max_open_zones as usize {
-            let implicit =
-                |zone: &&mut image::ZoneImage| zone.state == ZoneState::ImplicitlyOpen;
+            let implicit = |zone: &&mut image::ZoneImage| zone.state == ZoneState::ImplicitlyOpen;
             let Some(victim) = self.image.zones.iter_mut().find(implicit) else {
                 return Err(self.misused(DeviceError::TooManyOpen { zone, limit: max_open_zones }));
             };
@@ -356,7 +356,8 @@ impl ZonedDevice for SimulatedDevice {
         self.check_exists(zone)?;
         let state = self.state.lock();
         let found = &state.image.zones[zone.index()];
-        let written = if found.state == ZoneState::Full { state.image.capacity() } else { found.written_bytes };
+        let written =
+            if found.state == ZoneState::Full { state.image.capacity() } else { found.written_bytes };
         let write_pointer = ZoneOffset::new(written as u64);
         Ok(ZoneDescriptor { zone, state: found.state, write_pointer, reset_count: found.reset_count })
     }
@@ -398,12 +399,7 @@ impl ZonedDevice for SimulatedDevice {
         Ok(())
     }
 
-    fn begin_append(
-        &self,
-        _: DevicePosition,
-        _: u64,
-        _: Persistence,
-    ) -> DeviceResult<AppendTicket> {
+    fn begin_append(&self, _: DevicePosition, _: u64, _: Persistence) -> DeviceResult<AppendTicket> {
         Err(DeviceError::Unsupported {
             operation: "an append on a queue of the kernel",
             device: "a simulated device",
