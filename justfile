@@ -27,6 +27,14 @@ nextest *arguments:
     cargo nextest run --workspace --locked {{ arguments }}
     cargo test --workspace --locked --doc
 
+# The simulation from a seed on, for some seconds, on all processors; prints the seed of a failure: just sim 1 60
+sim seed seconds:
+    cargo run --release --locked -p zonal-engine --features testing --example simulate -- {{ seed }} {{ seconds }}
+
+# Whether the simulation finds every fault that can be switched on in the engine
+faults:
+    cargo test --release --locked -p zonal-engine --features deliberate-faults --test deliberate_faults -- --nocapture
+
 # All benchmarks, or those whose name contains a word
 bench word="":
     cargo bench --workspace --locked --bench '*' -- {{ word }}

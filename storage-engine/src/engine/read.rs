@@ -16,10 +16,10 @@ use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
 use crate::format::DecodeError;
 use crate::format::record::{DecodedRecord, Record, RecordKind, encoded_bytes};
-use crate::index::{Entry, LargeValue, Location};
+use crate::index::{Entry, LargeId, LargeValue, Location};
 use crate::log::memory::UnitKey;
 use crate::queue::{Outcome, Request, Wait};
-use crate::units::{ZoneId, ZoneOffset};
+use crate::units::{SeqNo, ZoneId, ZoneOffset};
 
 /// A value, shared.
 pub type Bytes = Arc<[u8]>;
@@ -62,6 +62,8 @@ struct Wanted<'k> {
     key: &'k [u8],
     value_len: usize,
     kind: RecordKind,
+    /// Of a part: later parts have no key to tell them by.
+    seqno: Option<SeqNo>,
 }
 
 /// Where a record was found.
@@ -104,22 +106,24 @@ impl Inner {
         match entry {
             Entry::Tombstone { .. } => Ok(None),
             Entry::Value { location, value_len } => {
-                let wanted = Wanted { location, key, value_len: value_len as usize, kind: RecordKind::Put };
+                let value_len = value_len as usize;
+                let wanted = Wanted { location, key, value_len, kind: RecordKind::Put, seqno: None };
                 self.read_record(wanted).map(Some)
             }
             Entry::Large { id } => match self.catalog.large().value(id) {
-                Some(value) => self.read_large(key, &value).map(Some),
+                Some(value) => self.read_large(key, id, &value).map(Some),
                 // It has been overwritten since the index was asked.
                 None => Err(EngineError::corruption(ZoneId::default(), ZoneOffset::START, stale())),
             },
         }
     }
 
-    fn read_large(&self, key: &[u8], value: &LargeValue) -> EngineResult<Bytes> {
+    fn read_large(&self, key: &[u8], id: LargeId, value: &LargeValue) -> EngineResult<Bytes> {
         let mut whole = Vec::with_capacity(usize::try_from(value.len_bytes()).expect("64-bit sizes"));
         for (index, &(location, value_len)) in value.parts().iter().enumerate() {
             let key = if index == 0 { key } else { &[] };
-            let wanted = Wanted { location, key, value_len: value_len as usize, kind: RecordKind::Part };
+            let (value_len, seqno) = (value_len as usize, Some(SeqNo::new(id.get() + index as u64)));
+            let wanted = Wanted { location, key, value_len, kind: RecordKind::Part, seqno };
             match self.find(&wanted)? {
                 Source::Bytes(part) => whole.extend_from_slice(&part),
                 Source::Device(extent) => {
@@ -220,6 +224,7 @@ impl Inner {
             }
             let is_wanted = (record.key == wanted.key || fault::is_on(Fault::TrustKeys))
                 && record.kind == wanted.kind
+                && wanted.seqno.is_none_or(|seqno| seqno == record.seqno)
                 && record.value.len() == wanted.value_len;
             if is_wanted { Ok(record.value) } else { Err(stale()) }
         });
@@ -252,6 +257,7 @@ impl Inner {
                         key,
                         value_len: *value_len as usize,
                         kind: RecordKind::Put,
+                        seqno: None,
                     };
                     match self.find(&wanted) {
                         Ok(Source::Bytes(value)) => values[place] = Some(value),

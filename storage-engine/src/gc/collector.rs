@@ -24,7 +24,7 @@ use super::tombstones::{self, Ages};
 use crate::device::{ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
-use crate::format::record::{Record, RecordKind};
+use crate::format::record::{DecodedRecord, Record, RecordKind};
 use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::{Catalog, Entry, LargeId, Location};
 use crate::log::commit::Level;
@@ -268,24 +268,23 @@ impl Collector {
     }
 
     fn relocate_unit(&self, victim: Victim, header: &UnitHeader, body: &[u8]) -> EngineResult<Contents> {
-        let (mut position, mut contents, mut values_whole) = (0, ContentsChecksum::default(), true);
-        for _ in 0..header.record_count {
-            // What cannot be decoded cannot be copied: then the zone stays live and is not reset.
-            let Ok(decoded) = Record::decode(&body[position..]) else { return Ok(Contents::Flawed) };
+        // All of it is looked at before anything is copied: a record that is whole in itself may be another one's, older
+        // or of another unit, if the read was misdirected.
+        let Some(records) = records_of(header, body) else { return Ok(Contents::Flawed) };
+        let (mut position, mut found) = (0, Contents::Whole);
+        for decoded in records {
             let offset = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
             let encoded = &body[position..position + decoded.encoded_bytes];
             let from = Location::new(victim.zone, header.unit, offset);
             // A copy of what does not pass its checksum would be believed while it is in memory, and the reading may have been
             // at fault and not the media: then the zone stays live and is not reset.
-            if decoded.value_check.is_ok() {
-                self.relocate_record(victim, &decoded.record, from, encoded)?;
+            match decoded.value_check {
+                Ok(()) => self.relocate_record(victim, &decoded.record, from, encoded)?,
+                Err(_) => found = Contents::Flawed,
             }
-            contents.add(encoded);
-            values_whole &= decoded.value_check.is_ok();
             position += decoded.encoded_bytes;
         }
-        let whole = values_whole && contents.finish() == header.contents_crc;
-        Ok(if whole { Contents::Whole } else { Contents::Flawed })
+        Ok(found)
     }
 
     fn relocate_record(
@@ -371,4 +370,16 @@ impl Collector {
             what: format!("{left_bytes} live bytes could not be relocated; the zone is kept as it is"),
         })
     }
+}
+
+/// The records of a unit, if they are the ones that it was written with.
+fn records_of<'b>(header: &UnitHeader, body: &'b [u8]) -> Option<Vec<DecodedRecord<'b>>> {
+    let (mut position, mut contents, mut records) = (0, ContentsChecksum::default(), Vec::new());
+    for _ in 0..header.record_count {
+        let decoded = Record::decode(&body[position..]).ok()?;
+        contents.add(&body[position..]);
+        position += decoded.encoded_bytes;
+        records.push(decoded);
+    }
+    (contents.finish() == header.contents_crc).then_some(records)
 }

@@ -22,8 +22,10 @@ pub(super) enum Hurt {
     ReadOnlyZone,
     /// A zone has gone offline: what it held is lost, which is told.
     OfflineZone,
-    /// A bit has flipped: survives or is told.
+    /// A bit has flipped in what no later unit may have vouched for.
     Rot,
+    /// A bit has flipped in a store that had been closed in order: everything survives, or the loss is told.
+    RotAfterClosing,
 }
 
 /// A crash to be recovered from.
@@ -174,7 +176,7 @@ impl Ruin<'_> {
     fn excuse(&self, error: &EngineError) -> Result<(), Problem> {
         let told = matches!(error, EngineError::Corruption { .. } | EngineError::ManifestDamaged(_));
         match self.hurt {
-            Hurt::Rot | Hurt::OfflineZone if told => Ok(()),
+            Hurt::Rot | Hurt::RotAfterClosing | Hurt::OfflineZone if told => Ok(()),
             _ => Err(Problem::new(format!("the store does not open: {}", full(error)))),
         }
     }
@@ -222,10 +224,8 @@ impl Ruin<'_> {
     /// What is lost is told; nothing is wrong that is not.
     fn judge_mildly(&self, opened: &Opened) -> Result<(), Problem> {
         let found = &opened.found;
-        // An append that nothing later vouches for cannot be told from one that the crash took.
-        let allowed = Allowed { least: 0, ..self.allowed };
-        if self.hurt == Hurt::Rot {
-            return self.model.accept(found, allowed).map(drop).map_err(Problem::new);
+        if self.hurt == Hurt::RotAfterClosing {
+            return self.accept(found).map(drop);
         }
         // Where a zone is lost, the older version of a key may be seen; bytes of another key never are.
         match found.iter().position(|found| *found == Found::Foreign) {
@@ -264,6 +264,22 @@ impl Ruin<'_> {
         abandoned(session.engine);
         Ok(())
     }
+}
+
+/// Flips a bit in a store that was closed in order, and looks at it.
+pub(super) fn rot_after_closing(
+    (plan, mut image): (&Plan, Image),
+    model: &Model,
+    random: &mut Seeded,
+    report: &mut Report,
+) -> Result<(), Problem> {
+    image.crash(Crash::PowerCut, random);
+    if image.rot(random).is_none() {
+        return Ok(());
+    }
+    let allowed = Allowed { least: model.durable_count, most: model.len(), durable: model.durable_count };
+    let ruin = Ruin { plan, image, model, allowed, hurt: Hurt::RotAfterClosing, depth: DEEPEST };
+    ruin.recover(random, report).map_err(|problem| problem.during("a bit flipped after closing".to_owned()))
 }
 
 /// Ends the use of an engine without letting it close the store in order.

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::check::{Opened, abandoned, allowed, crash_at, reopen, state_of};
+use super::check::{Opened, abandoned, allowed, crash_at, reopen, rot_after_closing, state_of};
 use super::model::{Allowed, Model, Print};
 use super::plan::Plan;
 use super::session::{Going, Session, full};
@@ -70,9 +70,14 @@ fn use_store(
             .map_err(|problem| problem.during(format!("action {action}")))?;
     }
     if random.chance(1, 3) {
-        session.close()?;
+        let closed = session.close()?;
         crash_everywhere(&mut session, random, report)
             .map_err(|problem| problem.during("closing".to_owned()))?;
+        if closed == Going::On && going == Going::On {
+            for _ in 0..6 {
+                rot_after_closing((plan, session.device.image()), &session.model, random, report)?;
+            }
+        }
     }
     session.set_faults(Faults::NONE);
     report.io_count += session.device.io_count();
