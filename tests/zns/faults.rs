@@ -128,7 +128,7 @@ fn a_failed_write_that_leaves_a_hole_loses_nothing_acknowledged() {
 }
 
 #[test]
-#[ignore = "needs a drive whose zones can be turned: tests/zns/suite.sh faults"]
+#[ignore = "needs a drive whose zones can be turned: tests/zns/suite.sh --kernel 6.12 wear"]
 fn zones_that_turn_read_only_under_load_are_evacuated_and_nothing_is_lost() {
     let mut patient = Patient::new("ZONAL_TEST_NULL_BLK");
     patient.write(1000, &|_| {});
@@ -147,7 +147,7 @@ fn zones_that_turn_read_only_under_load_are_evacuated_and_nothing_is_lost() {
 }
 
 #[test]
-#[ignore = "needs a drive whose zones can be turned: tests/zns/suite.sh faults"]
+#[ignore = "needs a drive whose zones can be turned: tests/zns/suite.sh --kernel 6.12 wear"]
 fn an_empty_zone_that_turns_offline_under_load_takes_nothing_with_it() {
     let mut patient = Patient::new("ZONAL_TEST_NULL_BLK");
     patient.write(1000, &|_| {});
@@ -160,13 +160,13 @@ fn an_empty_zone_that_turns_offline_under_load_takes_nothing_with_it() {
 }
 
 #[test]
-#[ignore = "needs a drive whose zones can be turned: tests/zns/suite.sh faults"]
+#[ignore = "needs a drive whose zones can be turned: tests/zns/suite.sh --kernel 6.12 wear"]
 fn of_a_filled_zone_that_turns_offline_under_load_the_loss_is_told_and_the_rest_is_kept() {
     lose_a_zone(sealed);
 }
 
 #[test]
-#[ignore = "needs a drive whose zones can be turned: tests/zns/suite.sh faults"]
+#[ignore = "needs a drive whose zones can be turned: tests/zns/suite.sh --kernel 6.12 wear"]
 fn of_the_zone_being_filled_that_turns_offline_the_loss_is_told_and_the_rest_is_kept() {
     lose_a_zone(open);
 }

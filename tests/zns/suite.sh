@@ -4,9 +4,10 @@
 #   devices  the engine's own tests and the append contract on each kind of drive, over each queue
 #   stores   kvctl, ycsb and fio in turns on each kind of drive
 #   crashes  a kernel that crashes 20 times under load
-#   faults   drives that fail writes; on 6.12, which has the switches, zones that turn read-only and offline
+#   faults   drives that fail writes
+#   wear     zones that turn read-only and offline; on 6.12 only, which has the switches
 #
-# All of them by default. ZONAL_SKIP_ZNS=1 leaves them all out. Exit status: 0 passed or left out, 1 failed, 2 wrong
+# All that the kernel has by default. ZONAL_SKIP_ZNS=1 leaves them all out, ZONAL_SKIP_ZNS=6.12 those on that kernel. Exit status: 0 passed or left out, 1 failed, 2 wrong
 # usage, 3 cannot be run here.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -23,18 +24,26 @@ small_smr="zbc=host-managed dev_size_mb=96 sector_size=4096 zone_size_mb=4 zone_
 zone_max_open=8 delay=0"
 
 main() {
-    if [ "${ZONAL_SKIP_ZNS:-0}" != 0 ]; then
-        say "left out, for ZONAL_SKIP_ZNS is set"
-        exit 0
-    fi
     if [ "${1:-}" = --kernel ]; then
         [ $# -gt 1 ] || usage
         kernel=$2
         shift 2
     fi
-    [ $# -gt 0 ] || set -- devices stores crashes faults
+    case ${ZONAL_SKIP_ZNS:-0} in
+        0) ;;
+        6.1 | 6.12) [ "$ZONAL_SKIP_ZNS" != "$kernel" ] || leave_out ;;
+        *) leave_out ;;
+    esac
+    if [ $# = 0 ]; then
+        set -- devices stores crashes faults
+        [ "$kernel" = 6.1 ] || set -- "$@" wear
+    fi
     for group; do
-        case $group in devices | stores | crashes | faults) ;; *) usage ;; esac
+        case $group in
+            devices | stores | crashes | faults) ;;
+            wear) [ "$kernel" != 6.1 ] || usage ;;
+            *) usage ;;
+        esac
     done
     tests/zns/machine/setup.sh "$kernel" fio
     build
@@ -50,6 +59,11 @@ main() {
 }
 
 say() { printf 'zns: %s\n' "$*" >&2; }
+
+leave_out() {
+    say "left out on Linux $kernel, for ZONAL_SKIP_ZNS is set to $ZONAL_SKIP_ZNS"
+    exit 0
+}
 
 usage() {
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
@@ -96,10 +110,6 @@ crashes() {
 }
 
 faults() {
-    failing_writes && { [ "$kernel" = 6.1 ] || turning_zones; }
-}
-
-failing_writes() {
     rules=$(mktemp)
     # A block near the start of zone 3 for the engine's test, then the middle of zones that stores come by.
     for sector in $((3 * zone_sectors + 32)) $((4 * zone_sectors + 2048)) $((7 * zone_sectors + 2048)) \
@@ -119,8 +129,8 @@ write_error() {
     printf '[inject-error]\nevent = "none"\niotype = "write"\nerrno = "5"\nsector = "%s"\nonce = "on"\n' "$1"
 }
 
-turning_zones() {
-    boot turning-zones --null-blk "$small_null_blk" \
+wear() {
+    boot wear --null-blk "$small_null_blk" \
         --file "$tools/kvctl" --file "$tests" --file tests/zns/jobs/faults.sh faults.sh zones "${tests##*/}"
 }
 

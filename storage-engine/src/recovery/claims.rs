@@ -75,7 +75,9 @@ fn flaw(
     let (at, error) = unit.flaw?;
     let number = unit.header.unit;
     let is_claimed = claimed.iter().any(|&(first, end)| (first..end).contains(&number));
-    if !is_claimed && !prefix.was_durable(unit) {
+    // A zone that wore out while it was being filled may hold a torn copy of a unit that was appended anew elsewhere.
+    let may_have_moved = scan.descriptor.state == ZoneState::ReadOnly;
+    if !is_claimed && (may_have_moved || !prefix.was_durable(unit)) {
         return None;
     }
     Some(Damage {

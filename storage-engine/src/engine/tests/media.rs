@@ -116,7 +116,7 @@ impl Media {
         self.wearing.lock().insert(zone, to);
     }
 
-    /// Refuses an append to a zone that has worn out while it was in flight: it leaves a hole.
+    /// Refuses an append to a zone that has worn out while it was in flight: it leaves its first sector behind.
     fn refuse_worn(&self, ticket: AppendTicket, file_offset_bytes: u64) -> Result<AppendTicket, DeviceError> {
         let Some(to) = self.wearing.lock().get(&ticket.zone).copied() else { return Ok(ticket) };
         let zone = ticket.zone;
@@ -126,7 +126,9 @@ impl Media {
         }
         if let Some(append) = self.cache.lock().appends.remove(&file_offset_bytes) {
             let image = OpenOptions::new().write(true).open(&self.path).expect("open the file");
-            image.write_all_at(&append.before, file_offset_bytes).expect("take the append back");
+            let (before, at_bytes) =
+                (&append.before[SECTOR_BYTES..], file_offset_bytes + SECTOR_BYTES as u64);
+            image.write_all_at(before, at_bytes).expect("take the append back");
         }
         let _failed = self.inner.end_append(ticket, RawResult::of(-EIO));
         Err(match to {
