@@ -81,8 +81,9 @@ fn a_second_process_is_told_which_one_has_the_store_and_readers_share_it() {
     let (_directory, path, contents) = a_store();
     let mut child = Child::start("hold", &path, "write");
     assert_eq!(child.tells(), "holds");
-    let (process, name) = (format!("process {}", child.id()), "processes");
-    assert_refused(&path, ErrorKind::Locked, &["in use by", &process, name]);
+    let name = fs::read_to_string(format!("/proc/{}/comm", child.id())).expect("it has a name");
+    let holder = format!("in use by process {} ({})", child.id(), name.trim_end());
+    assert_refused(&path, ErrorKind::Locked, &[&holder]);
     child.end();
     let mut child = Child::start("hold", &path, "read");
     assert_eq!(child.tells(), "holds");

@@ -69,7 +69,7 @@ fn what_leads_to_no_whole_store_is_refused_by_what_it_is() {
     sandbox.done(&["info", "link"]);
     let whole = fs::metadata(sandbox.path("d.zonal")).unwrap().len();
     fs::File::options().write(true).open(sandbox.path("d.zonal")).unwrap().set_len(whole - 1).unwrap();
-    for words in ON_A_STORE {
+    for words in ON_A_STORE.into_iter().filter(|words| words[0] != "check") {
         let message = sandbox.refused(words, 3);
         assert!(message.contains(&format!("cut short: {} bytes instead of {whole}", whole - 1)), "{message}");
         assert!(message.contains("what to do: find out how much is damaged"), "{message}");
