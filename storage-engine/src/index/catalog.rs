@@ -36,24 +36,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// A catalog of what recovery found; the ledger is counted up here.
-    #[must_use]
-    pub fn new(entries: Vec<(Box<[u8]>, Entry)>, large: LargeValues, zones: Arc<ZoneTable>) -> Self {
-        let catalog = Self {
-            index: OrderedIndex::new(),
-            large,
-            zones,
-            live_key_count: StripedCounter::default(),
-            tombstone_count: StripedCounter::default(),
-        };
-        for (key, entry) in &entries {
-            catalog.charge(key, *entry);
-            catalog.count(*entry, 1);
-        }
-        Self { index: OrderedIndex::from_sorted(entries), ..catalog }
-    }
-
-    /// A catalog of an index that a checkpoint gave; the ledger holds already what it points at.
+    /// A catalog of an index that recovery made; the ledger holds already what it points at.
     #[must_use]
     pub fn loaded(
         index: OrderedIndex,

@@ -8,12 +8,14 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
+
 use crate::buffer::AlignedBuffer;
-use crate::checkpoint::loader::{Loaded, Loader, Standing, Unusable};
+use crate::checkpoint::loader::{LargeParts, Loaded, Loader, Standing, Unusable};
 use crate::device::{DeviceError, ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::format::checkpoint::ZoneRow;
 use crate::format::unit::{StoreId, UnitHeader};
-use crate::index::Entry;
+use crate::index::{Entry, LargeId};
 use crate::log::scanner::{Found, Scanner};
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset};
 
@@ -25,6 +27,13 @@ pub(super) struct Base {
 }
 
 impl Base {
+    /// Takes what is known of large values: keys, and where their parts lie.
+    pub(super) fn take_large(
+        &mut self,
+    ) -> (Vec<(Box<[u8]>, LargeId)>, HashMap<LargeId, LargeParts, FixedState>) {
+        (std::mem::take(&mut self.loaded.large), std::mem::take(&mut self.loaded.parts))
+    }
+
     pub(super) fn record_count(&self) -> u64 {
         let (values, tombstones) = self.loaded.counts;
         u64::try_from(values + tombstones).unwrap_or(0) + self.loaded.large.len() as u64

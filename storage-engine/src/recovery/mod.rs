@@ -268,7 +268,8 @@ impl<'a> Recovery<'a> {
         let to_scan: Vec<ZoneDescriptor> =
             self.descriptors.iter().filter(|descriptor| !stands(descriptor.zone)).copied().collect();
         let oldest = manifest.oldest_generation;
-        let scans = scan::scan_zones(device, (manifest.store, oldest), &to_scan, self.thread_count)?;
+        // Half of the threads wait for the device while the others check what it gave.
+        let scans = scan::scan_zones(device, (manifest.store, oldest), &to_scan, 2 * self.thread_count)?;
         let prefix = prefix::find(manifest, &scans);
         let mut damages = claims::verify(manifest, &self.descriptors, &scans, standing, &prefix);
         let report = RecoveryReport {
@@ -295,6 +296,7 @@ impl<'a> Recovery<'a> {
             geometry: device.geometry(),
             for_manifest: self.for_manifest,
             checkpoints: &self.checkpoints,
+            thread_count: self.thread_count,
             descriptors: &self.descriptors,
         };
         let rebuilt = rebuild::rebuild(&layout, &scans, &prefix, [&user, &relocation], base);

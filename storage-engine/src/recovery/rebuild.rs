@@ -15,16 +15,17 @@ use super::prefix::Prefix;
 use super::scan::{ScannedRecord, ZoneScan};
 use super::{Damage, StreamEnd};
 use crate::checkpoint::coverage::stream_of_row;
-use crate::checkpoint::loader::{Loaded, Standing};
+use crate::checkpoint::loader::{LargeParts, Standing};
 use crate::device::{Geometry, ZoneDescriptor, ZoneState};
 use crate::fault::{self, Fault};
 use crate::format::checkpoint::ZoneRow;
 use crate::format::manifest::CheckpointName;
 use crate::format::record::RecordKind;
 use crate::format::unit::StreamKind;
+use crate::index::ordered::LoadedLeaf;
 use crate::index::{Catalog, Entry, LargeId, LargeValue, LargeValues, Location, OrderedIndex};
 use crate::units::{SeqNo, ZoneId, ZoneOffset, ZoneSector};
-use crate::zones::{Role, Zone, ZoneTable};
+use crate::zones::{Role, Zone, ZoneTable, charge_bytes};
 
 pub(super) struct Rebuilt {
     pub(super) catalog: Catalog,
@@ -40,6 +41,7 @@ pub(super) struct Layout<'a> {
     pub(super) geometry: &'a Geometry,
     pub(super) for_manifest: [ZoneId; 2],
     pub(super) checkpoints: &'a [CheckpointName],
+    pub(super) thread_count: usize,
     /// All zones but those.
     pub(super) descriptors: &'a [ZoneDescriptor],
 }
@@ -56,8 +58,9 @@ pub(super) fn rebuild(
     scans: &[ZoneScan],
     prefix: &Prefix,
     streams: [&StreamEnd; 2],
-    base: Option<Base>,
+    mut base: Option<Base>,
 ) -> Rebuilt {
+    let (large_of_base, parts_of_base) = base.as_mut().map(Base::take_large).unwrap_or_default();
     let zones = Arc::new(ZoneTable::new(layout.geometry.zone_count));
     let standing = base.as_ref().map(|base| &base.standing);
     let abandoned = fill_zone_table(&zones, layout, (scans, standing), prefix, streams);
@@ -72,7 +75,7 @@ pub(super) fn rebuild(
                 continue;
             }
             // A copy that a crash tore: what it was copied from is there, and may be what the checkpoint points at.
-            let is_torn = record.value_flaw.is_some() && unit.header.stream == StreamKind::Relocation;
+            let is_torn = record.is_flawed && unit.header.stream == StreamKind::Relocation;
             if base.is_some() && is_torn {
                 continue;
             }
@@ -92,21 +95,19 @@ pub(super) fn rebuild(
         parts,
         zones_lost,
         nowhere: nowhere(layout.for_manifest),
-        base: base.as_ref().map(|base| &base.loaded),
+        large_of_base: &large_of_base,
+        parts_of_base: &parts_of_base,
     };
-    let chosen = winners.choose(believed);
+    let chosen = winners.choose(believed, layout.thread_count);
     let (catalog, damages) = match base {
-        None => {
-            let entries = chosen.entries.into_iter().map(|(key, entry, _)| (key, entry)).collect();
-            (Catalog::new(entries, chosen.large, Arc::clone(&zones)), chosen.damages)
-        }
+        None => (catalog_of(&zones, &chosen.entries, chosen.large, layout.thread_count), chosen.damages),
         Some(base) => put_on_top(&zones, chosen, base),
     };
     Rebuilt { catalog, zones, abandoned, damages, record_count, void_record_count }
 }
 
 /// Puts what was read on top of what a checkpoint gave.
-fn put_on_top(zones: &Arc<ZoneTable>, chosen: Chosen, base: Base) -> (Catalog, Vec<Damage>) {
+fn put_on_top(zones: &Arc<ZoneTable>, chosen: Chosen<'_>, base: Base) -> (Catalog, Vec<Damage>) {
     let Base { standing, loaded } = base;
     for ((zone, _), (bytes, tombstone_bytes)) in zones.iter().zip(loaded.charges) {
         zones.charge_loaded(zone, bytes, tombstone_bytes);
@@ -119,20 +120,102 @@ fn put_on_top(zones: &Arc<ZoneTable>, chosen: Chosen, base: Base) -> (Catalog, V
     });
     let catalog = Catalog::loaded(index, chosen.large, Arc::clone(zones), loaded.counts);
     for (key, entry, seqno) in chosen.entries {
-        catalog.adopt(&key, entry, |present| standing.gives_way(present, seqno));
+        catalog.adopt(key, entry, |present| standing.gives_way(present, seqno));
     }
     (catalog, damages)
+}
+
+/// A catalog of all winners: each thread makes the leaves of a range of keys.
+fn catalog_of(
+    zones: &Arc<ZoneTable>,
+    entries: &[Winner<'_>],
+    large: LargeValues,
+    thread_count: usize,
+) -> Catalog {
+    let range_len = entries.len().div_ceil(thread_count).max(1);
+    let ranges: Vec<Range> = std::thread::scope(|scope| {
+        let (zones, large) = (&**zones, &large);
+        let threads: Vec<_> = entries
+            .chunks(range_len)
+            .map(|range| scope.spawn(move || Range::of(range, large, zones)))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("making leaves does not panic")).collect()
+    });
+    let (mut leaves, mut counts) = (Vec::new(), (0, 0));
+    for range in ranges {
+        for ((zone, _), (bytes, tombstone_bytes)) in zones.iter().zip(range.charges) {
+            zones.charge_loaded(zone, bytes, tombstone_bytes);
+        }
+        counts = (counts.0 + range.counts.0, counts.1 + range.counts.1);
+        leaves.extend(range.leaves);
+    }
+    let index = OrderedIndex::from_leaves(leaves).expect("winners are in the order of their keys");
+    Catalog::loaded(index, large, Arc::clone(zones), counts)
+}
+
+/// A range of keys: its leaves, what they charge each zone with, keys with a value and deletes.
+struct Range {
+    leaves: Vec<LoadedLeaf>,
+    charges: Vec<(i64, i64)>,
+    counts: (i64, i64),
+}
+
+impl Range {
+    fn of(winners: &[Winner<'_>], large: &LargeValues, zones: &ZoneTable) -> Self {
+        let leaves = LoadedLeaf::of_sorted(winners.iter().map(|&(key, entry, _)| (key, entry)));
+        let mut range = Self { leaves, charges: vec![(0, 0); zones.iter().count()], counts: (0, 0) };
+        winners.iter().for_each(|(key, entry, _)| range.count(key, *entry, large));
+        range
+    }
+
+    fn count(&mut self, key: &[u8], entry: Entry, large: &LargeValues) {
+        match entry {
+            Entry::Value { location, value_len } => {
+                self.charges[location.zone.index()].0 += charge_bytes(key.len(), value_len as usize);
+                self.counts.0 += 1;
+            }
+            Entry::Tombstone { location } => {
+                let (charge, bytes) = (&mut self.charges[location.zone.index()], charge_bytes(key.len(), 0));
+                *charge = (charge.0 + bytes, charge.1 + bytes);
+                self.counts.1 += 1;
+            }
+            Entry::Large { id } => {
+                let value = large.value(id).expect("the value was entered when its key was chosen");
+                for (part, (location, len_bytes)) in value.parts().iter().enumerate() {
+                    let bytes = charge_bytes(value.key_bytes_of_part(part), *len_bytes as usize);
+                    self.charges[location.zone.index()].0 += bytes;
+                }
+                self.counts.0 += 1;
+            }
+        }
+    }
 }
 
 fn large_id(record: &ScannedRecord) -> LargeId {
     LargeId::new(record.seqno.back(u64::from(record.part_index)).get())
 }
 
-/// The newest write of a key, and its seqno.
-type Winner = (Box<[u8]>, Entry, SeqNo);
+/// A record with the first bytes in which its key differs from others.
+#[derive(Clone, Copy)]
+struct Sortable {
+    head: u64,
+    handle: Handle,
+}
 
-struct Chosen {
-    entries: Vec<Winner>,
+/// Eight bytes as a number that sorts as they do, zeros standing in for missing ones. Equal heads decide nothing.
+fn head_of(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => u64::from_be_bytes(std::array::from_fn(|at| bytes.get(at).copied().unwrap_or(0))),
+    }
+}
+
+/// The newest write of a key, and its seqno.
+type Winner<'a> = (&'a [u8], Entry, SeqNo);
+
+struct Chosen<'a> {
+    /// In the order of their keys.
+    entries: Vec<Winner<'a>>,
     large: LargeValues,
     damages: Vec<Damage>,
 }
@@ -143,7 +226,9 @@ struct Winners<'a> {
     /// Whether zones are offline, so that it is known why parts of values are missing.
     zones_lost: bool,
     nowhere: Location,
-    base: Option<&'a Loaded>,
+    /// Keys of large values that a checkpoint knows, and where their parts lie.
+    large_of_base: &'a [(Box<[u8]>, LargeId)],
+    parts_of_base: &'a HashMap<LargeId, LargeParts, FixedState>,
 }
 
 impl<'a> Winners<'a> {
@@ -163,40 +248,89 @@ impl<'a> Winners<'a> {
         let seqno = record.seqno.get();
         let rank = if fault::is_on(Fault::OldestWriteWins) { u64::MAX - seqno } else { seqno };
         let is_copy = scan.stream == Some(StreamKind::Relocation);
-        std::cmp::Reverse((rank, record.value_flaw.is_none(), is_copy, scan.generation))
+        std::cmp::Reverse((rank, !record.is_flawed, is_copy, scan.generation))
     }
 
-    fn choose(&self, mut believed: Vec<Handle>) -> Chosen {
-        let by_key = |&a: &Handle, &b: &Handle| {
-            self.key(a).cmp(self.key(b)).then_with(|| self.preference(a).cmp(&self.preference(b)))
-        };
-        believed.sort_unstable_by(by_key);
-        believed.dedup_by(|later, first| self.key(*later) == self.key(*first));
+    fn choose(&self, believed: Vec<Handle>, thread_count: usize) -> Chosen<'a> {
+        let first_of_each_key = self.in_order(believed, thread_count);
         let mut chosen = Chosen {
-            entries: Vec::with_capacity(believed.len()),
+            entries: Vec::with_capacity(first_of_each_key.len()),
             large: LargeValues::default(),
             damages: Vec::new(),
         };
-        for handle in believed {
+        for handle in first_of_each_key {
             if let Some(entry) = self.entry(handle, &mut chosen) {
-                chosen.entries.push((self.key(handle).into(), entry, self.record(handle).1.seqno));
+                chosen.entries.push((self.key(handle), entry, self.record(handle).1.seqno));
             }
         }
         let mut added = Vec::new();
-        for (key, id) in self.base.into_iter().flat_map(|base| &base.large) {
+        for (key, id) in self.large_of_base {
             self.choose_large_of_base(key, *id, &mut chosen, &mut added);
         }
         chosen.entries.append(&mut added);
         chosen
     }
 
+    /// Of each key the record that is to be preferred, in the order of keys.
+    ///
+    /// What is sorted carries the first eight bytes in which keys differ: they decide nearly always, and lie side by side
+    /// where keys lie all over memory. Each thread sorts a part; the parts are merged.
+    fn in_order(&self, believed: Vec<Handle>, thread_count: usize) -> Vec<Handle> {
+        let common_len = self.common_len(&believed);
+        let mut sorted: Vec<Sortable> = believed
+            .into_iter()
+            .map(|handle| Sortable { head: head_of(&self.key(handle)[common_len..]), handle })
+            .collect();
+        let compare = |a: &Sortable, b: &Sortable| {
+            let by_key = a.head.cmp(&b.head).then_with(|| self.key(a.handle).cmp(self.key(b.handle)));
+            by_key.then_with(|| self.preference(a.handle).cmp(&self.preference(b.handle)))
+        };
+        let part_len = sorted.len().div_ceil(thread_count).max(1);
+        std::thread::scope(|scope| {
+            for part in sorted.chunks_mut(part_len) {
+                scope.spawn(move || part.sort_unstable_by(compare));
+            }
+        });
+        let mut parts: Vec<&[Sortable]> = sorted.chunks(part_len).collect();
+        let mut winners: Vec<Sortable> = Vec::with_capacity(sorted.len());
+        while let Some(part) = parts.iter_mut().min_by(|a, b| compare(&a[0], &b[0])) {
+            let next = part[0];
+            *part = &part[1..];
+            parts.retain(|part| !part.is_empty());
+            let is_later =
+                |last: &Sortable| last.head == next.head && self.key(last.handle) == self.key(next.handle);
+            if !winners.last().is_some_and(is_later) {
+                winners.push(next);
+            }
+        }
+        winners.into_iter().map(|winner| winner.handle).collect()
+    }
+
+    /// How many bytes all keys begin with.
+    fn common_len(&self, handles: &[Handle]) -> usize {
+        let Some(first) = handles.first().map(|&first| self.key(first)) else { return 0 };
+        handles.iter().fold(first.len(), |common, &handle| {
+            let key = self.key(handle);
+            if key.starts_with(&first[..common]) {
+                return common;
+            }
+            first.iter().zip(key).take_while(|(one, other)| one == other).count()
+        })
+    }
+
     /// Takes a large value that the checkpoint knows, unless a later write of its key was read or it is nowhere any more.
-    fn choose_large_of_base(&self, key: &[u8], id: LargeId, chosen: &mut Chosen, added: &mut Vec<Winner>) {
-        let place = chosen.entries.binary_search_by(|(other, ..)| (**other).cmp(key));
+    fn choose_large_of_base(
+        &self,
+        key: &'a [u8],
+        id: LargeId,
+        chosen: &mut Chosen<'a>,
+        added: &mut Vec<Winner<'a>>,
+    ) {
+        let place = chosen.entries.binary_search_by(|(other, ..)| (*other).cmp(key));
         if place.is_ok_and(|at| chosen.entries[at].2.get() >= id.get()) {
             return;
         }
-        let part_count = self.base.and_then(|base| base.parts.get(&id)).map_or(0, |parts| parts.part_count);
+        let part_count = self.parts_of_base.get(&id).map_or(0, |parts| parts.part_count);
         let places = self.large_places(id, part_count);
         // Without its first part the value is none: it was superseded, and so was that in turn.
         let Some(Some(_)) = places.first() else { return };
@@ -208,7 +342,7 @@ impl<'a> Winners<'a> {
         }
         let parts = places.into_iter().map(|place| place.unwrap_or((self.nowhere, 0))).collect();
         chosen.large.insert(id, LargeValue::new(key.len(), parts));
-        let entry = (key.into(), Entry::Large { id }, SeqNo::new(id.get()));
+        let entry = (key, Entry::Large { id }, SeqNo::new(id.get()));
         match place {
             Ok(at) => chosen.entries[at] = entry,
             Err(_) => added.push(entry),
@@ -227,8 +361,7 @@ impl<'a> Winners<'a> {
                 *place = Some(handle);
             }
         }
-        let known =
-            self.base.and_then(|base| base.parts.get(&id)).filter(|known| known.part_count == part_count);
+        let known = self.parts_of_base.get(&id).filter(|known| known.part_count == part_count);
         let known = |part: usize| *known?.parts.get(part)?;
         let place = |handle: Handle| (self.location(handle), self.record(handle).1.value_len);
         (0..).zip(read).map(|(part, handle)| handle.map(place).or_else(|| known(part))).collect()
@@ -240,7 +373,7 @@ impl<'a> Winners<'a> {
         Location::new(scan.descriptor.zone, unit, record.offset)
     }
 
-    fn entry(&self, handle: Handle, chosen: &mut Chosen) -> Option<Entry> {
+    fn entry(&self, handle: Handle, chosen: &mut Chosen<'_>) -> Option<Entry> {
         let (_, record) = self.record(handle);
         let location = self.location(handle);
         match record.kind {
@@ -250,7 +383,7 @@ impl<'a> Winners<'a> {
         }
     }
 
-    fn large_entry(&self, first: Handle, chosen: &mut Chosen) -> Option<Entry> {
+    fn large_entry(&self, first: Handle, chosen: &mut Chosen<'_>) -> Option<Entry> {
         let (scan, record) = self.record(first);
         let id = large_id(record);
         let places = self.large_places(id, record.part_count as usize);

@@ -54,7 +54,8 @@ pub(super) struct ScannedRecord {
     pub(super) offset: u32,
     pub(super) part_index: u32,
     pub(super) part_count: u32,
-    pub(super) value_flaw: Option<DecodeError>,
+    /// Whether the value does not pass its check.
+    pub(super) is_flawed: bool,
 }
 
 impl ZoneScan {
@@ -241,7 +242,7 @@ impl ZoneScan {
                 flaw.get_or_insert(((at, error), FlawedPart::Value));
             }
             contents.add(&body[position..]);
-            self.add_record(&decoded.record, unit_index, at, decoded.value_check.err());
+            self.add_record(&decoded.record, unit_index, at, decoded.value_check.is_err());
             position += decoded.encoded_bytes;
         }
         let (found, expected) = (contents.finish(), header.contents_crc);
@@ -252,13 +253,7 @@ impl ZoneScan {
         flaw
     }
 
-    fn add_record(
-        &mut self,
-        record: &Record<'_>,
-        unit_index: u32,
-        offset: u32,
-        value_flaw: Option<DecodeError>,
-    ) {
+    fn add_record(&mut self, record: &Record<'_>, unit_index: u32, offset: u32, is_flawed: bool) {
         let group_first = record.group_first_seqno();
         let group_len = record.group.map_or(1, |group| group.len);
         let key_start = self.keys.len();
@@ -275,7 +270,7 @@ impl ZoneScan {
             offset,
             part_index: record.group.map_or(0, |group| group.part_index),
             part_count: record.group.map_or(0, |group| group.part_count),
-            value_flaw,
+            is_flawed,
         });
     }
 }
@@ -345,6 +340,6 @@ mod tests {
         torn[UNIT_HEADER_BYTES + 24 + 3 + 500] ^= 1;
         let scan = scan(header, &torn);
         assert!(scan.units[0].flaw.is_some() && scan.units[0].heads_whole);
-        assert_eq!(scan.records.iter().filter(|record| record.value_flaw.is_some()).count(), 1);
+        assert_eq!(scan.records.iter().filter(|record| record.is_flawed).count(), 1);
     }
 }

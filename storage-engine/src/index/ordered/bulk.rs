@@ -102,6 +102,6 @@ impl<'a, K: AsRef<[u8]>> BulkLoad<'a, K> {
 }
 
 /// How much of a leaf or chunk a bulk load fills.
-const fn filled(limit: usize) -> usize {
+pub(super) const fn filled(limit: usize) -> usize {
     limit - limit / 8
 }

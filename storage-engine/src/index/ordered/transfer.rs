@@ -6,6 +6,7 @@
 use std::ops::Bound;
 
 use super::Shape;
+use super::bulk::filled;
 use super::directory::{Chunk, Directory};
 use super::key::{KeyParts, shortest_between};
 use super::leaf::Leaf;
@@ -15,7 +16,7 @@ use super::scan::first_range;
 use super::{NOT_POISONED, OrderedIndex};
 use crate::format::DecodeError;
 use crate::format::checkpoint::{BlockBuilder, EntryPage};
-use crate::index::PackedEntry;
+use crate::index::{Entry, PackedEntry};
 
 /// Whether a walk is to go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +37,33 @@ impl std::fmt::Debug for LoadedLeaf {
 }
 
 impl LoadedLeaf {
+    /// Leaves of entries in the order of their keys, filled as a bulk load fills them.
+    ///
+    /// # Panics
+    /// When a value is too long for an entry.
+    pub fn of_sorted<'k>(entries: impl IntoIterator<Item = (&'k [u8], Entry)>) -> Vec<Self> {
+        let shape = Shape::DEFAULT;
+        let (mut leaves, mut pending, mut key_bytes) = (Vec::new(), Vec::new(), 0);
+        for (key, entry) in entries {
+            let key = KeyParts::whole(key);
+            let is_full = pending.first().is_some_and(|(first, _): &(KeyParts<'_>, PackedEntry)| {
+                let suffix_bytes = key_bytes + key.len() - first.common_len(&key) * (pending.len() + 1);
+                pending.len() >= filled(shape.leaf_entries) || suffix_bytes > shape.leaf_suffix_bytes
+            });
+            if is_full {
+                leaves.push(Self(Leaf::build(&pending)));
+                pending.clear();
+                key_bytes = 0;
+            }
+            key_bytes += key.len();
+            pending.push((key, entry.into()));
+        }
+        if !pending.is_empty() {
+            leaves.push(Self(Leaf::build(&pending)));
+        }
+        leaves
+    }
+
     /// A leaf of the entries of a page that are to be kept; `keep` is told the length of the key and the entry.
     ///
     /// `None` when none is kept.
@@ -151,8 +179,7 @@ struct LeafString {
 impl LeafString {
     fn push(&mut self, separator: &[u8], leaf: Leaf, shape: &Shape, tally: &Tally) {
         self.key_count += leaf.len();
-        let full = shape.chunk_leaves - shape.chunk_leaves / 8;
-        if self.chunk.as_ref().is_some_and(|(_, chunk)| chunk.leaves.len() >= full) {
+        if self.chunk.as_ref().is_some_and(|(_, chunk)| chunk.leaves.len() >= filled(shape.chunk_leaves)) {
             self.finish_chunk(tally);
         }
         match &mut self.chunk {
@@ -247,9 +274,22 @@ mod tests {
     }
 
     #[test]
+    fn leaves_made_of_sorted_entries_are_the_index_of_a_bulk_load() {
+        let keys: Vec<Vec<u8>> =
+            (0..3000u32).map(|number| [&[7; 40], &number.to_be_bytes()[..]].concat()).collect();
+        let entries = || keys.iter().zip(0..).map(|(key, number)| (&key[..], entry(number)));
+        let index = OrderedIndex::from_leaves(LoadedLeaf::of_sorted(entries())).unwrap();
+        let loaded = OrderedIndex::from_sorted(entries());
+        assert_eq!(contents(&index), contents(&loaded));
+        assert_eq!((index.key_count(), index.memory_bytes()), (loaded.key_count(), loaded.memory_bytes()));
+    }
+
+    #[test]
     fn leaves_out_of_order_are_refused() {
         let index = OrderedIndex::new();
-        (0..1000u32).for_each(|number| drop(index.upsert(&number.to_be_bytes(), entry(number))));
+        (0..1000u32).for_each(|number| {
+            index.upsert(&number.to_be_bytes(), entry(number));
+        });
         let mut leaves = loaded(&exported(&index, 1), |_| true);
         assert!(leaves.len() > 2);
         leaves.swap(0, 1);
