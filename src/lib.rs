@@ -39,14 +39,18 @@ mod error;
 mod info;
 mod iter;
 mod options;
+mod salvage;
 mod value;
 
 pub use batch::WriteBatch;
 pub use db::Db;
 pub use error::{Error, ErrorKind, Result};
-pub use info::{CheckReport, Damage, Info, Stats, Zone, ZoneCounts, ZoneRole, ZoneState};
+pub use info::{CheckReport, Damage, DeviceDamage, Info, Stats, Zone, ZoneCounts, ZoneRole, ZoneState};
 pub use iter::Range;
 pub use options::{IndexKind, Options, WriteOptions};
+pub use salvage::{
+    Doubt, DoubtfulKey, LostKey, LostWrites, Salvage, SalvageOptions, SalvageReport, TornBatch,
+};
 pub use value::Value;
 pub use zonal_engine::engine::{Depth, Durability};
 pub use zonal_engine::queue::QueueKind;

@@ -1,7 +1,7 @@
 //! The storage engine of zonal: what lies between the embedded API and a zoned device.
 //!
 //! Layers, lowest first; a lower one never imports a higher one: `units`, `error`, `buffer`, `counter`, `signal` · `device` ·
-//! `queue` · `conformance` · `format` · `zones` · `index` · `log` · `gc`, `recovery` · `engine`.
+//! `queue` · `conformance` · `format` · `zones` · `index` · `log` · `gc`, `recovery`, `salvage` · `engine`.
 
 pub mod buffer;
 pub mod conformance;
@@ -16,6 +16,7 @@ pub mod log;
 mod patience;
 pub mod queue;
 pub mod recovery;
+pub mod salvage;
 pub mod signal;
 pub mod units;
 pub mod zones;

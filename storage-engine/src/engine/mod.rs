@@ -8,6 +8,7 @@ mod creating;
 mod latches;
 mod opening;
 mod read;
+mod spare;
 mod stats;
 #[cfg(test)]
 mod tests;

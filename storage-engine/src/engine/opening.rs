@@ -27,7 +27,7 @@ use crate::log::memory::UnitMemory;
 use crate::log::stream::{Claim, Stream};
 use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes};
 use crate::queue::{IoQueue, QueueKind, open_queue};
-use crate::recovery::{Recovered, StreamEnd, recover};
+use crate::recovery::{Damage, Recovered, StreamEnd, recover};
 use crate::signal::Signal;
 use crate::units::ZoneId;
 use crate::zones::{Allocator, ZoneTable};
@@ -85,13 +85,20 @@ impl Engine {
         let recovered = recover(&*device, &newest.manifest, thread_count)?;
         let fatal = recovered.report.damages.iter().find(|damage| !damage.confined);
         if let Some(damage) = fatal.filter(|_| !options.in_spite_of_damage) {
-            return Err(damage.error());
+            return Err(named(&*device, damage));
         }
         let inner = assemble(device, options, newest, &recovered)?;
         let inner = Arc::new(inner);
         let threads = if options.read_only { Vec::new() } else { background::start(&inner)? };
         Ok(Self { inner, threads: Mutex::new(threads) })
     }
+}
+
+/// The error that damage is, with its place on the device beside the one in its zone.
+fn named(device: &dyn ZonedDevice, damage: &Damage) -> EngineError {
+    let place = device.device_byte(damage.zone, damage.offset);
+    let place = place.map_or(String::new(), |at_bytes| format!(" (byte {at_bytes} of the device)"));
+    Damage { what: format!("{}{place}", damage.what), ..damage.clone() }.error()
 }
 
 pub(super) fn direct_io(wanted: bool) -> DirectIo {

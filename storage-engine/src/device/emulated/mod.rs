@@ -30,6 +30,7 @@ mod appending;
 mod block_target;
 mod blocks;
 mod file;
+mod inspection;
 mod layout;
 mod opening;
 mod reading;
@@ -59,6 +60,7 @@ use super::{
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
 pub use self::block_target::BlockTarget;
+pub use self::inspection::{Flaw, Inspected};
 
 /// What a device is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -282,6 +284,10 @@ impl ZonedDevice for EmulatedDevice {
 
     fn read(&self, zone: ZoneId, offset: ZoneOffset, into: &mut [u8]) -> DeviceResult<()> {
         self.read_blocks(zone, offset, into)
+    }
+
+    fn device_byte(&self, zone: ZoneId, offset: ZoneOffset) -> Option<u64> {
+        Some(self.file_offset_bytes(zone, offset))
     }
 
     /// On a device that is open for reading there is nothing to flush.
