@@ -23,6 +23,11 @@ nextest *arguments:
     cargo nextest run --workspace --locked {{ arguments }}
     cargo test --workspace --locked --doc
 
+# Write images of the present on-disk format into tests/images: just image 0.2.0
+image version="":
+    ZONAL_IMAGE_VERSION={{ if version == "" { `cargo pkgid --locked | sed 's/.*[#@]//'` } else { version } }} \
+        cargo test --locked --test damage -- --ignored --exact images::write_images --nocapture
+
 # All benchmarks, or those whose name contains a word
 bench word="":
     cargo bench --workspace --locked --bench '*' -- {{ word }}

@@ -249,7 +249,7 @@ impl Salvage {
     /// As [`Db::put`]; [`ErrorKind::Corruption`](crate::ErrorKind::Corruption) when a value has changed since.
     pub fn copy_into(&self, into: &Db, progress: &dyn Fn(u64)) -> Result<()> {
         let (mut batch, mut batch_bytes, mut done) = (WriteBatch::new(), 0, 0);
-        let mut write = |batch: &mut WriteBatch| {
+        let write = |batch: &mut WriteBatch| {
             let quickly = WriteOptions::default().durability(Durability::Buffered);
             into.write_with(std::mem::take(batch), quickly)
         };

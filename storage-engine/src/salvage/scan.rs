@@ -112,9 +112,13 @@ impl ZoneFound {
         &self.keys[version.key_start..version.key_start + usize::from(version.key_len)]
     }
 
-    /// Forgets what an earlier filling of the zone has left.
-    fn begin(&mut self, header: &UnitHeader) {
-        *self = Self { unreadable: std::mem::take(&mut self.unreadable), ..Self::new(self.zone) };
+    /// Goes over to a later filling of the zone, and forgets what an earlier one has left. What lies before the first header
+    /// may belong to any.
+    fn begin(&mut self, header: &UnitHeader, gap: &mut Option<(u64, DecodeError)>) {
+        if self.generation > Generation::default() {
+            *self = Self { unreadable: std::mem::take(&mut self.unreadable), ..Self::new(self.zone) };
+            *gap = None;
+        }
         self.generation = header.generation;
         self.store = Some(header.store);
         self.stream = Some(header.stream);
@@ -179,35 +183,26 @@ pub(super) fn scan_zone(
         let bytes = window.from(at, MAX_UNIT_BYTES as usize);
         match whole_header(bytes, store, block) {
             Ok((header, unit_bytes)) => {
-                let unit = bytes[..unit_bytes].to_vec();
                 let is_past = header.generation < found.generation
                     || resets.is_some_and(|resets| header.reset_count < resets);
-                if is_past && has_its_contents(&header, &unit) {
-                    gap.get_or_insert((
-                        at,
-                        DecodeError::Field {
-                            structure: "unit header",
-                            field: "generation",
-                            found: header.generation.get(),
-                        },
-                    ));
+                let is_others = !has_its_contents(&header, &bytes[..unit_bytes])
+                    && (is_past || is_foreign(&header, bytes, block));
+                let unit = bytes[..if is_others { bytes.len() } else { unit_bytes }].to_vec();
+                let used = if is_others {
+                    gap.get_or_insert((at, refused("place", header.unit.into())));
+                    found.add_headless(at, &unit).max(1)
                 } else if is_past {
-                    let error = DecodeError::Field {
-                        structure: "unit header",
-                        field: "reset count",
-                        found: u64::from(header.reset_count),
-                    };
-                    gap.get_or_insert((at, error));
-                    found.add_headless(at, &unit);
+                    gap.get_or_insert((at, refused("generation", header.generation.get())));
+                    unit_bytes as u64
                 } else {
                     if header.generation > found.generation {
-                        found.begin(&header);
-                        gap = None;
+                        found.begin(&header, &mut gap);
                     }
                     found.close_gap(gap.take(), at);
                     found.add_unit(at, &header, &unit);
-                }
-                at += unit_bytes as u64;
+                    unit_bytes as u64
+                };
+                at = (at + used).next_multiple_of(block);
             }
             Err(error) => {
                 gap.get_or_insert((at, error));
@@ -218,6 +213,29 @@ pub(super) fn scan_zone(
     found.close_gap(gap, window.end);
     found.unreadable = std::mem::take(&mut window.unreadable);
     found
+}
+
+const fn refused(field: &'static str, found: u64) -> DecodeError {
+    DecodeError::Field { structure: "unit header", field, found }
+}
+
+/// Whether a header cannot be that of the records behind it: they go on over what it says is their end, or end before it.
+fn is_foreign(header: &UnitHeader, bytes: &[u8], block: u64) -> bool {
+    let body_end = UNIT_HEADER_BYTES + header.body_bytes as usize;
+    let (mut position, mut count) = (UNIT_HEADER_BYTES, 0);
+    while let Some(rest) = bytes.get(position..)
+        && let Ok(decoded) = Record::decode(rest)
+    {
+        (position, count) = (position + decoded.encoded_bytes, count + 1);
+    }
+    if count == 0 {
+        return false;
+    }
+    let block = usize::try_from(block).unwrap_or(1);
+    let next = position.next_multiple_of(block);
+    let ends_early =
+        next < body_end && bytes.get(next..).is_some_and(|next| UnitHeader::decode(next).is_ok());
+    position > body_end || count > header.record_count || ends_early
 }
 
 /// Looks for records in a block that begins with no header, and gives where to go on.
@@ -243,14 +261,13 @@ fn whole_header(
     store: Option<StoreId>,
     block: u64,
 ) -> Result<(UnitHeader, usize), DecodeError> {
-    let field = |field, found| DecodeError::Field { structure: "unit header", field, found };
     let header = UnitHeader::decode(bytes)?;
     if store.is_some_and(|store| store != header.store) {
-        return Err(field("store id", 0));
+        return Err(refused("store id", 0));
     }
     let unit_bytes = usize::try_from(header.unit_bytes().next_multiple_of(block)).unwrap_or(usize::MAX);
     if unit_bytes > MAX_UNIT_BYTES as usize || unit_bytes > bytes.len() {
-        return Err(field("body length", u64::from(header.body_bytes)));
+        return Err(refused("body length", u64::from(header.body_bytes)));
     }
     Ok((header, unit_bytes))
 }
@@ -281,10 +298,6 @@ impl ZoneFound {
         let body_end = UNIT_HEADER_BYTES + header.body_bytes as usize;
         let body = UnitBody { header, at, bytes: &unit[..body_end.min(unit.len())] };
         let (records, holes) = body.records();
-        if records.is_empty() && header.record_count > 0 && self.add_headless(at, unit) > 0 {
-            self.units.push(Unit { offset: at, header: *header, is_whole: false });
-            return;
-        }
         let mut contents = ContentsChecksum::default();
         records.iter().for_each(|record| contents.add(&record.head_crc.to_le_bytes()));
         let is_whole = holes.is_empty() && contents.finish() == header.contents_crc;
