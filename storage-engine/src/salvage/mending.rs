@@ -60,7 +60,7 @@ impl TornRecord {
     pub(super) fn mend(&self) -> Option<Vec<u8>> {
         let divisions = self.divisions();
         let plain = divisions.iter().find_map(|&division| self.mend_fields(division));
-        plain.or_else(|| divisions.iter().take(4).find_map(|&division| self.mend_one_byte(division)))
+        plain.or_else(|| divisions.first().and_then(|&division| self.mend_one_byte(division)))
     }
 
     /// The record as it was written, if `key` is its key and nothing but the key was hit.
@@ -157,7 +157,11 @@ impl TornRecord {
             for byte in 0..=u8::MAX {
                 head[place] = byte;
                 if crc32fast::hash(&head[4..]) == self.wanted {
-                    return self.whole(head, division);
+                    // Nothing else was hit, so that the value must be whole.
+                    let whole = self.whole(head, division)?;
+                    return Record::decode(&whole)
+                        .is_ok_and(|found| found.value_check.is_ok())
+                        .then_some(whole);
                 }
             }
             head[place] = raw[place];

@@ -195,7 +195,7 @@ fn output_for_people_is_as_expected() {
     assert_expected("output.txt", &lines.map(|words| transcript(&sandbox, words)).concat());
 }
 
-/// A store of which some values, a key and a unit are damaged.
+/// A store of which some values, a key, a whole record and a copy of the device's header are damaged.
 fn damaged() -> Sandbox {
     let sandbox = Sandbox::with_store();
     for key in ["a", "b", "c", "d"] {
@@ -209,7 +209,9 @@ fn damaged() -> Sandbox {
     };
     overwrite("the newest value of a", 4, 2);
     overwrite("cthe newest value of c", 0, 22);
-    overwrite("ZONALDEV", 40, 2);
+    overwrite("ZONALDEV", 0, 2);
+    let whole_record = bytes.windows(20).position(|window| window == b"dthe older value of ").unwrap();
+    bytes[whole_record - 24..whole_record + 22].fill(b'!');
     fs::write(sandbox.path("d.zonal"), bytes).unwrap();
     sandbox
 }
