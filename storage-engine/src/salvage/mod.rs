@@ -296,6 +296,12 @@ fn note_sources(source: &Source, manifest: Option<&Manifest>, notes: &mut Vec<St
              missing units at the end of the log are not noticed"
                 .to_owned(),
         );
+        if source.zones().any(|zone| source.reset_count(zone).is_none()) {
+            notes.push(
+                "neither manifest nor zone table tells which zones have been reset: deleted keys may be back"
+                    .to_owned(),
+            );
+        }
     }
 }
 
