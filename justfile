@@ -35,6 +35,11 @@ sim seed seconds:
 faults:
     cargo test --release --locked -p zonal-engine --features deliberate-faults --test deliberate_faults -- --nocapture
 
+# Write images of the present on-disk format into tests/images: just image 0.2.0
+image version="":
+    ZONAL_IMAGE_VERSION={{ if version == "" { `cargo pkgid --locked | sed 's/.*[#@]//'` } else { version } }} \
+        cargo test --locked --test damage -- --ignored --exact images::write_images --nocapture
+
 # All benchmarks, or those whose name contains a word
 bench word="":
     cargo bench --workspace --locked --bench '*' -- {{ word }}

@@ -5,14 +5,19 @@ use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zonal_engine::engine::{Contents, Depth, Direction, Engine, GeometryWishes, NewStore, OpenOptions, Page};
-use zonal_engine::error::EngineError;
+use zonal_engine::engine::{
+    Bytes, Contents, Depth, Direction, Engine, GeometryWishes, NewStore, OpenOptions, Page,
+};
+use zonal_engine::error::{EngineError, EngineResult};
 use zonal_engine::log::writer::LogWrite;
 
 use crate::{
-    CheckReport, Checkpoint, Durability, Error, ErrorKind, Info, Opening, Options, Range, Result, Stats,
-    Value, WriteBatch, WriteOptions, Zone,
+    CheckReport, Checkpoint, DeviceDamage, Durability, Error, ErrorKind, Info, Opening, Options, Range,
+    Result, Stats, Value, WriteBatch, WriteOptions, Zone,
 };
+
+/// A key of a page, and its value or why that cannot be read.
+type EngineItem = (Box<[u8]>, EngineResult<Bytes>);
 
 /// An open store. Cheap to clone; any number of threads may use it and its clones.
 ///
@@ -70,9 +75,23 @@ impl Db {
         progress: &dyn Fn(u64),
     ) -> Result<CheckReport> {
         let options = options.clone().read_only(true);
-        let db = Self::open_at(path.as_ref(), &options, true)?;
+        let path = path.as_ref();
+        let db = Self::open_at(path, &options, true)?;
         let verified = db.engine.verify(depth, progress).map_err(|error| db.error(error))?;
-        Ok(CheckReport::new(&verified, db.engine.recovery()))
+        let device_damages = Self::check_device(path)?;
+        Ok(CheckReport { device_damages, ..CheckReport::new(&db.engine, &verified) })
+    }
+
+    /// Damage to what an emulated device keeps of itself outside its zones, which can be looked for also where the store cannot
+    /// be opened. Changes nothing. A zoned drive keeps nothing that could be looked at.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::NotAStore`], [`ErrorKind::Incompatible`], [`ErrorKind::Locked`],
+    /// [`ErrorKind::Io`].
+    pub fn check_device(path: impl AsRef<Path>) -> Result<Vec<DeviceDamage>> {
+        let path = path.as_ref();
+        let flaws = Engine::device_flaws(path).map_err(|error| Error::new(path, error))?;
+        Ok(flaws.iter().map(DeviceDamage::from).collect())
     }
 
     fn open_at(path: &Path, options: &Options, in_spite_of_damage: bool) -> Result<Self> {
@@ -199,7 +218,7 @@ impl Db {
     /// # Errors
     /// [`ErrorKind::Corruption`] when the stored bytes are damaged, [`ErrorKind::Closed`], [`ErrorKind::Io`].
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        let value = self.engine.value(key.as_ref()).map_err(|error| self.error(error))?;
+        let value = self.engine.value(key.as_ref()).map_err(|error| self.error(error).about(key.as_ref()))?;
         Ok(value.map(Value::new))
     }
 
@@ -300,6 +319,11 @@ impl Db {
         limit: usize,
     ) -> Result<Page> {
         self.engine.page(low, high, direction, limit).map_err(|error| self.error(error))
+    }
+
+    pub(crate) fn value_of_item(&self, (key, bytes): EngineItem) -> (Box<[u8]>, Result<Value>) {
+        let value = bytes.map(Value::new).map_err(|error| self.error(error).about(&key));
+        (key, value)
     }
 
     /// Makes everything acknowledged before durable, whatever its level. Blocks for at most one flush of the device.

@@ -54,11 +54,12 @@ pub enum ErrorKind {
 pub struct Error {
     path: PathBuf,
     engine: EngineError,
+    key: Option<Box<[u8]>>,
 }
 
 impl Error {
     pub(crate) fn new(path: &Path, engine: EngineError) -> Self {
-        Self { path: path.to_owned(), engine }
+        Self { path: path.to_owned(), engine, key: None }
     }
 
     /// An error of the device at a path, for tools that work below a store.
@@ -66,6 +67,18 @@ impl Error {
     #[must_use]
     pub fn of_device(path: &Path, device: DeviceError) -> Self {
         Self::new(path, device.into())
+    }
+
+    /// The same error, about the value of one key where it is of the kind that can be.
+    pub(crate) fn about(self, key: &[u8]) -> Self {
+        let of_one_value = matches!(self.engine, EngineError::Corruption { .. } | EngineError::Device(_));
+        Self { key: of_one_value.then(|| key.into()), ..self }
+    }
+
+    /// The key whose value cannot be read; `None` where the error is not about one key.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.key.as_deref()
     }
 
     /// What kind of error it is.

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 use zonal_engine::device;
-use zonal_engine::engine::{EngineInfo, EngineStats, VerifyReport, ZoneStats};
+use zonal_engine::device::emulated::Flaw;
+use zonal_engine::engine::{Engine, EngineInfo, EngineStats, VerifyReport, ZoneStats};
 use zonal_engine::format::manifest::CheckpointName;
 use zonal_engine::format::unit::StreamKind;
 use zonal_engine::recovery::RecoveryReport;
@@ -405,10 +406,28 @@ pub struct Damage {
     pub zone: u32,
     /// Where in the zone, in bytes from its start.
     pub offset: u64,
+    /// The same place in bytes from the start of the file or device.
+    pub device_offset: Option<u64>,
     /// What is wrong.
     pub what: String,
     /// Whether only the value of one key is concerned.
     pub confined: bool,
+}
+
+/// Damage outside the zones: to what an emulated device keeps of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DeviceDamage {
+    /// Where, in bytes from the start of the file or device.
+    pub device_offset: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl From<&Flaw> for DeviceDamage {
+    fn from(flaw: &Flaw) -> Self {
+        Self { device_offset: flaw.at_bytes, what: flaw.what.clone() }
+    }
 }
 
 /// What a check of a store has found.
@@ -427,6 +446,11 @@ pub struct CheckReport {
     pub void_records: u64,
     /// Damage, in the order of the device.
     pub damages: Vec<Damage>,
+    /// Damage that costs nothing as long as there is no more of it: copies of the manifest and of the device's header, and
+    /// what fills units up.
+    pub harmless_damages: Vec<Damage>,
+    /// Damage outside the zones.
+    pub device_damages: Vec<DeviceDamage>,
     /// Zones whose account of live bytes is wrong: a fault in zonal.
     pub wrong_accounts: Vec<String>,
 }
@@ -435,16 +459,21 @@ impl CheckReport {
     /// Whether all is well.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.damages.is_empty() && self.wrong_accounts.is_empty()
+        self.damages.is_empty()
+            && self.harmless_damages.is_empty()
+            && self.device_damages.is_empty()
+            && self.wrong_accounts.is_empty()
     }
 
-    pub(crate) fn new(verified: &VerifyReport, recovery: &RecoveryReport) -> Self {
-        let damages = verified.damages.iter().map(|damage| Damage {
+    pub(crate) fn new(engine: &Engine, verified: &VerifyReport) -> Self {
+        let recovery = engine.recovery();
+        let damage = |damage: &zonal_engine::recovery::Damage| Damage {
             zone: damage.zone.get(),
             offset: damage.offset.get(),
+            device_offset: engine.device_byte(damage.zone, damage.offset),
             what: damage.what.clone(),
             confined: damage.confined,
-        });
+        };
         let wrong = verified.wrong_ledger.iter();
         Self {
             keys: verified.key_count,
@@ -452,7 +481,9 @@ impl CheckReport {
             clean: recovery.clean,
             records: recovery.record_count,
             void_records: recovery.void_record_count,
-            damages: damages.collect(),
+            damages: verified.damages.iter().map(damage).collect(),
+            harmless_damages: verified.harmless.iter().map(damage).collect(),
+            device_damages: Vec::new(),
             wrong_accounts: wrong
                 .map(|(zone, ledger, index)| {
                     format!("{zone}: {ledger} bytes in the ledger, {index} by the index")

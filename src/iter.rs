@@ -17,7 +17,11 @@ const LAST_PAGE: usize = 256;
 ///
 /// Not a snapshot: each key is given at most once and in order, with a value that it had at some time during the walk.
 /// A key that was there all the time is never missed. Values are fetched some pages ahead, with their reads in flight
-/// together. After an error the iterator ends.
+/// together.
+///
+/// A key whose value cannot be read gives an error that names the key ([`Error::key`](crate::Error::key)), in its place in
+/// the order; the iterator goes on behind it. Collecting into a `Result` stops at the first such error; going through with
+/// a loop leaves the choice. An error that is not about one key, such as that of a closed store, ends the iterator.
 pub struct Range {
     db: Db,
     low: Bound<Box<[u8]>>,
@@ -29,7 +33,7 @@ pub struct Range {
 /// What has been fetched at one end and not yet been given.
 #[derive(Debug)]
 struct End {
-    fetched: VecDeque<(Box<[u8]>, Value)>,
+    fetched: VecDeque<(Box<[u8]>, Result<Value>)>,
     page: usize,
 }
 
@@ -73,8 +77,9 @@ impl Range {
             let limit = self.ends(direction).0.next_page();
             let (low, high) = (self.low.as_ref().map(|key| &**key), self.high.as_ref().map(|key| &**key));
             let page = self.db.page(low, high, direction, limit)?;
+            let values: Vec<_> = page.items.into_iter().map(|item| self.db.value_of_item(item)).collect();
             let (end, _) = self.ends(direction);
-            end.fetched.extend(page.items.into_iter().map(|(key, bytes)| (key, Value::new(bytes))));
+            end.fetched.extend(values);
             let found = !end.fetched.is_empty();
             match (page.last_key, direction) {
                 (None, _) => self.drain(),
@@ -100,7 +105,7 @@ impl Range {
         let (near, far) = self.ends(direction);
         // When nothing is left between the ends, what the other end has fetched comes next, its last item first.
         let item = near.fetched.pop_front().or_else(|| far.fetched.pop_back());
-        item.map(|(key, value)| Ok((key.into_vec(), value)))
+        item.map(|(key, value)| value.map(|value| (key.into_vec(), value)))
     }
 
     /// The end that is walked from, and the other one.

@@ -39,16 +39,21 @@ mod error;
 mod info;
 mod iter;
 mod options;
+mod salvage;
 mod value;
 
 pub use batch::WriteBatch;
 pub use db::Db;
 pub use error::{Error, ErrorKind, Result};
 pub use info::{
-    CheckReport, Checkpoint, Damage, Info, Opening, Stats, Zone, ZoneCounts, ZoneRole, ZoneState,
+    CheckReport, Checkpoint, Damage, DeviceDamage, Info, Opening, Stats, Zone, ZoneCounts, ZoneRole,
+    ZoneState,
 };
 pub use iter::Range;
 pub use options::{IndexKind, Options, WriteOptions};
+pub use salvage::{
+    Doubt, DoubtfulKey, LostKey, LostWrites, Salvage, SalvageOptions, SalvageReport, TornBatch,
+};
 pub use value::Value;
 pub use zonal_engine::engine::{Depth, Durability};
 pub use zonal_engine::queue::QueueKind;

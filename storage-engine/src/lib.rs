@@ -1,7 +1,7 @@
 //! The storage engine of zonal: what lies between the embedded API and a zoned device.
 //!
 //! Layers, lowest first; a lower one never imports a higher one: `units`, `error`, `buffer`, `counter`, `signal` · `device` ·
-//! `queue` · `conformance` · `format` · `zones` · `index` · `log` · `checkpoint` · `gc`, `recovery` · `engine` · `simulation` (for tests).
+//! `queue` · `conformance` · `format` · `zones` · `index` · `log` · `checkpoint` · `gc`, `recovery`, `salvage` · `engine` · `simulation` (for tests).
 
 pub mod buffer;
 pub mod checkpoint;
@@ -19,6 +19,7 @@ mod patience;
 mod pinned;
 pub mod queue;
 pub mod recovery;
+pub mod salvage;
 #[cfg(any(test, feature = "testing"))]
 pub mod seeded;
 pub mod signal;

@@ -288,6 +288,12 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
     /// is at or after the write pointer, [`DeviceError::ZoneOffline`].
     fn read_command(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ReadCommand>;
 
+    /// Where a place in a zone lies in the file or device that people can look into with other tools; `None` where it has no
+    /// such address.
+    fn device_byte(&self, zone: ZoneId, offset: ZoneOffset) -> Option<u64> {
+        Some(self.geometry().position(zone, offset).get())
+    }
+
     /// What to say of a read that failed with an error of the operating system.
     fn read_error(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64, source: io::Error) -> DeviceError {
         DeviceError::Io { action: format!("reading {len_bytes} bytes at {offset} of {zone}"), source }

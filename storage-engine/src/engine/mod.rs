@@ -10,6 +10,7 @@ mod latches;
 mod opening;
 mod read;
 mod running;
+mod spare;
 mod stats;
 #[cfg(any(test, feature = "testing"))]
 mod stepping;

@@ -28,7 +28,7 @@ use crate::log::memory::UnitMemory;
 use crate::log::stream::{Claim, Stream};
 use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes, unit_limit_bytes_from};
 use crate::queue::{IoQueue, QueueKind};
-use crate::recovery::{Recovered, Rely, StreamEnd, recover};
+use crate::recovery::{Damage, Recovered, Rely, StreamEnd, recover};
 use crate::signal::Signal;
 use crate::units::ZoneId;
 use crate::zones::{Allocator, ZoneTable};
@@ -95,7 +95,7 @@ impl Engine {
         let recovered = recover(&*device, &newest.manifest, running.scan_thread_count(), rely)?;
         let fatal = recovered.report.damages.iter().find(|damage| !damage.confined);
         if let Some(damage) = fatal.filter(|_| !options.in_spite_of_damage) {
-            return Err(damage.error());
+            return Err(named(&*device, damage));
         }
         let starts_threads = !options.read_only && !running.is_stepped();
         let inner = assemble((device, running), options, newest, &recovered)?;
@@ -103,6 +103,13 @@ impl Engine {
         let threads = if starts_threads { background::start(&inner)? } else { Vec::new() };
         Ok(Self { inner, threads: Mutex::new(threads) })
     }
+}
+
+/// The error that damage is, with its place on the device beside the one in its zone.
+fn named(device: &dyn ZonedDevice, damage: &Damage) -> EngineError {
+    let place = device.device_byte(damage.zone, damage.offset);
+    let place = place.map_or(String::new(), |at_bytes| format!(" (byte {at_bytes} of the device)"));
+    Damage { what: format!("{}{place}", damage.what), ..damage.clone() }.error()
 }
 
 pub(super) fn direct_io(wanted: bool) -> DirectIo {

@@ -39,8 +39,8 @@ pub enum Direction {
 /// Some keys and values of a range.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// Keys in order, with their values.
-    pub items: Vec<(Box<[u8]>, Bytes)>,
+    /// Keys in order, each with its value or why that cannot be read.
+    pub items: Vec<(Box<[u8]>, EngineResult<Bytes>)>,
     /// The last key looked at, from which to go on; `None` when the range is exhausted.
     pub last_key: Option<Box<[u8]>>,
 }
@@ -65,6 +65,9 @@ struct Wanted<'k> {
     /// Of a part: later parts have no key to tell them by.
     seqno: Option<SeqNo>,
 }
+
+/// The value of a key, if it has one, or why that cannot be read.
+type Found = EngineResult<Option<Bytes>>;
 
 /// Where a record was found.
 enum Source {
@@ -232,25 +235,36 @@ impl Inner {
             let zone = self.zones.zone(wanted.location.zone);
             let unit_start = zone.place(wanted.location.unit).unwrap_or_default();
             let offset = unit_start.forward(u64::from(wanted.location.offset));
-            EngineError::corruption(wanted.location.zone, offset, error)
+            self.corruption(wanted.location.zone, offset, &error)
         })
+    }
+
+    /// Damage, with its place on the device beside the one in the zone.
+    fn corruption(&self, zone: ZoneId, offset: ZoneOffset, error: &DecodeError) -> EngineError {
+        let what = match self.device.device_byte(zone, offset) {
+            Some(at_bytes) => format!("{error} (byte {at_bytes} of the device)"),
+            None => error.to_string(),
+        };
+        EngineError::Corruption { zone, offset, what }
     }
 
     /// The values of many keys, with their device reads in flight together.
     pub(super) fn values(&self, keys: &[&[u8]]) -> EngineResult<Vec<Option<Bytes>>> {
         let _pinned = epoch::pin();
         let entries = keys.iter().map(|key| self.catalog.index().lookup(key)).collect::<Vec<_>>();
-        self.values_of(keys, &entries)
+        self.values_of(keys, &entries)?.into_iter().collect()
     }
 
     /// The values of index entries looked up under the same pin; those that do not fit are looked up again.
-    fn values_of(&self, keys: &[&[u8]], entries: &[Option<Entry>]) -> EngineResult<Vec<Option<Bytes>>> {
-        let mut values: Vec<Option<Bytes>> = vec![None; keys.len()];
+    ///
+    /// A value that cannot be read does not stand in the way of the others.
+    fn values_of(&self, keys: &[&[u8]], entries: &[Option<Entry>]) -> EngineResult<Vec<Found>> {
+        let mut values: Vec<Found> = vec![Ok(None); keys.len()];
         let mut reads: Vec<(usize, Wanted<'_>, Extent)> = Vec::new();
         for (place, (&key, entry)) in keys.iter().zip(entries).enumerate() {
             match entry {
                 None | Some(Entry::Tombstone { .. }) => {}
-                Some(Entry::Large { .. }) => values[place] = self.value(key)?,
+                Some(Entry::Large { .. }) => values[place] = self.value(key),
                 Some(Entry::Value { location, value_len }) => {
                     let wanted = Wanted {
                         location: *location,
@@ -260,15 +274,15 @@ impl Inner {
                         seqno: None,
                     };
                     match self.find(&wanted) {
-                        Ok(Source::Bytes(value)) => values[place] = Some(value),
+                        Ok(Source::Bytes(value)) => values[place] = Ok(Some(value)),
                         Ok(Source::Device(extent)) => reads.push((place, wanted, extent)),
-                        Err(_) => values[place] = self.value(key)?,
+                        Err(_) => values[place] = self.value(key),
                     }
                 }
             }
         }
         if let [(place, wanted, _)] = reads[..] {
-            values[place] = self.value(wanted.key)?;
+            values[place] = self.value(wanted.key);
             return Ok(values);
         }
         for some in reads.chunks(READ_DEPTH) {
@@ -277,11 +291,7 @@ impl Inner {
         Ok(values)
     }
 
-    fn read_together(
-        &self,
-        reads: &[(usize, Wanted<'_>, Extent)],
-        values: &mut [Option<Bytes>],
-    ) -> EngineResult<()> {
+    fn read_together(&self, reads: &[(usize, Wanted<'_>, Extent)], values: &mut [Found]) -> EngineResult<()> {
         let queue = self.read_queues.take()?;
         for (user_data, (_, _, extent)) in (0u64..).zip(reads) {
             let into = AlignedBuffer::zeroed(extent.len_bytes);
@@ -307,12 +317,12 @@ impl Inner {
                     self.zones.zone(wanted.location.zone).generation(),
                     &value,
                 );
-                values[*slot] = Some(value);
+                values[*slot] = Ok(Some(value));
             }
         }
         for (slot, wanted, _) in reads {
-            if values[*slot].is_none() {
-                values[*slot] = self.value(wanted.key)?;
+            if matches!(values[*slot], Ok(None)) {
+                values[*slot] = self.value(wanted.key);
             }
         }
         Ok(())
@@ -343,8 +353,10 @@ impl Inner {
         let keys: Vec<&[u8]> = entries.iter().map(|(key, _)| &**key).collect();
         let found: Vec<Option<Entry>> = entries.iter().map(|(_, entry)| Some(*entry)).collect();
         let values = self.values_of(&keys, &found)?;
-        let items =
-            entries.into_iter().zip(values).filter_map(|((key, _), value)| Some((key, value?))).collect();
+        // A closed store gives no values at all: that is not about any one key.
+        self.check_open()?;
+        let values = entries.into_iter().zip(values);
+        let items = values.filter_map(|((key, _), value)| Some((key, value.transpose()?))).collect();
         Ok(Page { items, last_key })
     }
 }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::path::Path;
 
-use super::Engine;
+use super::{Engine, spare};
+use crate::device::emulated::{Flaw, Inspected};
+use crate::device::{Place, place_at};
 use crate::error::{EngineError, EngineResult};
 use crate::index::Entry;
 use crate::recovery::Damage;
-use crate::units::ZoneId;
+use crate::units::{ZoneId, ZoneOffset};
 use crate::zones::charge_bytes;
 
 /// How thoroughly to check.
@@ -28,6 +31,8 @@ pub struct VerifyReport {
     pub value_count: u64,
     /// Bytes that should be whole and are not.
     pub damages: Vec<Damage>,
+    /// The same of bytes that nothing hangs on as long as there is no more damage: copies of the manifest, padding.
+    pub harmless: Vec<Damage>,
     /// Zones whose live bytes are not what the index adds up to: zone, ledger, index. A fault of zonal, not of the media.
     pub wrong_ledger: Vec<(ZoneId, i64, i64)>,
 }
@@ -36,7 +41,7 @@ impl VerifyReport {
     /// Whether all is well.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.damages.is_empty() && self.wrong_ledger.is_empty()
+        self.damages.is_empty() && self.harmless.is_empty() && self.wrong_ledger.is_empty()
     }
 }
 
@@ -72,9 +77,32 @@ impl Engine {
             progress(report.key_count);
         }
         report.wrong_ledger = self.compare_ledger(&recount);
+        report.harmless = spare::manifest_flaws(&*self.inner.device)?;
+        if depth == Depth::Deep {
+            report
+                .harmless
+                .extend(spare::padding_flaws(&*self.inner.device, self.inner.manifest.lock().store)?);
+        }
         report.damages.sort_by_key(|damage| (damage.zone, damage.offset));
         report.damages.dedup_by_key(|damage| (damage.zone, damage.offset));
         Ok(report)
+    }
+
+    /// Damage to what a device at a path keeps of itself, beside its zones. A zoned drive keeps nothing that can be looked at.
+    ///
+    /// # Errors
+    /// Those of opening it, but for damage.
+    pub fn device_flaws(path: &Path) -> EngineResult<Vec<Flaw>> {
+        match place_at(path)? {
+            Place::ZonedBlockDevice | Place::CharacterDevice => Ok(Vec::new()),
+            _ => Ok(Inspected::open(path)?.flaws().to_vec()),
+        }
+    }
+
+    /// Where a place in a zone lies in the file or device.
+    #[must_use]
+    pub fn device_byte(&self, zone: ZoneId, offset: ZoneOffset) -> Option<u64> {
+        self.inner.device.device_byte(zone, offset)
     }
 
     fn count_live(&self, key: &[u8], entry: Entry, recount: &mut BTreeMap<ZoneId, i64>) {
@@ -100,6 +128,7 @@ impl Engine {
         match self.inner.value(key) {
             Ok(value) => report.value_count += u64::from(value.is_some()),
             Err(EngineError::Corruption { zone, offset, what }) => {
+                let what = without_device_byte(what);
                 report.damages.push(Damage { zone, offset, what, confined: true });
             }
             Err(error) => return Err(error),
@@ -118,4 +147,12 @@ impl Engine {
             .filter(|(_, ledger, index)| ledger != index)
             .collect()
     }
+}
+
+/// The report has the place on the device in a field of its own.
+fn without_device_byte(mut what: String) -> String {
+    if let Some(at) = what.rfind(" (byte ") {
+        what.truncate(at);
+    }
+    what
 }

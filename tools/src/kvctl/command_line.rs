@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Write a checkpoint of the index, which makes the next opening quick
     #[command(after_help = help::CHECKPOINT)]
     Checkpoint(Store),
+    /// Save what can be read of a damaged store into a new one; never changes the damaged one
+    #[command(after_help = help::SALVAGE)]
+    Salvage(Salvage),
     /// Store the records of JSON lines
     #[command(after_help = help::LOAD)]
     Load(Load),
@@ -284,6 +287,48 @@ pub(crate) struct Check {
     /// Read every value back from the device as well
     #[arg(long)]
     pub(crate) deep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Salvage {
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// Make a new store here, and copy into it what can be read; without it nothing is written
+    #[arg(long, value_name = "NEW")]
+    pub(crate) into: Option<PathBuf>,
+
+    /// Where the newest version of a key is damaged, keep the one before
+    #[arg(long)]
+    pub(crate) older_versions: bool,
+
+    /// Leave out keys of which a newer version may have been lost
+    #[arg(long)]
+    pub(crate) only_certain: bool,
+
+    /// What the zones of the new store together hold [default: as those of the damaged one]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, requires = "into")]
+    pub(crate) capacity: Option<u64>,
+
+    /// Destroy what is on the device for the new store; without it only a blank one is taken
+    #[arg(long, requires = "into")]
+    pub(crate) yes: bool,
+
+    /// The damaged device's zone size, where neither its header nor its manifest tells
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) zone_size: Option<u64>,
+
+    /// What can be written in a zone, where neither header nor manifest tells [default: the zone size]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) zone_capacity: Option<u64>,
+
+    /// The damaged device's block size, where neither header nor manifest tells [default: 4096]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) block_size: Option<u64>,
+
+    /// The damaged device's number of zones, where neither header nor manifest tells [default: as many as the file holds]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) zone_count: Option<u32>,
 }
 
 #[derive(Debug, Args)]

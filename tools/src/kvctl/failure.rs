@@ -128,7 +128,8 @@ fn remedy(kind: ErrorKind) -> &'static str {
             "wait until that process is done with the store, or end it; unmount what is mounted"
         }
         ErrorKind::Corruption => {
-            "find out how much is damaged with `kvctl check --deep <STORE>`, then restore from a dump or a backup"
+            "find out how much is damaged with `kvctl check --deep <STORE>`, then restore from a dump or a backup, or save \
+             what can be read with `kvctl salvage <STORE> --into <NEW>`"
         }
         ErrorKind::NoSpace => {
             "delete something, make room on the file system that holds the store if it is that which is full, or dump the \

@@ -77,7 +77,8 @@ Examples:
   kvctl scan data.zonal --reverse --limit 10          the last ten
   kvctl scan data.zonal --prefix user: --format json | kvctl load users.zonal
 
-Exit code 0: done, also where nothing was found; 2: wrong usage; 3: failed.";
+Exit code 0: done, also where nothing was found; 1: values that cannot be read were left out, and named on stderr; 2: wrong \
+usage; 3: failed.";
 
 pub(super) const INFO: &str = "\
 With --format json an object with these keys, sizes in bytes:
@@ -158,8 +159,10 @@ against the index. With --deep also every live value. Does not stop at the first
 
 With --format json an object with 'sound', 'deep', 'unreadable' (null, or why the store cannot be opened at all), \
 'keys', 'values', 'clean' (whether it had been closed in order; if not, it recovers when it is opened), 'records', \
-'void_records', 'damages' (a list of objects with 'zone', 'offset' in bytes from the zone's start, 'what', and 'confined': \
-whether the value of one key is all that is concerned) and 'wrong_accounts'.
+'void_records', 'damages' (a list of objects with 'zone', 'offset' in bytes from the zone's start, 'device_offset' in bytes from \
+the start of the file or device, 'what', and 'confined': whether the value of one key is all that is concerned), \
+'harmless_damages' (the same, of spare copies of the manifest and of padding), 'device_damages' (outside the zones: objects with \
+'device_offset' and 'what') and 'wrong_accounts'. `kvctl salvage` saves what can be read of a damaged store.
 
 Examples:
   kvctl check data.zonal
@@ -180,6 +183,29 @@ Examples:
   kvctl checkpoint data.zonal && kvctl info data.zonal    how opening goes with it
 
 Exit code 0: written; 1: there is no room for one; 2: wrong usage; 3: failed.";
+pub(super) const SALVAGE: &str = "\
+Reads every record that passes its own checksums, also where the device's header, its zone table, the manifest or a unit's \
+header are damaged or the file is cut short, and copies the newest version of each key into a new store. The damaged store is \
+opened for reading only and stays as it is. A damaged record is put right where the rest of its unit proves what it was.
+
+What is gone is listed: keys whose value is damaged (they have no value in the new store; --older-versions keeps the version \
+before, where there is one), and writes of unknown keys. Where writes of unknown keys are gone, keys with earlier versions may \
+have lost a newer one: they are kept (--only-certain leaves them out) and listed as doubtful, as are values that were found \
+where nothing tells whether they still counted. A table shows 20 keys of a kind.
+
+With --format json an object with 'complete', 'into', 'keys', 'records', 'void_records', 'mended_records', 'device_damages' \
+('device_offset', 'what'), 'notes', 'lost_keys' ('key' or 'key_base64', 'seqno', 'zone', 'offset', 'device_offset', 'what', \
+'older_seqno'), 'lost_writes' ('zone', 'offset', 'device_offset', 'len_bytes', 'what', 'first_seqno', 'last_seqno'), \
+'torn_batches' ('first_seqno', 'writes') and 'doubtful_keys' ('key' or 'key_base64', 'seqno', 'zone', 'offset', 'doubt': \
+newer_version_lost, maybe_superseded or maybe_left_over, 'kept').
+
+Examples:
+  kvctl salvage data.zonal                       what could be saved
+  kvctl salvage data.zonal --into saved.zonal
+  kvctl salvage data.zonal --into saved.zonal --older-versions
+  kvctl salvage data.zonal --zone-size 16MiB --format json > lost.json
+
+Exit code 0: everything could be read; 1: something is gone or doubtful, the rest was copied; 2: wrong usage; 3: failed.";
 
 pub(super) const LOAD: &str = "\
 Each line is an object with 'key' and 'value', or 'key_base64' and 'value_base64' for bytes that are not UTF-8: what \
@@ -202,14 +228,16 @@ Exit code 0: all stored and durable; 2: wrong usage; 3: failed; the message says
 pub(super) const DUMP: &str = "\
 One object a line, in the order of the keys, with 'key' and 'value', or 'key_base64' and 'value_base64' where the bytes \
 are not UTF-8. `kvctl load` reads it. The lines are the same with either --format; with --output a summary goes to \
-stdout: 'records' and 'key_and_value_bytes' with --format json.
+stdout: 'records', 'key_and_value_bytes' and 'skipped' with --format json.
+
+A record whose value cannot be read is named on stderr and left out; 'skipped' counts them.
 
 Examples:
   kvctl dump data.zonal > records.jsonl
   kvctl dump data.zonal --output records.jsonl     private to you, and on stable media when it ends
   kvctl dump data.zonal | gzip > records.jsonl.gz
 
-Exit code 0: done; 2: wrong usage; 3: failed; no file is left behind.";
+Exit code 0: done; 1: records were left out; 2: wrong usage; 3: failed; no file is left behind.";
 
 pub(super) const DEVICE: &str = "\
 Devices are named by their path. `check`, `reset` and `bench` destroy what is in zones: they say what is there and ask, or \

@@ -5,7 +5,7 @@ use std::ops::{Bound, RangeInclusive};
 use std::path::PathBuf;
 
 use clap_complete::Shell;
-use zonal::{Depth, Durability, Options, QueueKind};
+use zonal::{Depth, Durability, Options, QueueKind, SalvageOptions};
 
 use super::command_line::Format;
 
@@ -52,6 +52,8 @@ pub(crate) enum Task {
     Check { store: StoreAt, depth: Depth },
     /// Write a checkpoint of the index.
     Checkpoint { store: StoreAt },
+    /// Save what can be read of a damaged store.
+    Salvage(SalvageInto),
     /// Write everything as JSON lines.
     Dump { store: StoreAt, destination: Option<PathBuf> },
     /// Put what JSON lines say.
@@ -156,4 +158,30 @@ pub(crate) struct Load {
     pub(crate) durability: Durability,
     /// Whether to make each batch durable and say so.
     pub(crate) acknowledge: bool,
+}
+
+/// A damaged store, and what is to become of what can be read of it.
+#[derive(Debug)]
+pub(crate) struct SalvageInto {
+    /// The damaged store.
+    pub(crate) store: StoreAt,
+    /// Where the new store is made; `None` only tells what could be saved.
+    pub(crate) into: Option<PathBuf>,
+    /// What to do where it is not certain.
+    pub(crate) options: SalvageOptions,
+    /// What the new store is to hold, where not as much as the damaged one.
+    pub(crate) capacity_bytes: Option<u64>,
+    /// Whether what is on the device for the new store may be destroyed.
+    pub(crate) overwrite_device: bool,
+}
+
+impl SalvageInto {
+    /// Options for the new store, from those that make one like the damaged one.
+    pub(crate) fn adjust(&self, like_the_original: Options) -> Options {
+        // A device is given over whole, and a zoned one has its own sizes.
+        let is_device = self.into.as_ref().is_some_and(|into| into.exists() && !into.is_file());
+        let options = if is_device { Options::default().create_new(true) } else { like_the_original };
+        let options = options.overwrite_device(self.overwrite_device);
+        self.capacity_bytes.map_or(options.clone(), |bytes| options.capacity_bytes(bytes))
+    }
 }

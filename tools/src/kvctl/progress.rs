@@ -46,6 +46,12 @@ impl Progress {
         self.bar.inc(by);
     }
 
+    /// So much is done, of so much in all.
+    pub(crate) fn reach_of(&self, position: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(position);
+    }
+
     /// So much is done all told.
     pub(crate) fn reach(&self, position: u64) {
         self.bar.set_position(position);

@@ -73,6 +73,14 @@ pub(crate) fn decode_base64(text: &str) -> Result<Vec<u8>, String> {
     BASE64.decode(text).map_err(|error| format!("'{text}' is not base64: {error}"))
 }
 
+/// Bytes as a field of JSON: `name`, or `name_base64` where they are not UTF-8.
+pub(crate) fn named_bytes(name: &str, bytes: &[u8]) -> (String, String) {
+    match text_or_base64(bytes) {
+        (Some(text), _) => (name.to_owned(), text),
+        (None, base64) => (format!("{name}_base64"), base64.unwrap_or_default()),
+    }
+}
+
 fn text_or_base64(bytes: &[u8]) -> (Option<String>, Option<String>) {
     match str::from_utf8(bytes) {
         Ok(text) => (Some(text.to_owned()), None),

@@ -3,13 +3,14 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use zonal::{Depth, Options, QueueKind};
+use zonal::{Depth, Options, QueueKind, SalvageOptions};
 
 use super::command_line::{self as typed, Command, CommandLine, Format, KeyEncoding};
 use super::device_line::{self, DeviceCommand};
 use super::failure::Failure;
 use super::plan::{
-    Bench, Consent, DeviceTarget, DeviceTask, KeyRange, Load, Plan, Scan, StoreAt, Task, ValueSource,
+    Bench, Consent, DeviceTarget, DeviceTask, KeyRange, Load, Plan, SalvageInto, Scan, StoreAt, Task,
+    ValueSource,
 };
 use super::record::{check_key, decode_base64};
 
@@ -46,6 +47,7 @@ fn task(command: Command, format: Format, queue: QueueKind) -> Result<Task, Fail
             depth: if check.deep { Depth::Deep } else { Depth::Shallow },
         },
         Command::Checkpoint(store) => Task::Checkpoint { store: at(store) },
+        Command::Salvage(salvage) => Task::Salvage(salvage_plan(salvage, at)?),
         Command::Dump(dump) => Task::Dump { store: at(dump.store), destination: dump.output },
         Command::Load(load) => Task::Load(load_plan(load, at)),
         Command::Device(device) => Task::Device(device_task(device, queue)),
@@ -65,10 +67,7 @@ fn creation_options(create: &typed::Create) -> Result<Options, Failure> {
         options = options.zone_capacity_bytes(bytes);
     }
     if let Some(bytes) = create.block_size {
-        let block_bytes = u32::try_from(bytes).map_err(|_| {
-            Failure::Usage(format!("--block-size: a block of {bytes} bytes; a block has 512 or 4096"))
-        })?;
-        options = options.block_bytes(block_bytes);
+        options = options.block_bytes(block_bytes(bytes)?);
     }
     if let Some(count) = create.max_open {
         options = options.max_open_zones(count);
@@ -77,6 +76,39 @@ fn creation_options(create: &typed::Create) -> Result<Options, Failure> {
         options = options.max_active_zones(count);
     }
     Ok(options)
+}
+
+fn block_bytes(bytes: u64) -> Result<u32, Failure> {
+    u32::try_from(bytes).map_err(|_| {
+        Failure::Usage(format!("--block-size: a block of {bytes} bytes; a block has 512 or 4096"))
+    })
+}
+
+fn salvage_plan(
+    salvage: typed::Salvage,
+    at: impl Fn(typed::Store) -> StoreAt,
+) -> Result<SalvageInto, Failure> {
+    let mut options =
+        SalvageOptions::default().older_versions(salvage.older_versions).only_certain(salvage.only_certain);
+    if let Some(bytes) = salvage.zone_size {
+        options = options.zone_size_bytes(bytes);
+    }
+    if let Some(bytes) = salvage.zone_capacity {
+        options = options.zone_capacity_bytes(bytes);
+    }
+    if let Some(bytes) = salvage.block_size {
+        options = options.block_bytes(block_bytes(bytes)?);
+    }
+    if let Some(count) = salvage.zone_count {
+        options = options.zone_count(count);
+    }
+    Ok(SalvageInto {
+        store: at(salvage.store),
+        into: salvage.into,
+        options,
+        capacity_bytes: salvage.capacity,
+        overwrite_device: salvage.yes,
+    })
 }
 
 fn value_source(value: String, literal: bool) -> Result<ValueSource, Failure> {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::device::machine;
 use crate::sandbox::{Sandbox, text};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "create",
     "put",
     "get",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 13] = [
     "zones",
     "check",
     "checkpoint",
+    "salvage",
     "load",
     "dump",
     "completions",
@@ -195,6 +196,56 @@ fn output_for_people_is_as_expected() {
     let lines: Vec<_> = lines.into_iter().chain([&["checkpoint", "d.zonal"][..]]).collect();
     let found: String = lines.into_iter().map(|words| transcript(&sandbox, words)).collect();
     assert_expected("output.txt", &found);
+}
+
+/// A store of which some values, a key, a whole record and a copy of the device's header are damaged.
+fn damaged() -> Sandbox {
+    let sandbox = Sandbox::with_store();
+    for key in ["a", "b", "c", "d"] {
+        sandbox.done(&["put", "d.zonal", key, &format!("the older value of {key}")]);
+        sandbox.done(&["put", "d.zonal", key, &format!("the newest value of {key}")]);
+    }
+    let mut bytes = sandbox.bytes("d.zonal");
+    let mut overwrite = |what: &str, skip: usize, len: usize| {
+        let at = bytes.windows(what.len()).rposition(|window| window == what.as_bytes()).unwrap();
+        bytes[at + skip..at + skip + len].fill(b'!');
+    };
+    overwrite("the newest value of a", 4, 2);
+    overwrite("cthe newest value of c", 0, 22);
+    overwrite("ZONALDEV", 0, 2);
+    let whole_record = bytes.windows(20).position(|window| window == b"dthe older value of ").unwrap();
+    bytes[whole_record - 24..whole_record + 22].fill(b'!');
+    fs::write(sandbox.path("d.zonal"), bytes).unwrap();
+    sandbox
+}
+
+#[test]
+fn what_is_said_of_damage_is_as_expected() {
+    let sandbox = damaged();
+    let lines: [&[&str]; 6] = [
+        &["check", "--deep", "d.zonal"],
+        &["salvage", "d.zonal"],
+        &["salvage", "d.zonal", "--into", "saved.zonal", "--older-versions", "--only-certain"],
+        &["scan", "saved.zonal"],
+        &["salvage", "d.zonal", "--format", "json"],
+        &["salvage", "d.zonal", "--into", "saved.zonal"],
+    ];
+    assert_expected("output-damage.txt", &lines.map(|words| transcript(&sandbox, words)).concat());
+}
+
+#[test]
+fn json_names_of_salvage_are_as_expected_and_in_help_and_documentation() {
+    let sandbox = damaged();
+    let documentation = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kvctl.md")).unwrap();
+    let words = ["salvage", "d.zonal", "--format", "json"];
+    let found = names_of(&serde_json::from_slice(&sandbox.run(&words).stdout).unwrap());
+    let list: String = found.iter().map(|name| format!("{name}\n")).collect();
+    assert_expected("json-salvage.txt", &list);
+    let help = sandbox.done(&["salvage", "--help"]);
+    for name in found.iter().filter_map(|name| name.split('.').next_back()) {
+        assert!(help.contains(&format!("'{name}'")), "{name} is not in the help of salvage");
+        assert!(documentation.contains(&format!("`{name}`")), "{name} is not in docs/kvctl.md");
+    }
 }
 
 #[test]

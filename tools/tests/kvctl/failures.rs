@@ -192,7 +192,13 @@ fn check_names_the_zone_and_offset_of_a_damaged_value() {
     assert!(found <= offset && offset - found < 4096 && damages[0]["confined"] == true, "{report}");
 
     let shown = text(&sandbox.run(&["check", "--deep", "d.zonal"]).stdout);
-    assert!(shown.contains(&format!("damage in zone {zone} at offset {found}: ")), "{shown}");
+    assert!(
+        shown.contains(&format!(
+            "damage in zone {zone} at offset {found} (byte {} of the device): ",
+            ((zone + 1) << 20) + found
+        )),
+        "{shown}"
+    );
     assert!(sandbox.refused(&["get", "d.zonal", "bad"], 3).contains("what to do: find out how much"));
     assert_eq!(sandbox.done(&["get", "d.zonal", "good"]), "all is well");
 }
@@ -258,12 +264,17 @@ fn files_other_than_the_store_fail_by_name() {
 #[test]
 fn a_dump_that_fails_leaves_no_file() {
     let sandbox = Sandbox::with_store();
-    let value = "a value that lies on the device only once";
-    sandbox.done(&["put", "d.zonal", "k", value]);
-    let bytes = sandbox.bytes("d.zonal");
-    let at = bytes.windows(value.len()).position(|window| window == value.as_bytes()).unwrap();
-    overwrite(&sandbox, at as u64, b"A");
-    assert!(sandbox.refused(&["dump", "d.zonal", "--output", "dump"], 3).contains("damage in"));
+    fs::write(sandbox.path("value"), "x".repeat(900_000)).unwrap();
+    sandbox.done(&["put", "d.zonal", "k", "@value"]);
+    // Files may grow to 8 blocks, and no signal is sent when that is exceeded.
+    let script =
+        format!("trap '' XFSZ; ulimit -f 8; exec {} dump d.zonal --output dump", env!("CARGO_BIN_EXE_kvctl"));
+    let shell = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(sandbox.path(""))
+        .output()
+        .unwrap();
+    assert!(message(&["dump"], &shell, 3).contains("cannot write dump\n  because: File too large"));
     assert!(!sandbox.path("dump").exists());
 }
 

@@ -31,6 +31,7 @@ mod block_target;
 mod blocks;
 mod draft;
 mod file;
+mod inspection;
 mod layout;
 mod making;
 mod opening;
@@ -61,6 +62,7 @@ use super::{
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
 pub use self::block_target::BlockTarget;
+pub use self::inspection::{Flaw, Inspected};
 pub use self::making::UnfinishedDevice;
 
 /// What a device is opened for.
@@ -285,6 +287,10 @@ impl ZonedDevice for EmulatedDevice {
 
     fn read(&self, zone: ZoneId, offset: ZoneOffset, into: &mut [u8]) -> DeviceResult<()> {
         self.read_blocks(zone, offset, into)
+    }
+
+    fn device_byte(&self, zone: ZoneId, offset: ZoneOffset) -> Option<u64> {
+        Some(self.file_offset_bytes(zone, offset))
     }
 
     /// On a device that is open for reading there is nothing to flush.

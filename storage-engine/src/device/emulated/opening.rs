@@ -45,12 +45,16 @@ pub(super) fn open(
     direct_io: DirectIo,
     boot_id: [u8; 16],
 ) -> DeviceResult<StableTable> {
+    load(open_file(path, access)?, path, access, direct_io, boot_id)
+}
+
+/// Opens and locks what may hold a device, without a look at what is in it.
+pub(super) fn open_file(path: &Path, access: Access) -> DeviceResult<File> {
     // Opening a pipe or a drive can have effects of its own, so look before opening.
     let metadata = fs::metadata(path)
         .map_err(|error| missing_target(path).unwrap_or_else(|| failure("looking at", path)(error)))?;
     if metadata.file_type().is_block_device() {
-        let claim = claim(path, access, &BlockNode::new(path, &metadata))?;
-        return load(claim, path, access, direct_io, boot_id);
+        return claim(path, access, &BlockNode::new(path, &metadata));
     }
     if !metadata.is_file() {
         return Err(DeviceError::NotOurs { path: path.to_owned(), why: "it is no regular file".to_owned() });
@@ -59,7 +63,7 @@ pub(super) fn open(
     options.read(true).write(access == Access::ReadWrite);
     let file = options.open(path).map_err(failure("opening", path))?;
     lock::take(&file, path, access)?;
-    load(file, path, access, direct_io, boot_id)
+    Ok(file)
 }
 
 /// What to say of a symbolic link that leads nowhere.

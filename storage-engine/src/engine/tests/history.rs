@@ -6,7 +6,7 @@ use std::ops::Bound;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::engine::{Depth, Direction, Durability, Engine};
+use crate::engine::{Bytes, Depth, Direction, Durability, Engine};
 use crate::error::EngineResult;
 use crate::log::writer::LogWrite;
 
@@ -161,7 +161,10 @@ pub(super) fn state_of(engine: &Engine) -> State {
     loop {
         let low = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let page = engine.page(low, Bound::Unbounded, Direction::Forward, 64).expect("read a page");
-        state.extend(page.items.into_iter().map(|(key, value)| (key.into_vec(), value.to_vec())));
+        let whole = |(key, value): (Box<[u8]>, EngineResult<Bytes>)| {
+            (key.into_vec(), value.expect("read a value").to_vec())
+        };
+        state.extend(page.items.into_iter().map(whole));
         match page.last_key {
             Some(last) => after = Some(last),
             None => return state,

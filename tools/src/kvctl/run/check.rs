@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde::Serialize;
-use zonal::{CheckReport, Damage, Db, Depth, ErrorKind, Options};
+use zonal::{CheckReport, Damage, Db, Depth, DeviceDamage, ErrorKind, Options};
 
 use crate::kvctl::Answer;
 use crate::kvctl::failure::Failure;
@@ -43,7 +43,9 @@ fn look(store: &StoreAt, depth: Depth) -> Result<Findings, Failure> {
         Ok(report) => (report, None),
         // What is too damaged to be opened is damaged: that is an answer.
         Err(error) if error.kind() == ErrorKind::Corruption => {
-            (CheckReport::default(), Some(error.to_string()))
+            let mut report = CheckReport::default();
+            report.device_damages = Db::check_device(&store.path)?;
+            (report, Some(error.to_string()))
         }
         Err(error) => return Err(error.into()),
     };
@@ -60,6 +62,7 @@ fn text(store: &StoreAt, findings: &Findings) -> String {
     };
     if let Some(reason) = unreadable {
         line(format!("cannot be opened: {reason}"));
+        report.device_damages.iter().map(device_damage_line).for_each(&mut line);
         return text;
     }
     line(format!("keys checked against their zones' accounts: {}", grouped(report.keys)));
@@ -73,7 +76,9 @@ fn text(store: &StoreAt, findings: &Findings) -> String {
         true => "closed in order".to_owned(),
         false => "not closed in order; recovers when it is opened for writing".to_owned(),
     });
+    report.device_damages.iter().map(device_damage_line).for_each(&mut line);
     report.damages.iter().map(damage_line).for_each(&mut line);
+    report.harmless_damages.iter().map(harmless_line).for_each(&mut line);
     report
         .wrong_accounts
         .iter()
@@ -83,5 +88,18 @@ fn text(store: &StoreAt, findings: &Findings) -> String {
 
 fn damage_line(damage: &Damage) -> String {
     let extent = if damage.confined { "the value of one key" } else { "what else is hit is unknown" };
-    format!("damage in zone {} at offset {}: {} ({extent})", damage.zone, damage.offset, damage.what)
+    format!("damage in {}: {} ({extent})", place(damage), damage.what)
+}
+
+fn harmless_line(damage: &Damage) -> String {
+    format!("damage in {}: {} (nothing is lost by it)", place(damage), damage.what)
+}
+
+fn place(damage: &Damage) -> String {
+    let device = damage.device_offset.map_or(String::new(), |byte| format!(" (byte {byte} of the device)"));
+    format!("zone {} at offset {}{device}", damage.zone, damage.offset)
+}
+
+fn device_damage_line(damage: &DeviceDamage) -> String {
+    format!("damage at byte {} of the device: {}", damage.device_offset, damage.what)
 }

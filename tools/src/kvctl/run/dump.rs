@@ -8,7 +8,8 @@ use std::path::Path;
 use serde::Serialize;
 use zonal::Db;
 
-use super::open_to_read;
+use super::{open_to_read, readable};
+use crate::kvctl::Answer;
 use crate::kvctl::failure::Failure;
 use crate::kvctl::output::Output;
 use crate::kvctl::plan::StoreAt;
@@ -23,14 +24,27 @@ const PRIVATE_MODE: u32 = 0o600;
 struct Summary {
     records: u64,
     key_and_value_bytes: u64,
+    /// Records whose values cannot be read.
+    skipped: u64,
 }
 
-/// Writes all records as JSON lines.
-pub(super) fn dump(store: &StoreAt, destination: Option<&Path>, output: &mut Output) -> Result<(), Failure> {
+impl Summary {
+    fn answer(&self) -> Answer {
+        if self.skipped == 0 { Answer::Yes } else { Answer::No }
+    }
+}
+
+/// Writes all records as JSON lines; those that cannot be read are named on stderr and left out.
+pub(super) fn dump(
+    store: &StoreAt,
+    destination: Option<&Path>,
+    output: &mut Output,
+) -> Result<Answer, Failure> {
     let db = open_to_read(store)?;
     let Some(destination) = destination else {
         let progress = if output.is_terminal() { Progress::hidden() } else { progress(&db) };
-        return write_records(&db, &progress, |line| output.text(line)).map(drop);
+        let summary = write_records(&db, &progress, |line| output.text(line))?;
+        return Ok(summary.answer());
     };
     let file = create_file(destination)?;
     let summary = dump_to_file(&db, destination, file).inspect_err(|_| {
@@ -38,10 +52,16 @@ pub(super) fn dump(store: &StoreAt, destination: Option<&Path>, output: &mut Out
         let _ = remove_file(destination);
     })?;
     if output.is_json() {
-        return output.json(&summary);
+        output.json(&summary)?;
+        return Ok(summary.answer());
     }
     let size = human_bytes(summary.key_and_value_bytes);
-    output.text(&format!("{} records dumped, {size} of keys and values\n", grouped(summary.records)))
+    let mut text = format!("{} records dumped, {size} of keys and values", grouped(summary.records));
+    if summary.skipped > 0 {
+        text.push_str(&format!("; {} that cannot be read left out", grouped(summary.skipped)));
+    }
+    output.text(&(text + "\n"))?;
+    Ok(summary.answer())
 }
 
 fn create_file(destination: &Path) -> Result<File, Failure> {
@@ -73,7 +93,10 @@ fn write_records(
 ) -> Result<Summary, Failure> {
     let mut summary = Summary::default();
     for item in db.iter() {
-        let (key, value) = item?;
+        let Some((key, value)) = readable(item)? else {
+            summary.skipped += 1;
+            continue;
+        };
         write(&encode_line(&key, Some(&value)))?;
         summary.records += 1;
         summary.key_and_value_bytes += (key.len() + value.len()) as u64;

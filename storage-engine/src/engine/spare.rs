@@ -1,0 +1,154 @@
+//! Looks at what nothing hangs on as long as it is the only damage: older and second copies of the manifest, padding.
+//!
+//! A crash may leave holes among the manifest's versions, and old bytes in whole sectors behind a unit's last record. What is
+//! reported here is only what no crash leaves.
+
+use crate::buffer::AlignedBuffer;
+use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
+use crate::error::EngineResult;
+use crate::format::DecodeError;
+use crate::format::manifest::Manifest;
+use crate::format::unit::StoreId;
+use crate::log::manifest_log::manifest_zones;
+use crate::log::scanner::{Found, Scanner};
+use crate::recovery::Damage;
+use crate::units::{SECTOR_BYTES, ZoneId, ZoneOffset};
+
+/// A version of the manifest, or blocks that are none.
+enum Piece {
+    Version(Box<Manifest>),
+    Gap(ZoneOffset, DecodeError),
+}
+
+/// Versions of the manifest that must be there and cannot be read, or are not in order.
+pub(super) fn manifest_flaws(device: &dyn ZonedDevice) -> EngineResult<Vec<Damage>> {
+    let mut zones = Vec::new();
+    for zone in manifest_zones(device)? {
+        let descriptor = device.report(zone)?;
+        if descriptor.state != ZoneState::Offline {
+            zones.push((zone, pieces(device, &descriptor)?));
+        }
+    }
+    let newest =
+        zones.iter().filter_map(|(_, pieces)| newest(pieces)).max_by_key(|manifest| manifest.version);
+    let jump = device.geometry().zone_capacity_bytes / u64::from(device.geometry().block_bytes);
+    let flaws = zones.iter().flat_map(|(zone, pieces)| flaws_in_zone(*zone, pieces, newest, jump));
+    Ok(flaws.collect())
+}
+
+fn newest(pieces: &[Piece]) -> Option<&Manifest> {
+    let versions = pieces.iter().filter_map(|piece| match piece {
+        Piece::Version(manifest) => Some(&**manifest),
+        Piece::Gap(..) => None,
+    });
+    versions.max_by_key(|manifest| manifest.version)
+}
+
+fn pieces(device: &dyn ZonedDevice, zone: &ZoneDescriptor) -> EngineResult<Vec<Piece>> {
+    let geometry = device.geometry();
+    let len = usize::try_from(zone.write_pointer.get()).unwrap_or(usize::MAX);
+    let mut bytes = AlignedBuffer::zeroed(len);
+    device.read(zone.zone, ZoneOffset::START, &mut bytes)?;
+    let block = geometry.block_bytes as usize;
+    let (mut pieces, mut at) = (Vec::new(), 0);
+    while at < len {
+        match Manifest::decode(&bytes[at..], zone.reset_count) {
+            Ok((manifest, used)) => {
+                pieces.push(Piece::Version(Box::new(manifest)));
+                at += used.next_multiple_of(block);
+            }
+            Err(error) => {
+                if !matches!(pieces.last(), Some(Piece::Gap(..))) {
+                    pieces.push(Piece::Gap(ZoneOffset::new(at as u64), error));
+                }
+                at += block;
+            }
+        }
+    }
+    Ok(pieces)
+}
+
+/// A gap is damage when the versions around it show that no crash came between: numbers go on one by one, and jump over as
+/// many as a zone has blocks after a crash.
+fn flaws_in_zone(zone: ZoneId, pieces: &[Piece], newest: Option<&Manifest>, jump: u64) -> Vec<Damage> {
+    let mut damages = Vec::new();
+    let mut note = |offset, what: String| damages.push(Damage { zone, offset, what, confined: false });
+    let mut before: Option<u64> = None;
+    for (index, piece) in pieces.iter().enumerate() {
+        match piece {
+            Piece::Version(manifest) => {
+                if before.is_some_and(|before| manifest.version <= before) {
+                    let what =
+                        format!("version {} of the manifest is not where it was written", manifest.version);
+                    note(ZoneOffset::START, what);
+                }
+                before = Some(manifest.version);
+            }
+            Piece::Gap(offset, error) => {
+                let after = pieces[index + 1..].iter().find_map(|piece| match piece {
+                    Piece::Version(manifest) => Some(manifest.version),
+                    Piece::Gap(..) => None,
+                });
+                let is_damage = match (before, after) {
+                    (Some(before), Some(after)) => after.saturating_sub(before) < jump,
+                    // The first version in a zone follows right upon its reset.
+                    (None, Some(_)) => true,
+                    (_, None) => newest.is_some_and(|newest| {
+                        newest.clean && before.is_none_or(|before| before < newest.version)
+                    }),
+                };
+                if is_damage {
+                    note(*offset, format!("a version of the manifest: {error}"));
+                }
+            }
+        }
+    }
+    damages
+}
+
+/// Bytes behind the last record of a unit, up to the end of its sector, that are not zero.
+pub(super) fn padding_flaws(device: &dyn ZonedDevice, store: StoreId) -> EngineResult<Vec<Damage>> {
+    let for_manifest = manifest_zones(device)?;
+    let mut damages = Vec::new();
+    for zone in device.geometry().zones().filter(|zone| !for_manifest.contains(zone)) {
+        let descriptor = device.report(zone)?;
+        if matches!(descriptor.state, ZoneState::Offline | ZoneState::NotWritePointer) {
+            continue;
+        }
+        for end in unit_ends(device, store, &descriptor)? {
+            if let Some(offset) = first_byte_of_padding_that_is_not_zero(device, zone, end)? {
+                let what = "a unit is not filled up with zeros".to_owned();
+                damages.push(Damage { zone, offset, what, confined: true });
+            }
+        }
+    }
+    Ok(damages)
+}
+
+fn unit_ends(device: &dyn ZonedDevice, store: StoreId, zone: &ZoneDescriptor) -> EngineResult<Vec<u64>> {
+    let mut scanner = Scanner::new(device, store, zone);
+    let mut ends = Vec::new();
+    while let Some(found) = scanner.advance()? {
+        if let Found::Unit { offset, header, .. } = found {
+            ends.push(offset.forward(header.unit_bytes()).get());
+        }
+    }
+    Ok(ends)
+}
+
+fn first_byte_of_padding_that_is_not_zero(
+    device: &dyn ZonedDevice,
+    zone: ZoneId,
+    end: u64,
+) -> EngineResult<Option<ZoneOffset>> {
+    let block_start = device.geometry().round_down_to_block(end);
+    if end.is_multiple_of(SECTOR_BYTES) {
+        return Ok(None);
+    }
+    let mut block = AlignedBuffer::zeroed(device.geometry().block_bytes as usize);
+    device.read(zone, ZoneOffset::new(block_start), &mut block)?;
+    let from = usize::try_from(end - block_start).expect("below a block");
+    let to = usize::try_from(end.next_multiple_of(SECTOR_BYTES) - block_start).expect("a block at most");
+    let found = block[from..to].iter().position(|&byte| byte != 0);
+    Ok(found.map(|place| ZoneOffset::new(end + place as u64)))
+}

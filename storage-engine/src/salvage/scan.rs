@@ -1,0 +1,494 @@
+//! Finds every record that can be read, whatever is wrong around it.
+//!
+//! A zone is read block by block. Where a unit's header is whole, its records are taken one after another; behind a record
+//! that is not whole, the next one is searched for byte by byte. Where there is no header, records are looked for behind the
+//! place of one, and then anywhere. Every record has checksums of its own, so that what is found is what was written at some
+//! time; whether it belongs to the present filling of its zone is noted as its [`Proof`].
+
+use super::mending::TornRecord;
+use super::source::{Source, Window};
+use crate::format::DecodeError;
+use crate::format::record::{DecodedRecord, Group, Record, RecordKind};
+use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+use crate::index::MAX_UNIT_BYTES;
+use crate::units::{Generation, SeqNo, ZoneId};
+
+/// How sure it is that a record counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Proof {
+    /// Its unit says so.
+    Proven,
+    /// It lies where its unit's header does not tell: it may be left over from an earlier filling of the zone.
+    Likely,
+}
+
+/// A record that was found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Version {
+    pub(super) seqno: SeqNo,
+    pub(super) kind: RecordKind,
+    pub(super) group: Option<Group>,
+    pub(super) zone: ZoneId,
+    /// Where the record begins, in bytes from the zone's start.
+    pub(super) offset: u64,
+    pub(super) value_at: u64,
+    pub(super) value_len: u32,
+    pub(super) value_crc: u32,
+    pub(super) value_flaw: Option<DecodeError>,
+    pub(super) proof: Proof,
+    pub(super) incarnation: u32,
+    key_start: usize,
+    key_len: u16,
+}
+
+/// A unit whose header is whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unit {
+    pub(super) offset: u64,
+    pub(super) header: UnitHeader,
+    pub(super) is_whole: bool,
+}
+
+/// Bytes between records or units that are none.
+#[derive(Debug)]
+pub(super) struct Hole {
+    pub(super) offset: u64,
+    pub(super) len_bytes: u64,
+    pub(super) error: String,
+    /// The seqnos of the records that were there, where the unit tells.
+    pub(super) seqnos: Option<(SeqNo, SeqNo)>,
+    /// No record that was there is newer.
+    pub(super) at_most: SeqNo,
+    pub(super) torn: Option<TornRecord>,
+    pub(super) incarnation: u32,
+}
+
+/// Blocks that are no unit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gap {
+    pub(super) offset: u64,
+    pub(super) len_bytes: u64,
+    pub(super) error: DecodeError,
+    /// Seqnos of the records found in it, if any.
+    pub(super) found: Option<(SeqNo, SeqNo)>,
+    /// Whether what was found ends as a unit does, so that nothing else was there.
+    pub(super) is_complete: bool,
+}
+
+/// What was found in one zone.
+#[derive(Debug)]
+pub(super) struct ZoneFound {
+    pub(super) zone: ZoneId,
+    pub(super) generation: Generation,
+    pub(super) store: Option<StoreId>,
+    pub(super) stream: Option<StreamKind>,
+    pub(super) units: Vec<Unit>,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) holes: Vec<Hole>,
+    pub(super) versions: Vec<Version>,
+    keys: Vec<u8>,
+    pub(super) mended_count: u64,
+    pub(super) unreadable: Vec<u64>,
+}
+
+impl ZoneFound {
+    fn new(zone: ZoneId) -> Self {
+        Self {
+            zone,
+            generation: Generation::default(),
+            store: None,
+            stream: None,
+            units: Vec::new(),
+            gaps: Vec::new(),
+            holes: Vec::new(),
+            versions: Vec::new(),
+            keys: Vec::new(),
+            mended_count: 0,
+            unreadable: Vec::new(),
+        }
+    }
+
+    pub(super) fn key(&self, version: &Version) -> &[u8] {
+        &self.keys[version.key_start..version.key_start + usize::from(version.key_len)]
+    }
+
+    /// Goes over to a later filling of the zone, and forgets what an earlier one has left. What lies before the first header
+    /// may belong to any.
+    fn begin(&mut self, header: &UnitHeader, gap: &mut Option<(u64, DecodeError)>) {
+        if self.generation > Generation::default() {
+            *self = Self { unreadable: std::mem::take(&mut self.unreadable), ..Self::new(self.zone) };
+            *gap = None;
+        }
+        self.generation = header.generation;
+        self.store = Some(header.store);
+        self.stream = Some(header.stream);
+    }
+
+    pub(super) fn add(&mut self, record: &Encoded<'_>, proof: Proof, incarnation: u32) {
+        let DecodedRecord { record: found, value_check, encoded_bytes } = record.decoded;
+        let key_start = self.keys.len();
+        self.keys.extend_from_slice(found.key);
+        let head_bytes = (encoded_bytes - found.value.len()) as u64;
+        self.versions.push(Version {
+            seqno: found.seqno,
+            kind: found.kind,
+            group: found.group,
+            zone: self.zone,
+            offset: record.offset,
+            value_at: record.offset + head_bytes,
+            value_len: u32::try_from(found.value.len()).unwrap_or(u32::MAX),
+            value_crc: record.value_crc,
+            value_flaw: value_check.err(),
+            proof,
+            incarnation,
+            key_start,
+            key_len: u16::try_from(found.key.len()).unwrap_or(u16::MAX),
+        });
+    }
+}
+
+/// A record and where it lies.
+pub(super) struct Encoded<'b> {
+    decoded: DecodedRecord<'b>,
+    offset: u64,
+    head_crc: u32,
+    value_crc: u32,
+}
+
+impl<'b> Encoded<'b> {
+    pub(super) fn decode(from: &'b [u8], offset: u64) -> Result<Self, DecodeError> {
+        let decoded = Record::decode(from)?;
+        let word = |at: usize| u32::from_le_bytes([from[at], from[at + 1], from[at + 2], from[at + 3]]);
+        Ok(Self { decoded, offset, head_crc: word(0), value_crc: word(4) })
+    }
+
+    fn seqno(&self) -> SeqNo {
+        self.decoded.record.seqno
+    }
+}
+
+/// Reads a zone. `store` is the store's name where it is known, `resets` how often the zone was reset.
+pub(super) fn scan_zone(
+    source: &Source,
+    zone: ZoneId,
+    store: Option<StoreId>,
+    resets: Option<u32>,
+) -> ZoneFound {
+    let block = u64::from(source.sizes.block_bytes);
+    let mut found = ZoneFound::new(zone);
+    let mut window = Window::new(source, zone);
+    let mut gap: Option<(u64, DecodeError)> = None;
+    let mut at = 0;
+    while at < window.end {
+        let bytes = window.from(at, MAX_UNIT_BYTES as usize);
+        match whole_header(bytes, store, block) {
+            Ok((header, unit_bytes)) => {
+                let is_past = header.generation < found.generation
+                    || resets.is_some_and(|resets| header.reset_count < resets);
+                let is_others = !has_its_contents(&header, &bytes[..unit_bytes])
+                    && (is_past || is_foreign(&header, bytes, block));
+                let unit = bytes[..if is_others { bytes.len() } else { unit_bytes }].to_vec();
+                let used = if is_others {
+                    gap.get_or_insert((at, refused("place", header.unit.into())));
+                    found.add_headless(at, &unit).max(1)
+                } else if is_past {
+                    gap.get_or_insert((at, refused("generation", header.generation.get())));
+                    unit_bytes as u64
+                } else {
+                    if header.generation > found.generation {
+                        found.begin(&header, &mut gap);
+                    }
+                    found.close_gap(gap.take(), at);
+                    found.add_unit(at, &header, &unit);
+                    unit_bytes as u64
+                };
+                at = (at + used).next_multiple_of(block);
+            }
+            Err(error) => {
+                gap.get_or_insert((at, error));
+                at = skip_block(&mut window, &mut found, at, block);
+            }
+        }
+    }
+    found.close_gap(gap, window.end);
+    found.unreadable = std::mem::take(&mut window.unreadable);
+    found
+}
+
+const fn refused(field: &'static str, found: u64) -> DecodeError {
+    DecodeError::Field { structure: "unit header", field, found }
+}
+
+/// Whether a header cannot be that of the records behind it: they go on over what it says is their end, or end before it.
+fn is_foreign(header: &UnitHeader, bytes: &[u8], block: u64) -> bool {
+    let body_end = UNIT_HEADER_BYTES + header.body_bytes as usize;
+    let (mut position, mut count) = (UNIT_HEADER_BYTES, 0);
+    while let Some(rest) = bytes.get(position..)
+        && let Ok(decoded) = Record::decode(rest)
+    {
+        (position, count) = (position + decoded.encoded_bytes, count + 1);
+    }
+    if count == 0 {
+        return false;
+    }
+    let block = usize::try_from(block).unwrap_or(1);
+    let next = position.next_multiple_of(block);
+    let ends_early =
+        next < body_end && bytes.get(next..).is_some_and(|next| UnitHeader::decode(next).is_ok());
+    position > body_end || count > header.record_count || ends_early
+}
+
+/// Looks for records in a block that begins with no header, and gives where to go on.
+fn skip_block(window: &mut Window<'_>, found: &mut ZoneFound, at: u64, block: u64) -> u64 {
+    let next_data = window.next_data(at);
+    if next_data > at {
+        return next_data.next_multiple_of(block).min(window.end).max(at + block);
+    }
+    let bytes = window.from(at, MAX_UNIT_BYTES as usize);
+    let block_len = usize::try_from(block).unwrap_or(bytes.len()).min(bytes.len());
+    if bytes[..block_len].iter().all(|&byte| byte == 0) {
+        return at + block;
+    }
+    let bytes = bytes[..bytes.len().min(MAX_UNIT_BYTES as usize)].to_vec();
+    let used = found.add_headless(at, &bytes);
+    let used = if used > 0 { used } else { found.add_anywhere(at, &bytes, block_len) };
+    (at + used.max(1)).next_multiple_of(block)
+}
+
+/// A header of the store that is looked for, and the length of its unit in whole blocks.
+fn whole_header(
+    bytes: &[u8],
+    store: Option<StoreId>,
+    block: u64,
+) -> Result<(UnitHeader, usize), DecodeError> {
+    let header = UnitHeader::decode(bytes)?;
+    if store.is_some_and(|store| store != header.store) {
+        return Err(refused("store id", 0));
+    }
+    let unit_bytes = usize::try_from(header.unit_bytes().next_multiple_of(block)).unwrap_or(usize::MAX);
+    if unit_bytes > MAX_UNIT_BYTES as usize || unit_bytes > bytes.len() {
+        return Err(refused("body length", u64::from(header.body_bytes)));
+    }
+    Ok((header, unit_bytes))
+}
+
+/// Whether the records behind a header are those that it was written with.
+fn has_its_contents(header: &UnitHeader, unit: &[u8]) -> bool {
+    let mut contents = ContentsChecksum::default();
+    let mut position = UNIT_HEADER_BYTES;
+    for _ in 0..header.record_count {
+        let Ok(decoded) = Record::decode(&unit[position..]) else { return false };
+        contents.add(&unit[position..]);
+        position += decoded.encoded_bytes;
+    }
+    contents.finish() == header.contents_crc
+}
+
+impl ZoneFound {
+    fn close_gap(&mut self, gap: Option<(u64, DecodeError)>, end: u64) {
+        let Some((offset, error)) = gap else { return };
+        let inside: Vec<&Version> = self.versions.iter().filter(|version| version.offset >= offset).collect();
+        let seqnos = || inside.iter().map(|version| version.seqno);
+        let found = seqnos().min().zip(seqnos().max());
+        let is_complete = found.is_some();
+        self.gaps.push(Gap { offset, len_bytes: end - offset, error, found, is_complete });
+    }
+
+    fn add_unit(&mut self, at: u64, header: &UnitHeader, unit: &[u8]) {
+        let body_end = UNIT_HEADER_BYTES + header.body_bytes as usize;
+        let body = UnitBody { header, at, bytes: &unit[..body_end.min(unit.len())] };
+        let (records, holes) = body.records();
+        let mut contents = ContentsChecksum::default();
+        records.iter().for_each(|record| contents.add(&record.head_crc.to_le_bytes()));
+        let is_whole = holes.is_empty() && contents.finish() == header.contents_crc;
+        // Where no record is missing and yet they are not the unit's, it cannot be told which of them is another's.
+        let proof = if is_whole || !holes.is_empty() { Proof::Proven } else { Proof::Likely };
+        records.iter().for_each(|record| self.add(record, proof, header.incarnation));
+        let mut unmended = 0;
+        for hole in &holes {
+            if !self.mend(&body, hole, &records, holes.len() == 1) {
+                unmended += 1;
+            }
+        }
+        self.units.push(Unit {
+            offset: at,
+            header: *header,
+            is_whole: is_whole || unmended == 0 && !holes.is_empty(),
+        });
+    }
+
+    /// Puts a record right that is not whole, or notes it as a hole.
+    fn mend(&mut self, body: &UnitBody<'_>, gap: &Missing, records: &[Encoded<'_>], is_only: bool) -> bool {
+        let header = body.header;
+        let heads: Vec<u32> = records.iter().map(|record| record.head_crc).collect();
+        let start = body.at + gap.from as u64;
+        let before = records.iter().take_while(|record| record.offset < start).count();
+        let missing = u64::from(header.record_count).saturating_sub(records.len() as u64);
+        let seqnos = (header.stream == StreamKind::User && gap.index < gap.next_index).then(|| {
+            (header.first_seqno.forward(gap.index), header.first_seqno.forward(gap.next_index).back(1))
+        });
+        let torn = (is_only && missing == 1).then(|| {
+            let bytes = body.bytes[gap.from..gap.to].to_vec();
+            let seqno = seqnos.map(|(first, _)| first);
+            TornRecord::new(bytes, (&heads[..before], &heads[before..]), header.contents_crc, seqno)
+        });
+        let torn = torn.flatten();
+        if let Some(mended) = torn.as_ref().and_then(TornRecord::mend)
+            && let Ok(record) = Encoded::decode(&mended, start)
+        {
+            self.add(&record, Proof::Proven, header.incarnation);
+            self.mended_count += 1;
+            return true;
+        }
+        self.holes.push(Hole {
+            offset: start,
+            len_bytes: (gap.to - gap.from) as u64,
+            error: gap.error.to_string(),
+            seqnos,
+            at_most: seqnos.map_or(header.watermark, |(_, last)| last),
+            torn,
+            incarnation: header.incarnation,
+        });
+        false
+    }
+
+    /// Takes a record that was put right after all.
+    pub(super) fn add_mended(&mut self, mended: &[u8], offset: u64, incarnation: u32) -> bool {
+        let Ok(record) = Encoded::decode(mended, offset) else { return false };
+        self.add(&record, Proof::Proven, incarnation);
+        self.mended_count += 1;
+        true
+    }
+
+    /// Takes records that follow the place of a header; gives how many bytes they take with it, or 0.
+    fn add_headless(&mut self, at: u64, bytes: &[u8]) -> u64 {
+        self.add_chain(at, bytes, UNIT_HEADER_BYTES)
+    }
+
+    fn add_chain(&mut self, at: u64, bytes: &[u8], from: usize) -> u64 {
+        let mut position = from;
+        let incarnation = self.units.last().map_or(u32::MAX, |unit| unit.header.incarnation);
+        while let Some(rest) = bytes.get(position..)
+            && let Ok(record) = Encoded::decode(rest, at + position as u64)
+        {
+            self.add(&record, Proof::Likely, incarnation);
+            position += record.decoded.encoded_bytes;
+        }
+        if position > from { position as u64 } else { 0 }
+    }
+
+    /// Takes records that begin anywhere in the first `within` bytes; gives up to where.
+    fn add_anywhere(&mut self, at: u64, bytes: &[u8], within: usize) -> u64 {
+        for start in 0..within {
+            if looks_like_a_record(&bytes[start..]) {
+                let used = self.add_chain(at, bytes, start);
+                if used > 0 {
+                    return used;
+                }
+            }
+        }
+        within as u64
+    }
+}
+
+/// What can be told of a record before its checksum is computed.
+fn looks_like_a_record(bytes: &[u8]) -> bool {
+    let Some(header) = bytes.get(..24) else { return false };
+    let value_len = u32::from_le_bytes([header[16], header[17], header[18], header[19]]);
+    matches!(header[22] & 0x7f, 1..=3) && header[23] == 0 && value_len <= MAX_UNIT_BYTES
+}
+
+/// The records of a unit.
+struct UnitBody<'b> {
+    header: &'b UnitHeader,
+    at: u64,
+    /// The unit up to the end of its records, header included.
+    bytes: &'b [u8],
+}
+
+/// A place where records are missing.
+struct Missing {
+    from: usize,
+    to: usize,
+    /// Number in the unit of the first missing record, and of the next one that is there.
+    index: u64,
+    next_index: u64,
+    error: DecodeError,
+}
+
+impl<'b> UnitBody<'b> {
+    fn records(&self) -> (Vec<Encoded<'b>>, Vec<Missing>) {
+        let (mut records, mut holes) = (Vec::new(), Vec::new());
+        let (mut position, mut index) = (UNIT_HEADER_BYTES, 0);
+        let count = u64::from(self.header.record_count);
+        while index < count && position < self.bytes.len() {
+            match self.record_at(position, Some(index)) {
+                Ok(record) => {
+                    position += record.decoded.encoded_bytes;
+                    records.push(record);
+                    index += 1;
+                }
+                Err(error) => {
+                    let (to, next_index) = self.next_record(position, index);
+                    holes.push(Missing { from: position, to, index, next_index, error });
+                    (position, index) = (to, next_index);
+                }
+            }
+        }
+        if index < count && holes.is_empty() {
+            let error = DecodeError::Field { structure: "unit", field: "record count", found: count };
+            holes.push(Missing { from: position, to: self.bytes.len(), index, next_index: count, error });
+        }
+        (records, holes)
+    }
+
+    /// The record at a place, if it can be this unit's; `index` is its number where that is known.
+    fn record_at(&self, position: usize, index: Option<u64>) -> Result<Encoded<'b>, DecodeError> {
+        let record = Encoded::decode(&self.bytes[position..], self.at + position as u64)?;
+        let foreign = DecodeError::Field { structure: "record", field: "seqno", found: record.seqno().get() };
+        let first = self.header.first_seqno;
+        let fits = match (self.header.stream, index) {
+            (StreamKind::Relocation, _) => true,
+            (StreamKind::User, Some(index)) => record.seqno() == first.forward(index),
+            (StreamKind::User, None) => record.seqno() >= first && record.seqno() <= self.header.last_seqno(),
+        };
+        if fits { Ok(record) } else { Err(foreign) }
+    }
+
+    /// Where the next record after a damaged one begins, and its number in the unit.
+    ///
+    /// One from which record follows upon record to the end of the unit is preferred: values may hold what looks like
+    /// records.
+    fn next_record(&self, damaged: usize, index: u64) -> (usize, u64) {
+        let end = (self.bytes.len(), u64::from(self.header.record_count));
+        let mut some = None;
+        for position in damaged + 1..self.bytes.len() {
+            if !looks_like_a_record(&self.bytes[position..]) {
+                continue;
+            }
+            let Ok(record) = self.record_at(position, None) else { continue };
+            let number = match self.header.stream {
+                StreamKind::User => record.seqno().get() - self.header.first_seqno.get(),
+                StreamKind::Relocation => index + 1,
+            };
+            if number <= index || number >= end.1 {
+                continue;
+            }
+            if self.leads_to_the_end(position) {
+                return (position, number);
+            }
+            some.get_or_insert((position, number));
+        }
+        some.unwrap_or(end)
+    }
+
+    fn leads_to_the_end(&self, mut position: usize) -> bool {
+        while position < self.bytes.len() {
+            match self.record_at(position, None) {
+                Ok(record) => position += record.decoded.encoded_bytes,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
