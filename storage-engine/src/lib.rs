@@ -17,5 +17,6 @@ mod patience;
 pub mod queue;
 pub mod recovery;
 pub mod signal;
+mod sync;
 pub mod units;
 pub mod zones;

@@ -268,7 +268,7 @@ fn reset_all(device: &dyn ZonedDevice) -> EngineResult<()> {
     Ok(())
 }
 
-fn write_first_manifest(device: &Arc<dyn ZonedDevice>, space_use: SpaceUse) -> EngineResult<()> {
+pub(super) fn write_first_manifest(device: &Arc<dyn ZonedDevice>, space_use: SpaceUse) -> EngineResult<()> {
     let manifest = Manifest {
         version: 1,
         store: rand::random(),

@@ -6,19 +6,23 @@
 use std::hash::BuildHasher;
 
 use crossbeam::utils::CachePadded;
-use foldhash::fast::RandomState;
-use parking_lot::{Mutex, MutexGuard};
+#[cfg(all(test, feature = "models"))]
+use foldhash::fast::FixedState as LatchHash;
+#[cfg(not(all(test, feature = "models")))]
+use foldhash::fast::RandomState as LatchHash;
 
 use crate::patience::LockSoon;
+use crate::sync::{Mutex, MutexGuard};
 use crate::units::SeqNo;
 
-const LATCH_COUNT: usize = 1024;
+/// In a model every lock that is made costs time.
+const LATCH_COUNT: usize = if cfg!(all(test, feature = "models")) { 4 } else { 1024 };
 
 /// All latches of a store.
 #[derive(Debug)]
 pub(super) struct Latches {
     latches: Box<[CachePadded<Mutex<SeqNo>>]>,
-    hasher: RandomState,
+    hasher: LatchHash,
 }
 
 /// Latches held for some keys.
@@ -36,7 +40,7 @@ impl Latches {
     pub(super) fn new() -> Self {
         Self {
             latches: (0..LATCH_COUNT).map(|_| CachePadded::new(Mutex::new(SeqNo::ZERO))).collect(),
-            hasher: RandomState::default(),
+            hasher: LatchHash::default(),
         }
     }
 

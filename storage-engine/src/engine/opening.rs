@@ -6,10 +6,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::time::Duration;
 
 use super::background;
 use super::latches::Latches;
@@ -29,6 +26,8 @@ use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes};
 use crate::queue::{IoQueue, QueueKind, open_queue};
 use crate::recovery::{Recovered, StreamEnd, recover};
 use crate::signal::Signal;
+use crate::sync::atomic::AtomicBool;
+use crate::sync::{Instant, Mutex, thread};
 use crate::units::ZoneId;
 use crate::zones::{Allocator, ZoneTable};
 
@@ -78,19 +77,26 @@ impl Engine {
     }
 
     pub(super) fn over(device: Arc<dyn ZonedDevice>, options: &OpenOptions) -> EngineResult<Self> {
+        let engine = Self::at_rest(device, options)?;
+        if !options.read_only {
+            *engine.threads.lock() = background::start(&engine.inner)?;
+        }
+        Ok(engine)
+    }
+
+    /// Opens a store without the threads that run beside the callers.
+    pub(super) fn at_rest(device: Arc<dyn ZonedDevice>, options: &OpenOptions) -> EngineResult<Self> {
         check_device(&*device, OfUse::HoldingData)?;
         let newest = ManifestLog::read(&*device)?.ok_or(EngineError::NoStore)?;
         check_unchanged(device.geometry(), newest.manifest.device)?;
-        let thread_count = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
+        let thread_count = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8);
         let recovered = recover(&*device, &newest.manifest, thread_count)?;
         let fatal = recovered.report.damages.iter().find(|damage| !damage.confined);
         if let Some(damage) = fatal.filter(|_| !options.in_spite_of_damage) {
             return Err(damage.error());
         }
-        let inner = assemble(device, options, newest, &recovered)?;
-        let inner = Arc::new(inner);
-        let threads = if options.read_only { Vec::new() } else { background::start(&inner)? };
-        Ok(Self { inner, threads: Mutex::new(threads) })
+        let inner = Arc::new(assemble(device, options, newest, &recovered)?);
+        Ok(Self { inner, threads: Mutex::new(Vec::new()) })
     }
 }
 
@@ -104,7 +110,7 @@ fn open_patiently(path: &Path, access: Access, direct_io: DirectIo) -> EngineRes
     loop {
         match open_device(path, access, direct_io) {
             Err(DeviceError::Locked { holder_is_dying: true, .. }) if Instant::now() < patience_ends => {
-                std::thread::sleep(Duration::from_millis(5));
+                thread::sleep(Duration::from_millis(5));
             }
             other => return Ok(other?),
         }

@@ -4,10 +4,6 @@
 //! becomes visible at once must not overtake an earlier write of the same key that becomes visible later, so it waits
 //! for that one first.
 
-use std::sync::atomic::Ordering;
-
-use crossbeam::epoch;
-
 use super::latches::Held;
 use super::read::Bytes;
 use super::{Engine, Inner};
@@ -16,6 +12,8 @@ use crate::gc::collector::Collector;
 use crate::index::ZoneCharge;
 use crate::log::commit::Level;
 use crate::log::writer::{AppendFailure, Appended, Entries, LogWrite, LogWriter, Visibility};
+use crate::sync::atomic::Ordering;
+use crate::sync::epoch;
 use crate::units::SeqNo;
 use crate::zones::{Purpose, RESERVED_FROM_PUTS};
 

@@ -17,9 +17,6 @@
 //! versions that are not live are never copied. `gc::tombstones` sees to it that this comes to pass.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crossbeam::epoch;
 
 use super::policy::{Candidate, Policy};
 use super::tombstones::{self, Ages};
@@ -32,6 +29,8 @@ use crate::log::commit::Level;
 use crate::log::memory::UnitMemory;
 use crate::log::scanner::{Found, Scanner};
 use crate::log::writer::{AppendFailure, LogWriter};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{epoch, hangs_up_soon};
 use crate::units::{Generation, ZoneId};
 use crate::zones::{Allocator, Role, ZoneTable};
 
@@ -333,8 +332,7 @@ fn wait_for_pinned() {
     loop {
         // Each flush lets the epoch go on by one, as far as pinned readers allow.
         epoch::pin().flush();
-        let wait = std::time::Duration::from_micros(50);
-        if passed.recv_timeout(wait) == Err(crossbeam::channel::RecvTimeoutError::Disconnected) {
+        if hangs_up_soon(&passed) {
             return;
         }
     }

@@ -12,16 +12,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{EngineError, EngineResult};
 use crate::format::unit::StreamKind;
 use crate::index::Entry;
 use crate::log::memory::UnitKey;
 use crate::log::stream::{Claim, SealedUnit};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::units::{SeqNo, ZoneId};
 
 /// Zones of new writes that may have appends outstanding at the same time: with those of the collector and of the

@@ -7,12 +7,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{Condvar, Mutex};
 
 use super::{Role, ZoneTable};
 use crate::format::unit::StreamKind;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex};
 use crate::units::{Generation, ZoneId};
 
 /// Free zones that only the collector may take.

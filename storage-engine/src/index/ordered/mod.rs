@@ -22,9 +22,6 @@ mod separators;
 #[cfg(test)]
 mod tests;
 
-use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
-use parking_lot::RwLock;
-
 use bulk::BulkLoad;
 use directory::{Chunk, ChunkOutcome, Directory};
 use leaf::{Leaf, Upserted};
@@ -33,6 +30,7 @@ use separators::Probe;
 
 use crate::index::{Entry, PackedEntry};
 use crate::patience::{ShardedSoon, WriteSoon};
+use crate::sync::{RwLock, ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
 /// The longest key, in bytes. The shortest has one.
 pub const MAX_KEY_BYTES: usize = 65_535;
