@@ -59,12 +59,19 @@ impl Told {
     }
 }
 
-/// Two writes each of which is acknowledged before the next begins.
-fn write_two(engine: &Engine, told: &Told, name: &str, durability: Durability) {
-    for count in 0..2 {
+/// Writes one after another, with values of so many bytes.
+fn write_some(
+    engine: &Engine,
+    told: &Told,
+    name: &str,
+    durability: Durability,
+    (count, bytes): (u32, usize),
+) {
+    let value = vec![1; bytes];
+    for count in 0..count {
         let key = format!("{name}{count}");
         let number = told.begin(&key, durability);
-        engine.put(key.as_bytes(), b"v", durability);
+        engine.put(key.as_bytes(), &value, durability);
         told.acknowledge(number);
         assert!(engine.value(key.as_bytes()).unwrap().is_some(), "{key} is not visible to its writer");
     }
@@ -105,10 +112,11 @@ fn writers_and_a_power_cut() {
         thread::Builder::new().spawn(move || act(&engine, &told)).unwrap()
     };
     let threads = [
-        start(|engine, told| write_two(engine, told, "s", Durability::Sync)),
-        start(|engine, told| write_two(engine, told, "t", Durability::Sync)),
-        start(|engine, told| write_two(engine, told, "w", Durability::Written)),
-        start(|engine, told| write_two(engine, told, "b", Durability::Buffered)),
+        start(|engine, told| write_some(engine, told, "s", Durability::Sync, (2, 1))),
+        start(|engine, told| write_some(engine, told, "t", Durability::Sync, (2, 1))),
+        start(|engine, told| write_some(engine, told, "w", Durability::Written, (2, 1))),
+        // Enough to fill units, and a zone.
+        start(|engine, told| write_some(engine, told, "b", Durability::Buffered, (7, 24_000))),
         start(|engine, told| told.flush(engine)),
     ];
     let (looker, looked_at, known) = (Arc::clone(&engine), Arc::clone(&device), Arc::clone(&told));

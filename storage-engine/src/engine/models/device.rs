@@ -91,6 +91,13 @@ impl ModelDevice {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Some of what a device does takes as long as many steps of a processor.
+    fn take_time(&self) {
+        const LONG: usize = 400;
+        let long = thread_rng().gen_ratio(1, 8);
+        (0..if long { LONG } else { 1 }).for_each(|_| self.step());
+    }
+
     /// What a power cut may leave now: of each append that is not on stable media all or nothing.
     pub(super) fn cut(&self) -> Arc<Self> {
         let mut left = self.state().clone();
@@ -248,7 +255,7 @@ impl ZonedDevice for ModelDevice {
     }
 
     fn read(&self, zone: ZoneId, offset: ZoneOffset, into: &mut [u8]) -> DeviceResult<()> {
-        self.step();
+        self.take_time();
         let begun = self.read_now(zone, offset, into);
         self.step();
         let ended = self.state().zones[zone.index()].reset_count;
@@ -259,7 +266,7 @@ impl ZonedDevice for ModelDevice {
     fn flush(&self) -> DeviceResult<()> {
         self.step();
         let covered = self.completed();
-        self.step();
+        self.take_time();
         let mut state = self.state();
         for (zone, reset_count, at) in covered {
             let zone = &mut state.zones[zone];
