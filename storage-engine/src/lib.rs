@@ -6,6 +6,9 @@
 pub mod buffer;
 pub mod conformance;
 pub mod counter;
+#[cfg(feature = "decoders")]
+#[doc(hidden)]
+pub mod decoders;
 pub mod device;
 pub mod engine;
 pub mod error;

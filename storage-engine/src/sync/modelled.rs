@@ -179,6 +179,7 @@ pub(crate) mod thread {
 /// Epochs.
 pub(crate) mod epoch {
     use crossbeam::epoch::{Collector, Guard, LocalHandle};
+    use shuttle::rand::{Rng, thread_rng};
 
     thread_local! {
         static COLLECTOR: Collector = Collector::new();
@@ -188,9 +189,15 @@ pub(crate) mod epoch {
         static PARTICIPANT: LocalHandle = COLLECTOR.with(Collector::register);
     }
 
-    /// Pins the epoch for the modelled thread that calls.
+    /// Pins the epoch for the modelled thread that calls. Now and then it dawdles then: what pins are for is that others
+    /// do not get too far ahead of it.
     pub(crate) fn pin() -> Guard {
-        PARTICIPANT.with(LocalHandle::pin)
+        const LONG: usize = 400;
+        let pinned = PARTICIPANT.with(LocalHandle::pin);
+        if thread_rng().gen_ratio(1, 32) {
+            (0..LONG).for_each(|_| super::thread::yield_now());
+        }
+        pinned
     }
 }
 
