@@ -97,6 +97,7 @@ pub fn run(bytes: &[u8]) {
     if operations.is_empty() {
         return;
     }
+    let _told = TellOnPanic(&operations);
     let directory = tempfile::Builder::new().tempdir_in(memory_directory()).expect("a temporary directory");
     let path = directory.path().join("store.zonal");
     let db = Some(Db::open(&path, options()).expect("make a store"));
@@ -104,6 +105,17 @@ pub fn run(bytes: &[u8]) {
     operations.iter().for_each(|operation| pair.perform(operation));
     pair.close();
     pair.check_closed();
+}
+
+/// A failure says what led to it.
+struct TellOnPanic<'a>(&'a [Operation]);
+
+impl Drop for TellOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.iter().for_each(|operation| eprintln!("{operation:?}"));
+        }
+    }
 }
 
 fn operations_of(bytes: &[u8]) -> Vec<Operation> {

@@ -53,7 +53,7 @@ impl Engine {
         let log = self.inner.log()?;
         check_sizes(writes)?;
         if writes.is_empty() {
-            return Ok(());
+            return commit(log, log.last_seqno(), durability);
         }
         let (mut entries, latches) = (Entries::new(), &self.inner.latches);
         let appended = loop {
@@ -71,7 +71,8 @@ impl Engine {
                 continue;
             }
             if self.inner.is_vain(log, writes, &held) {
-                return Ok(());
+                drop(held);
+                return commit(log, log.last_seqno(), durability);
             }
             match self.inner.append(log, writes, durability, &mut held, &mut entries) {
                 Ok(appended) => break appended,
@@ -119,6 +120,8 @@ impl Engine {
             }
             drop(pinned);
             if new.is_none() && entry.is_none() {
+                drop(held);
+                commit(log, log.last_seqno(), durability)?;
                 return Ok(Ok(()));
             }
             match self.inner.append(log, &writes, durability, &mut held, &mut entries) {
@@ -183,7 +186,8 @@ impl Inner {
         self.zones.iter().filter(|(_, zone)| zone.role().is_for_data()).count() as u64
     }
 
-    /// Whether a write changes nothing: deletes of keys that are nowhere.
+    /// Whether a write changes nothing: deletes of keys that are nowhere. It is not logged, but what was logged before it
+    /// must reach its level all the same: a crash that takes an earlier write must not leave a later one.
     fn is_vain(&self, log: &LogWriter, writes: &[LogWrite<'_>], held: &Held<'_>) -> bool {
         purpose(writes) == Purpose::Delete
             && held.last_pending() <= log.commit().durable()
@@ -218,11 +222,7 @@ impl Inner {
 
     fn acknowledge(&self, log: &LogWriter, appended: Appended, durability: Durability) -> EngineResult<()> {
         log.submit(appended.submissions)?;
-        match durability {
-            Durability::Sync => log.commit_to(appended.last_seqno, Level::Durable),
-            Durability::Written => log.commit_to(appended.last_seqno, Level::Written),
-            Durability::Buffered => Ok(()),
-        }
+        commit(log, appended.last_seqno, durability)
     }
 
     /// Waits for the writes of a key that are in flight and not yet visible.
@@ -265,6 +265,15 @@ impl Inner {
             let bytes = write.key.len() + write.value.map_or(0, <[u8]>::len);
             self.counters.user_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
+    }
+}
+
+/// Blocks until everything up to a write is as safe as `durability` says.
+fn commit(log: &LogWriter, last_seqno: SeqNo, durability: Durability) -> EngineResult<()> {
+    match durability {
+        Durability::Sync => log.commit_to(last_seqno, Level::Durable),
+        Durability::Written => log.commit_to(last_seqno, Level::Written),
+        Durability::Buffered => Ok(()),
     }
 }
 

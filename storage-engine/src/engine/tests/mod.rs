@@ -9,6 +9,7 @@ mod history;
 mod media;
 mod passthrough;
 mod power;
+mod vain;
 mod worn;
 
 use std::path::Path;
