@@ -143,14 +143,15 @@ pub fn check(before: Content, calls: &[Call]) -> Result<(), NotLinearizable> {
 }
 
 /// Beginnings and ends of calls in the order of time, those of calls that are done left out.
-struct Search<'a> {
-    calls: &'a [Call],
+struct Search {
+    /// By the times when they began.
+    calls: Vec<Call>,
     events: Vec<Event>,
     content: Content,
-    done: Vec<u64>,
+    done: Done,
     /// Calls that are done, in order, with what was there before each.
     order: Vec<(usize, Content)>,
-    tried: HashSet<(Vec<u64>, Content)>,
+    tried: HashSet<(usize, Vec<u64>, Content)>,
     /// The most calls that any order has explained, and the end that was met then.
     furthest: (usize, usize),
 }
@@ -168,8 +169,10 @@ struct Event {
 /// The place of the list's head: the events are behind it.
 const HEAD: usize = 0;
 
-impl<'a> Search<'a> {
-    fn new(before: Content, calls: &'a [Call]) -> Self {
+impl Search {
+    fn new(before: Content, calls: &[Call]) -> Self {
+        let mut calls = calls.to_vec();
+        calls.sort_unstable_by_key(|call| call.began);
         let mut times: Vec<(u64, bool, usize)> = (0..calls.len())
             .flat_map(|call| [(calls[call].began, false, call), (calls[call].ended, true, call)])
             .collect();
@@ -195,10 +198,10 @@ impl<'a> Search<'a> {
             .for_each(|(place, event)| ends[event.call] = place);
         events.iter_mut().skip(1).for_each(|event| event.end = ends[event.call]);
         Self {
-            calls,
             events,
             content: before,
-            done: vec![0; calls.len().div_ceil(64)],
+            done: Done::none_of(calls.len()),
+            calls,
             order: Vec::new(),
             tried: HashSet::new(),
             furthest: (0, HEAD),
@@ -229,9 +232,10 @@ impl<'a> Search<'a> {
     fn put_next(&mut self, place: usize) -> bool {
         let call = self.events[place].call;
         let Some(after) = self.calls[call].action.after(self.content) else { return false };
-        self.flip(call);
-        if !self.tried.insert((self.done.clone(), after)) {
-            self.flip(call);
+        self.done.add(call);
+        let (from, some_done) = self.done.since_all_are();
+        if !self.tried.insert((from, some_done, after)) {
+            self.done.remove(call);
             return false;
         }
         self.order.push((place, self.content));
@@ -245,14 +249,10 @@ impl<'a> Search<'a> {
     fn take_back(&mut self) -> Option<usize> {
         let (place, before) = self.order.pop()?;
         self.content = before;
-        self.flip(self.events[place].call);
+        self.done.remove(self.events[place].call);
         self.put_back(self.events[place].end);
         self.put_back(place);
         Some(place)
-    }
-
-    fn flip(&mut self, call: usize) {
-        self.done[call / 64] ^= 1 << (call % 64);
     }
 
     fn leave_out(&mut self, place: usize) {
@@ -280,6 +280,41 @@ impl<'a> Search<'a> {
         around.sort_unstable_by_key(|call| call.began);
         let left_out = around.len().saturating_sub(usize::try_from(SHOWN).expect("small"));
         NotLinearizable { around: around.split_off(left_out) }
+    }
+}
+
+/// Which calls are done, in words of 64. Long ago all are, and lately none: what lies between is short.
+struct Done {
+    words: Vec<u64>,
+    /// The first word in which not all are done, and the one behind the last in which any is.
+    from: usize,
+    to: usize,
+}
+
+impl Done {
+    fn none_of(calls: usize) -> Self {
+        Self { words: vec![0; calls / 64 + 1], from: 0, to: 0 }
+    }
+
+    fn add(&mut self, call: usize) {
+        self.words[call / 64] |= 1 << (call % 64);
+        self.to = self.to.max(call / 64 + 1);
+        while self.words[self.from] == u64::MAX {
+            self.from += 1;
+        }
+    }
+
+    fn remove(&mut self, call: usize) {
+        self.words[call / 64] &= !(1 << (call % 64));
+        self.from = self.from.min(call / 64);
+        while self.to > 0 && self.words[self.to - 1] == 0 {
+            self.to -= 1;
+        }
+    }
+
+    /// What is done, as far as it is not everything or nothing.
+    fn since_all_are(&self) -> (usize, Vec<u64>) {
+        (self.from, self.words[self.from..self.to.max(self.from)].to_vec())
     }
 }
 

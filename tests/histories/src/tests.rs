@@ -96,3 +96,17 @@ proptest! {
         prop_assert!(check(None, &calls).is_ok());
     }
 }
+
+#[test]
+fn long_histories_are_decided_quickly_either_way() {
+    let pairs = (0..50_000u64).flat_map(|at| {
+        [
+            call(at * 10, at * 10 + 12, Action::Wrote(Some(at))),
+            call(at * 10 + 1, at * 10 + 13, Action::Read(Some(at))),
+        ]
+    });
+    let mut calls: Vec<Call> = pairs.collect();
+    assert!(check(None, &calls).is_ok());
+    calls.push(call(600_000, 600_001, Action::Read(Some(7))));
+    assert!(check(None, &calls).is_err());
+}
