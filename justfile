@@ -40,6 +40,18 @@ image version="":
     ZONAL_IMAGE_VERSION={{ if version == "" { `cargo pkgid --locked | sed 's/.*[#@]//'` } else { version } }} \
         cargo test --locked --test damage -- --ignored --exact images::write_images --nocapture
 
+# The engine's threads under schedules that shuttle chooses: just models 100000
+models schedules="20000":
+    ZONAL_MODEL_SCHEDULES={{ schedules }} cargo test -p zonal-engine --lib --locked --features models engine::models
+
+# All fuzz targets in turn, each for so many seconds, or one of them; needs nightly and cargo-fuzz: just fuzz 600 operations
+fuzz seconds="60" *targets:
+    fuzz/run.sh {{ seconds }} {{ targets }}
+
+# The pure parts and the locks under Miri; needs nightly with the component miri
+miri *filters:
+    scripts/miri.sh {{ filters }}
+
 # All benchmarks, or those whose name contains a word
 bench word="":
     cargo bench --workspace --locked --bench '*' -- {{ word }}
@@ -62,6 +74,7 @@ fmt-check:
 # Lints; warnings are errors
 clippy:
     cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy -p zonal-engine --all-targets --locked --features models,decoders -- -D warnings
 
 # API documentation; warnings are errors
 doc:

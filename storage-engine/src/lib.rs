@@ -7,6 +7,9 @@ pub mod buffer;
 pub mod checkpoint;
 pub mod conformance;
 pub mod counter;
+#[cfg(feature = "decoders")]
+#[doc(hidden)]
+pub mod decoders;
 pub mod device;
 pub mod engine;
 pub mod error;
@@ -25,5 +28,6 @@ pub mod seeded;
 pub mod signal;
 #[cfg(any(test, feature = "testing"))]
 pub mod simulation;
+mod sync;
 pub mod units;
 pub mod zones;

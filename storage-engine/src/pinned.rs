@@ -2,8 +2,9 @@
 //!
 //! Whoever calls this must not be pinned itself, nor hold a lock that a pinned thread may want.
 
-use crossbeam::channel::{RecvTimeoutError, TryRecvError, bounded};
-use crossbeam::epoch;
+use crossbeam::channel::{TryRecvError, bounded};
+
+use crate::sync::{epoch, hangs_up_soon};
 
 /// Blocks until everybody has finished who was pinned when this was called.
 pub(crate) fn wait_for_pinned() {
@@ -19,8 +20,7 @@ pub(crate) fn wait_for_pinned() {
     loop {
         // Each flush lets the epoch go on by one, as far as pinned threads allow.
         epoch::pin().flush();
-        let wait = std::time::Duration::from_micros(50);
-        if passed.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
+        if hangs_up_soon(&passed) {
             return;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Instant, Mutex};
 
 /// What woke a sleeper.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +64,7 @@ impl Signal {
     #[must_use]
     pub fn pause(&self, time: Duration) -> Woken {
         let mut state = self.state.lock();
-        let until = std::time::Instant::now() + time;
+        let until = Instant::now() + time;
         while !state.stopped {
             if self.changed.wait_until(&mut state, until).timed_out() {
                 return Woken::TimedOut;

@@ -4,6 +4,7 @@
 mod api;
 mod collection;
 mod devices;
+mod linearizable;
 mod model;
 mod support;
 mod threads;

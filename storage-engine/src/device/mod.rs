@@ -338,6 +338,12 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
 
     /// Counts of what the device was asked to do since it was opened.
     fn activity(&self) -> DeviceActivity;
+
+    /// The queue that goes with a device of the models; all others take those that there are.
+    #[cfg(all(test, feature = "models"))]
+    fn queue_of_its_own(self: std::sync::Arc<Self>) -> Option<std::sync::Arc<dyn crate::queue::IoQueue>> {
+        None
+    }
 }
 
 /// What a device was asked to do since it was opened.

@@ -1,13 +1,13 @@
 //! The two threads beside the callers. Each is a loop around one step, and sleeps while there is nothing to do.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 
 use super::Inner;
 use crate::error::{EngineError, EngineResult};
 use crate::gc::collector::{Aim, Collected};
 use crate::signal::Woken;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::{self, JoinHandle};
 use crate::zones::Purpose;
 
 /// Free zones, beyond the reserve, below which cleaning begins.
@@ -18,7 +18,7 @@ const ALLOWANCE_WITHOUT_GAIN: u64 = 4;
 pub(super) fn start(inner: &Arc<Inner>) -> EngineResult<Vec<JoinHandle<()>>> {
     let spawn = |name: &str, run: fn(&Inner)| {
         let inner = Arc::clone(inner);
-        let thread = std::thread::Builder::new().name(name.to_owned());
+        let thread = thread::Builder::new().name(name.to_owned());
         thread.spawn(move || run(&inner)).map_err(|error| EngineError::io("starting a thread", error))
     };
     if !inner.worn.lock().is_empty() {

@@ -18,8 +18,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
-
 use super::background::{LOW_FREE_ZONES, Step};
 use super::opening::{MIN_ACTIVE_ZONES, append_queue};
 use super::{Engine, Inner};
@@ -35,6 +33,7 @@ use crate::log::commit::Level;
 use crate::log::writer::LogWriter;
 use crate::pinned::wait_for_pinned;
 use crate::queue::{IoQueue, QueueKind};
+use crate::sync::{Condvar, Mutex};
 use crate::units::ZoneId;
 use crate::zones::{Purpose, Role};
 

@@ -7,9 +7,9 @@ use std::hash::BuildHasher;
 
 use crossbeam::utils::CachePadded;
 use foldhash::fast::FixedState;
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::patience::LockSoon;
+use crate::sync::{Mutex, MutexGuard};
 use crate::units::SeqNo;
 
 /// All latches of a store.

@@ -7,6 +7,8 @@ mod background;
 mod checkpointing;
 mod creating;
 mod latches;
+#[cfg(all(test, feature = "models"))]
+mod models;
 mod opening;
 mod read;
 mod running;
@@ -22,11 +24,7 @@ mod write;
 mod values;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 pub use creating::{Contents, CreateOptions, GeometryWishes, NewStore};
 pub use opening::{OpenOptions, StorePath};
@@ -51,6 +49,9 @@ use crate::log::writer::LogWriter;
 use crate::queue::{IoQueue, QueueKind};
 use crate::recovery::RecoveryReport;
 use crate::signal::Signal;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::thread::JoinHandle;
 use crate::units::{Generation, ZoneId};
 use crate::zones::{Allocator, Role, ZoneTable};
 use checkpointing::Checkpointing;

@@ -5,10 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::time::Duration;
 
 use super::background;
 use super::checkpointing::Checkpointing;
@@ -30,6 +27,8 @@ use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes, unit_l
 use crate::queue::{IoQueue, QueueKind};
 use crate::recovery::{Damage, Recovered, Rely, StreamEnd, recover};
 use crate::signal::Signal;
+use crate::sync::atomic::AtomicBool;
+use crate::sync::{Instant, Mutex, thread};
 use crate::units::ZoneId;
 use crate::zones::{Allocator, ZoneTable};
 
@@ -86,6 +85,20 @@ impl Engine {
         options: &OpenOptions,
         running: Running,
     ) -> EngineResult<Self> {
+        let starts_threads = !options.read_only && !running.is_stepped();
+        let engine = Self::at_rest(device, options, running)?;
+        if starts_threads {
+            *engine.threads.lock() = background::start(&engine.inner)?;
+        }
+        Ok(engine)
+    }
+
+    /// Opens a store without the threads that run beside the callers.
+    pub(super) fn at_rest(
+        device: Arc<dyn ZonedDevice>,
+        options: &OpenOptions,
+        running: Running,
+    ) -> EngineResult<Self> {
         if !running.is_stepped() {
             check_device(&*device, OfUse::HoldingData)?;
         }
@@ -97,11 +110,8 @@ impl Engine {
         if let Some(damage) = fatal.filter(|_| !options.in_spite_of_damage) {
             return Err(named(&*device, damage));
         }
-        let starts_threads = !options.read_only && !running.is_stepped();
-        let inner = assemble((device, running), options, newest, &recovered)?;
-        let inner = Arc::new(inner);
-        let threads = if starts_threads { background::start(&inner)? } else { Vec::new() };
-        Ok(Self { inner, threads: Mutex::new(threads) })
+        let inner = Arc::new(assemble((device, running), options, newest, &recovered)?);
+        Ok(Self { inner, threads: Mutex::new(Vec::new()) })
     }
 }
 
@@ -122,7 +132,7 @@ fn open_patiently(path: &Path, access: Access, direct_io: DirectIo) -> EngineRes
     loop {
         match open_device(path, access, direct_io) {
             Err(DeviceError::Locked { holder_is_dying: true, .. }) if Instant::now() < patience_ends => {
-                std::thread::sleep(Duration::from_millis(5));
+                thread::sleep(Duration::from_millis(5));
             }
             other => return Ok(other?),
         }

@@ -8,8 +8,6 @@ use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crossbeam::epoch;
-
 use super::Inner;
 use crate::buffer::AlignedBuffer;
 use crate::error::{EngineError, EngineResult};
@@ -19,6 +17,7 @@ use crate::format::record::{DecodedRecord, Record, RecordKind, encoded_bytes};
 use crate::index::{Entry, LargeId, LargeValue, Location};
 use crate::log::memory::UnitKey;
 use crate::queue::{Outcome, Request, Wait};
+use crate::sync::epoch;
 use crate::units::{SeqNo, ZoneId, ZoneOffset};
 
 /// A value, shared.
@@ -75,7 +74,7 @@ enum Source {
     Device(Extent),
 }
 
-thread_local! {
+crate::sync::local! {
     /// Every reading thread keeps one buffer, so that a point read allocates nothing but its value.
     static SCRATCH: RefCell<AlignedBuffer> = RefCell::new(AlignedBuffer::zeroed(64 << 10));
 }
@@ -198,7 +197,8 @@ impl Inner {
     }
 
     fn read_extent<T>(&self, extent: Extent, read: impl FnOnce(&[u8]) -> T) -> EngineResult<T> {
-        SCRATCH.with_borrow_mut(|scratch| {
+        SCRATCH.with(|scratch| {
+            let scratch = &mut *scratch.borrow_mut();
             if scratch.capacity_bytes() < extent.len_bytes {
                 *scratch = AlignedBuffer::zeroed(extent.len_bytes);
             }

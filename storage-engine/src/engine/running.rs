@@ -11,6 +11,7 @@ use crate::device::ZonedDevice;
 use crate::device::simulated::SimulatedDevice;
 use crate::log::writer::MIN_UNIT_BYTES;
 use crate::queue::{IoQueue, QueueKind, open_queue};
+use crate::sync::thread;
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ impl Running {
 
     pub(super) fn scan_thread_count(&self) -> usize {
         match self {
-            Self::Threads => std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8),
+            Self::Threads => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(8),
             #[cfg(any(test, feature = "testing"))]
             Self::Stepped(_) => 1,
         }
@@ -60,6 +61,8 @@ impl Running {
     /// In a simulation few, so that keys share them, and the same ones each time.
     pub(super) fn latches(&self) -> Latches {
         match self {
+            // In a model every lock that is made costs time, and hashes must not change.
+            Self::Threads if cfg!(all(test, feature = "models")) => Latches::new(4, 0),
             Self::Threads => Latches::new(1024, rand::random()),
             #[cfg(any(test, feature = "testing"))]
             Self::Stepped(_) => Latches::new(16, 0),

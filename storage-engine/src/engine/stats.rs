@@ -1,11 +1,10 @@
 //! What a store tells about itself.
 
-use std::sync::atomic::Ordering;
-
 use super::{Engine, Inner};
 use crate::device::{Geometry, ZoneState};
 use crate::error::EngineResult;
 use crate::format::manifest::CheckpointName;
+use crate::sync::atomic::Ordering;
 use crate::units::{Generation, ZoneId, ZoneOffset};
 use crate::zones::Role;
 

@@ -4,10 +4,6 @@
 //! becomes visible at once must not overtake an earlier write of the same key that becomes visible later, so it waits
 //! for that one first.
 
-use std::sync::atomic::Ordering;
-
-use crossbeam::epoch;
-
 use super::latches::Held;
 use super::read::Bytes;
 use super::{Engine, Inner};
@@ -17,6 +13,8 @@ use crate::gc::collector::Collector;
 use crate::index::ZoneCharge;
 use crate::log::commit::Level;
 use crate::log::writer::{AppendFailure, Appended, Entries, LogWrite, LogWriter, Visibility};
+use crate::sync::atomic::Ordering;
+use crate::sync::epoch;
 use crate::units::SeqNo;
 use crate::zones::{Purpose, RESERVED_FROM_PUTS};
 
@@ -62,10 +60,10 @@ impl Engine {
     /// [`EngineError::WritesRefused`], [`EngineError::ReadOnly`], [`EngineError::Closed`]; the device's.
     pub fn write(&self, writes: &[LogWrite<'_>], durability: Durability) -> EngineResult<()> {
         let log = self.inner.log()?;
-        match self.log_writes(log, writes, durability)? {
-            Some(logged) => self.inner.acknowledge(log, logged, durability),
-            None => Ok(()),
-        }
+        // What changes nothing nevertheless says of the writes before it that they are as safe.
+        let logged = self.log_writes(log, writes, durability)?;
+        let logged = logged.unwrap_or_else(|| Logged { last_seqno: log.last_seqno() });
+        self.inner.acknowledge(log, logged, durability)
     }
 
     /// Gives writes their places in the log; none when they change nothing.
@@ -146,6 +144,8 @@ impl Engine {
             }
             drop(pinned);
             if new.is_none() && entry.is_none() {
+                drop(held);
+                self.inner.acknowledge(log, Logged { last_seqno: log.last_seqno() }, durability)?;
                 return Ok(Ok(()));
             }
             match self.inner.append(log, &writes, durability, &mut held, &mut entries) {
@@ -214,7 +214,8 @@ impl Inner {
         self.zones.iter().filter(|(_, zone)| zone.role().is_for_data()).count() as u64
     }
 
-    /// Whether a write changes nothing: deletes of keys that are nowhere.
+    /// Whether a write changes nothing: deletes of keys that are nowhere. It is not logged, but what was logged before it
+    /// must reach its level all the same: a crash that takes an earlier write must not leave a later one.
     fn is_vain(&self, log: &LogWriter, writes: &[LogWrite<'_>], held: &Held<'_>) -> bool {
         purpose(writes) == Purpose::Delete
             && held.last_pending() <= log.commit().durable()

@@ -17,7 +17,6 @@
 //! versions that are not live are never copied. `gc::tombstones` sees to it that this comes to pass.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::policy::{Candidate, Policy};
 use super::tombstones::{self, Ages};
@@ -32,6 +31,7 @@ use crate::log::memory::UnitMemory;
 use crate::log::scanner::{Found, Scanner};
 use crate::log::writer::{AppendFailure, LogWriter};
 use crate::pinned::wait_for_pinned;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::units::{Generation, ZoneId};
 use crate::zones::{Allocator, Role, ZoneTable};
 

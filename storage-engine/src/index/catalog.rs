@@ -6,12 +6,11 @@
 
 use std::sync::Arc;
 
-use crossbeam::epoch;
-
 use super::large::LargeValues;
 use super::{Entry, LargeId, Location, OrderedIndex};
 use crate::counter::StripedCounter;
 use crate::fault::{self, Fault};
+use crate::sync::epoch;
 use crate::zones::{ZoneTable, charge_bytes};
 
 /// When a value that is published is counted in with its zone.

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
-use parking_lot::RwLock;
 
 use super::{LargeId, Location};
+use crate::sync::RwLock;
 use crate::units::ZoneId;
 use crate::zones::charge_bytes;
 

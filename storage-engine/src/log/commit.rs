@@ -14,10 +14,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
@@ -27,6 +25,8 @@ use crate::log::memory::UnitKey;
 use crate::log::mending::entry_in;
 use crate::log::stream::{Claim, SealedUnit};
 use crate::log::writer::Submission;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::units::{Generation, SeqNo, ZoneId};
 
 /// Zones of new writes that may have appends outstanding at the same time: with those of the collector and of the

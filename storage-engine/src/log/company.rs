@@ -6,7 +6,9 @@
 //! that round took, and not at all when it was alone.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sync::{Instant, thread};
 
 /// The part of a round's time that a leader waits at most.
 const PATIENCE_DIVISOR: u32 = 2;
@@ -54,7 +56,7 @@ impl Company {
             let patience = (round / PATIENCE_DIVISOR).min(MOST_PATIENCE);
             let began = Instant::now();
             while self.arrived_count() < expected && began.elapsed() < patience {
-                std::thread::yield_now();
+                thread::yield_now();
             }
         }
         self.sealed_arrival_count.store(self.arrival_count.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -10,10 +10,10 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::FixedState;
-use parking_lot::{Mutex, RwLock};
 
 use crate::buffer::AlignedBuffer;
 use crate::queue::IoQueue;
+use crate::sync::{Mutex, RwLock};
 use crate::units::{Generation, ZoneId};
 
 const SHARD_COUNT: usize = 16;

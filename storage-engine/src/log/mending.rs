@@ -23,7 +23,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::buffer::AlignedBuffer;
 use crate::device::{Persistence, ZoneState};
@@ -36,6 +35,7 @@ use crate::log::memory::UnitKey;
 use crate::log::stream::Stream;
 use crate::log::writer::{LogWriter, Submission};
 use crate::pinned::wait_for_pinned;
+use crate::sync::atomic::Ordering;
 use crate::units::{Generation, SeqNo, ZoneId};
 use crate::zones::{Purpose, Role};
 

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::buffer::AlignedBuffer;
 use crate::device::Geometry;
@@ -16,6 +15,7 @@ use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES, 
 use crate::index::{Location, MAX_UNITS_PER_ZONE};
 use crate::log::memory::{UnitKey, UnitMemory};
 use crate::log::unit_builder::UnitBuilder;
+use crate::sync::Instant;
 use crate::units::{Generation, SeqNo, ZoneId};
 
 /// The zone that a stream appends to.

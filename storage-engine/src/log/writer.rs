@@ -5,11 +5,8 @@
 //! the device says where an append landed, the order of submission does not matter.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use crossbeam::utils::CachePadded;
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZoneState, ZonedDevice};
@@ -26,6 +23,8 @@ use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
 use crate::patience::LockSoon;
 use crate::queue::{Completion, IoQueue, Outcome, Request, Wait};
 use crate::signal::Signal;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Instant, Mutex};
 use crate::units::{DevicePosition, Generation, SeqNo, ZoneId};
 use crate::zones::{Allocator, Purpose, Role, ZoneClaims, ZoneTable, charge_bytes};
 

@@ -131,6 +131,10 @@ pub fn open_queue(
     entries: u32,
     kind: QueueKind,
 ) -> io::Result<Arc<dyn IoQueue>> {
+    #[cfg(all(test, feature = "models"))]
+    if let Some(queue) = Arc::clone(&device).queue_of_its_own() {
+        return Ok(queue);
+    }
     let queue = open_kind(Arc::clone(&device), entries, kind)?;
     Ok(match device.append_order() {
         AppendOrder::Concurrent => queue,

@@ -8,13 +8,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{Role, ZoneTable};
 use crate::fault::{self, Fault};
 use crate::format::unit::StreamKind;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::units::{Generation, ZoneId};
 
 /// Free zones that only the collector may take.

@@ -3,13 +3,11 @@
 //! Invariant: `live_bytes` of a zone is the sum of [`charge_bytes`] over the records in it that the index points at;
 //! `tombstone_bytes` the same over the deletes among them.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
-
-use parking_lot::{Mutex, RwLock};
-
 use crate::counter::{RoughCounter, StripedCounter};
 use crate::format::record::RECORD_HEADER_BYTES;
 use crate::format::unit::StreamKind;
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset, ZoneSector};
 
 /// What a live record counts for in the ledger, in bytes.

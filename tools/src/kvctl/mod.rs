@@ -5,6 +5,9 @@
 //! bytes for people, `zone_map` draws (pure, all three), and `failure` says what went wrong and what to do about it.
 
 mod command_line;
+#[cfg(feature = "decoders")]
+#[doc(hidden)]
+pub mod decoders;
 mod device_line;
 mod escape;
 mod failure;

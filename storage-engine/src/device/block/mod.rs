@@ -23,6 +23,8 @@
 //! Threading: each zone has a lock. It is held over management commands and reports of that zone, not over appends and
 //! reads.
 
+#[cfg(feature = "decoders")]
+pub(crate) mod decoders;
 mod ioctl;
 mod opening;
 mod sysfs;

@@ -29,6 +29,8 @@
 mod appending;
 mod block_target;
 mod blocks;
+#[cfg(feature = "decoders")]
+pub(crate) mod decoders;
 mod draft;
 mod file;
 mod inspection;

@@ -24,6 +24,8 @@
 mod appending;
 mod bytes;
 mod command;
+#[cfg(feature = "decoders")]
+pub(crate) mod decoders;
 mod hold;
 mod identify;
 mod known;

@@ -10,6 +10,7 @@ mod history;
 mod media;
 mod passthrough;
 mod power;
+mod vain;
 mod wearing;
 mod worn;
 

@@ -8,13 +8,11 @@
 //! found is the key's leaf for as long as it is held, and nobody waits in a circle. Leaves come and go under their
 //! chunk's write lock; chunks come and go under the directory's.
 
-use crossbeam::sync::ShardedLock;
-use parking_lot::RwLock;
-
 use super::leaf::Leaf;
 use super::memory::{Tally, reserve_one, vec_bytes};
 use super::separators::{Probe, Separators};
 use super::{NOT_POISONED, Shape};
+use crate::sync::{RwLock, ShardedLock};
 
 /// Some hundreds of neighbouring leaves.
 pub(super) struct Chunk {

@@ -23,9 +23,6 @@ mod separators;
 mod tests;
 mod transfer;
 
-use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
-use parking_lot::RwLock;
-
 use bulk::BulkLoad;
 use directory::{Chunk, ChunkOutcome, Directory};
 pub use key::KeyParts;
@@ -36,6 +33,7 @@ pub use transfer::{LoadedLeaf, Walk};
 
 use crate::index::{Entry, PackedEntry};
 use crate::patience::{ShardedSoon, WriteSoon};
+use crate::sync::{RwLock, ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
 /// The longest key, in bytes. The shortest has one.
 pub const MAX_KEY_BYTES: usize = 65_535;

@@ -194,7 +194,7 @@ fn walk(index: &OrderedIndex, upwards: bool, mut between: impl FnMut()) -> Listi
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 200 }, ..ProptestConfig::default() })]
 
     #[test]
     fn the_index_does_what_a_sorted_map_does(steps in proptest::collection::vec(steps(), 1..300)) {
@@ -281,6 +281,7 @@ const fn scattered(number: u64) -> u64 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "so many keys take hours there")]
 fn the_default_shape_holds_many_keys_in_order() {
     let index = OrderedIndex::new();
     for number in 0..60_000 {
@@ -295,6 +296,7 @@ fn the_default_shape_holds_many_keys_in_order() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "so many keys take hours there")]
 fn ascending_and_descending_loads_leave_full_leaves() {
     let (up, down) = (OrderedIndex::new(), OrderedIndex::new());
     for number in 0..64_000u64 {

@@ -9,7 +9,8 @@ use crate::index::{Entry, LargeId, OrderedIndex};
 const WRITERS: u64 = 3;
 /// Few, so that writers and scanners meet in the same leaves all the time.
 const PERMANENT: u64 = 24;
-const SCANS: u32 = 5_000;
+/// Miri takes its time.
+const SCANS: u32 = if cfg!(miri) { 5 } else { 5_000 };
 
 /// Permanent keys have a number divisible by 8; between any two lie keys that writers put in and take out.
 fn stress_key(number: u64) -> [u8; 8] {
