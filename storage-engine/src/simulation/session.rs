@@ -406,7 +406,9 @@ pub(super) fn read_all(
             match Plan::key_number(&key).and_then(|number| found.get_mut(number)) {
                 Some(slot @ None) => *slot = Some(print_of(&value)),
                 other => {
-                    return Ok(Err(Problem::new(format!("a key that was never written: {key:?}, {other:?}"))));
+                    return Ok(Err(Problem::new(format!(
+                        "a key that was never written: {key:?}, {other:?}"
+                    ))));
                 }
             }
         }
