@@ -183,7 +183,7 @@ impl Engine {
                 let mut looks_inside = false;
                 text.push_str(&match found {
                     Found::Unit { offset, header, body } => {
-                        looks_inside = !is_whole(&header, body);
+                        looks_inside = header.record_count == 0 || !is_whole(&header, body);
                         format!(
                         "  {}unit {} at {offset}, {} bytes: generation {}, incarnation {}, {} records from {}, watermark {}, \
                          claims {}..{} and {:?}\n",
