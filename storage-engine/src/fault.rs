@@ -100,6 +100,7 @@ mod switch {
     }
 
     /// Whether the fault is on for this thread.
+    #[must_use]
     pub fn is_on(fault: Fault) -> bool {
         ON.get() == Some(fault)
     }

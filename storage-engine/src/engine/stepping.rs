@@ -157,16 +157,15 @@ impl Engine {
         let mine = self.described(&self.inner.catalog, &self.inner.zones)?;
         let mut found = self.described(&recovered.catalog, &recovered.zones)?;
         // A tombstone that is forgotten in memory may lie in a zone that was lost.
-        let is_forgotten =
-            |key: &Box<[u8]>, write: &Write| write.kind == "tombstone" && !mine.contains_key(key);
+        let is_forgotten = |key: &[u8], write: &Write| write.kind == "tombstone" && !mine.contains_key(key);
         found.retain(|key, write| !is_forgotten(key, write));
         let keys: BTreeSet<_> = mine.keys().chain(found.keys()).collect();
         let differing = keys.into_iter().filter(|key| mine.get(*key) != found.get(*key));
-        let line = |key: &Box<[u8]>| {
+        let line = |key: &[u8]| {
             let key_text = String::from_utf8_lossy(key);
             format!("{key_text}: index {:?}, scan {:?}", mine.get(key), found.get(key))
         };
-        Ok(differing.map(line).collect())
+        Ok(differing.map(|key| line(key)).collect())
     }
 
     /// What lies on the device, for somebody who looks for a bug.
@@ -185,7 +184,7 @@ impl Engine {
                 let mut looks_inside = false;
                 text.push_str(&match found {
                     Found::Unit { offset, header, body } => {
-                        looks_inside = !is_whole(&header, body);
+                        looks_inside = header.record_count == 0 || !is_whole(&header, body);
                         format!(
                         "  {}unit {} at {offset}, {} bytes: generation {}, incarnation {}, {} records from {}, watermark {}, \
                          claims {}..{} and {:?}\n",

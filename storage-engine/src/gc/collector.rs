@@ -259,6 +259,7 @@ impl Collector {
         while let Some(found) = scanner.advance()? {
             if let Found::Unit { header, body, .. } = found
                 && (header.generation != generation
+                    || header.record_count == 0
                     || self.relocate_unit(victim, &header, body)? == Contents::Flawed)
             {
                 scanner.look_inside();

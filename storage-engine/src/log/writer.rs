@@ -169,7 +169,6 @@ pub(super) struct UserLog {
 /// # Errors
 /// The geometry's own; [`EngineError::InvalidArgument`] when its append limit, its zones or what is wanted are below
 /// what a store needs.
-#[expect(clippy::missing_panics_doc, reason = "a unit fits any address space")]
 pub fn unit_limit_bytes(geometry: &Geometry, wanted_bytes: usize) -> EngineResult<usize> {
     unit_limit_bytes_from(MIN_UNIT_BYTES, geometry, wanted_bytes)
 }

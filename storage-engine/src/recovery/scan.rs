@@ -164,7 +164,9 @@ fn scan_zone(
                         false
                     }
                 };
-                if !is_whole && !fault::is_on(Fault::SkipInsideTornUnits) {
+                // Nothing says whether a filler is whole: it has no records to be checked.
+                let is_filler = header.record_count == 0;
+                if (!is_whole || is_filler) && !fault::is_on(Fault::SkipInsideTornUnits) {
                     scanner.look_inside();
                 }
             }

@@ -98,7 +98,7 @@ fn faults(random: &mut Seeded) -> Faults {
         2 => Faults { read: rate, ..Faults::NONE },
         3 => Faults { misdirected: rate, ..Faults::NONE },
         4 => Faults { prepare: rate, ..Faults::NONE },
-        5 => Faults { append: rate, flush: rate, read: rate, prepare: rate, ..Faults::NONE },
+        5 => Faults { append: rate, flush: rate, read: rate, misdirected: rate, prepare: rate },
         _ => Faults::NONE,
     }
 }

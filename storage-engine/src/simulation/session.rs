@@ -364,7 +364,11 @@ impl<'p> Session<'p> {
         }
         match self.engine.differences_from_scan() {
             Ok(differences) if differences.is_empty() => Ok(Going::On),
-            Ok(differences) => Err(Problem::new(format!("index and device differ: {differences:?}"))),
+            Ok(differences) => {
+                let layout = std::env::var_os("ZONAL_SIM_LAYOUT").map(|_| self.engine.layout());
+                let layout = layout.and_then(Result::ok).unwrap_or_default();
+                Err(Problem::new(format!("index and device differ: {differences:?} {layout}")))
+            }
             Err(error) => self.failed(&error),
         }
     }

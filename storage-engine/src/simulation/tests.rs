@@ -23,3 +23,19 @@ fn a_seed_gives_the_same_life_each_time() {
         assert_eq!(live(seed), live(seed), "seed {seed}");
     }
 }
+
+/// Seeds that have found bugs, each named by what was wrong.
+#[test]
+fn what_the_simulation_has_found_stays_found() {
+    for (seed, what) in [
+        (3, "units behind the head of a torn one were skipped"),
+        (104, "a zone that had been reset was still claimed"),
+        (126, "parts of other values, and records that failed their checksum, were believed"),
+        (435, "the device forgot what a kill had left of a failed flush"),
+        (69_535_657_711_142, "a unit in the place of a torn filler was skipped"),
+    ] {
+        if let Err(problem) = live(seed) {
+            panic!("seed {seed}, {what}: {problem}");
+        }
+    }
+}

@@ -17,6 +17,7 @@ use crate::device::{Geometry, ZoneState};
 use crate::seeded::Seeded;
 use crate::units::{SECTOR_BYTES, ZoneId};
 
+#[expect(clippy::cast_possible_truncation, reason = "512")]
 const SECTOR: usize = SECTOR_BYTES as usize;
 
 /// How the use of a device ends without order.
@@ -164,6 +165,7 @@ impl Image {
             if append.given_up {
                 // What a failed flush has left is found as it is on the media.
                 self.leave(&append, random);
+                self.harden(&append);
                 continue;
             }
             if !append.ended {
@@ -181,7 +183,7 @@ impl Image {
         let mood = random.below(6);
         for append in &volatile {
             match mood {
-                0 => self.lose(append, append.before.to_vec()),
+                0 => self.lose(append, &append.before),
                 1 if append.ended && !append.given_up => {}
                 _ => self.leave(append, random),
             }
@@ -203,12 +205,12 @@ impl Image {
     /// Leaves of an append what chance wants.
     fn leave(&mut self, append: &Volatile, random: &mut Seeded) {
         if let Some(left) = left_of(&append.new, &append.before, random) {
-            self.lose(append, left);
+            self.lose(append, &left);
         }
     }
 
-    fn lose(&mut self, append: &Volatile, left: Vec<u8>) {
-        self.write(append.zone, append.at, &left);
+    fn lose(&mut self, append: &Volatile, left: &[u8]) {
+        self.write(append.zone, append.at, left);
         let reset_count = self.zones[append.zone.index()].reset_count;
         let (zone, at, bytes) = (append.zone, append.at, Arc::clone(&append.new));
         self.lost.push(Lost { zone, reset_count, at, bytes });

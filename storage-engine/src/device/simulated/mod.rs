@@ -189,6 +189,9 @@ impl SimulatedDevice {
     ///
     /// # Errors
     /// [`DeviceError::Io`]: it may have landed all the same, in part, or not at all.
+    ///
+    /// # Panics
+    /// When the append is another device's.
     #[expect(clippy::needless_pass_by_value, reason = "an append ends once")]
     pub fn complete_append(&self, append: SimulatedAppend) -> DeviceResult<ZoneSector> {
         let mut state = self.state.lock();
