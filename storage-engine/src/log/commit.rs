@@ -380,14 +380,6 @@ impl Commit {
         self.changed.notify_all();
     }
 
-    /// Of a filling whose zone has worn out nothing more can be claimed by numbers: some of its units lie elsewhere.
-    pub(super) fn claim_no_more_of(&self, generation: Generation) {
-        let mut state = self.state.lock();
-        for unit in &mut state.pending {
-            unit.claim = unit.claim.filter(|claim| claim.generation != generation);
-        }
-    }
-
     /// A unit in flight goes to another zone: its deferred entries say so from now on.
     ///
     /// It cannot be published before it is submitted again, so that nobody sees the change happen.
