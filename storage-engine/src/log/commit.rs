@@ -525,3 +525,51 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Claim, Commit};
+    use crate::buffer::AlignedBuffer;
+    use crate::error::EngineError;
+    use crate::format::unit::StreamKind;
+    use crate::log::memory::UnitKey;
+    use crate::log::stream::SealedUnit;
+    use crate::units::{Generation, SeqNo, ZoneId};
+
+    fn unit(filling: u32, unit: u32, last_seqno: u64) -> SealedUnit {
+        let generation = Generation::new(filling.into());
+        SealedUnit {
+            key: UnitKey { zone: ZoneId::new(filling), generation, unit },
+            payload: Arc::new(AlignedBuffer::zeroed(4096)),
+            last_seqno: SeqNo::new(last_seqno),
+            live_bytes: 0,
+            zone_ordinal: filling.into(),
+        }
+    }
+
+    fn write(commit: &Commit, token: u64) {
+        commit.submitted();
+        commit.placed(token, commit.completed(token));
+    }
+
+    /// Its number is higher than those of units behind it in the order of seqnos, which may not be written yet.
+    #[test]
+    fn a_unit_that_was_moved_claims_no_units_behind_it() {
+        let commit = Commit::new(SeqNo::ZERO, Claim::default(), Claim::default());
+        let (first, _) = commit.register(StreamKind::User, &unit(1, 0, 10), Vec::new());
+        let (second, _) = commit.register(StreamKind::User, &unit(2, 0, 20), Vec::new());
+        commit.refuse(first, EngineError::Closed);
+        let refused = commit.take_refused(StreamKind::User).remove(0);
+        commit.moved(first, refused.key, &unit(2, 1, 10));
+        let (third, _) = commit.register(StreamKind::User, &unit(2, 2, 30), Vec::new());
+        write(&commit, first);
+        assert_eq!(commit.flush_covers(), (SeqNo::new(10), Claim::default()));
+        write(&commit, third);
+        assert_eq!(commit.flush_covers(), (SeqNo::new(10), Claim::default()));
+        write(&commit, second);
+        let all = Claim { generation: Generation::new(2), unit_end: 3 };
+        assert_eq!(commit.flush_covers(), (SeqNo::new(30), all));
+    }
+}

@@ -164,7 +164,11 @@ impl Bencher {
             appends: self.append_count,
             rounds: plan.round_count,
             takes_one_append_at_a_time: self.takes_one_append_at_a_time(),
-            measurements: rates.into_iter().zip(combinations).map(|(rates, at)| rates.into_cell(at)).collect(),
+            measurements: rates
+                .into_iter()
+                .zip(combinations)
+                .map(|(rates, at)| rates.into_cell(at))
+                .collect(),
         })
     }
 
