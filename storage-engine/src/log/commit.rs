@@ -26,7 +26,7 @@ use crate::log::memory::UnitKey;
 use crate::log::mending::entry_in;
 use crate::log::stream::{Claim, SealedUnit};
 use crate::log::writer::Submission;
-use crate::units::{Generation, SeqNo, ZoneId};
+use crate::units::{SeqNo, ZoneId};
 
 /// Zones of new writes that may have appends outstanding at the same time: with those of the collector and of the
 /// manifest they are the active zones of the device.

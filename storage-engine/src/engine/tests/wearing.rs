@@ -60,7 +60,7 @@ fn overwrite_until(engine: &Engine, what: &str, done: impl Fn() -> bool) {
         if done() {
             return;
         }
-        put(engine, &format!("hot {}", number % 5), &[7; 20_000], Durability::Written);
+        put(engine, &format!("hot {}", number % 5), &vec![7; 20_000], Durability::Written);
     }
     panic!("{what}: it has not come to pass");
 }
@@ -206,7 +206,7 @@ fn when_the_next_zones_are_worn_as_well_the_one_after_them_is_taken() {
         (0..30).for_each(|number| put(&engine, &format!("before {number}"), &[1; 10_000], durability));
         let open_zones: Vec<ZoneId> = (2..6).map(ZoneId::new).collect();
         open_zones.iter().for_each(|&zone| wear(&media, zone, Degraded::ReadOnly, Told::InFlight));
-        (0..60).for_each(|number| put(&engine, &format!("after {number}"), &[2; 20_000], durability));
+        (0..60).for_each(|number| put(&engine, &format!("after {number}"), &vec![2; 20_000], durability));
         engine.flush().unwrap();
         let lost_count = open_zones.iter().filter(|&&zone| is_lost(&engine, zone)).count();
         assert!(lost_count >= 2, "{durability:?}: {lost_count} worn zones were met");
