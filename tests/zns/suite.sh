@@ -130,7 +130,7 @@ write_error() {
 }
 
 wear() {
-    boot wear --null-blk "$small_null_blk" \
+    boot wear --timeout 900 --null-blk "$small_null_blk" \
         --file "$tools/kvctl" --file "$tests" --file tests/zns/jobs/faults.sh faults.sh zones "${tests##*/}"
 }
 

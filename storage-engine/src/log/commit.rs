@@ -27,7 +27,7 @@ use crate::log::stream::{Claim, SealedUnit};
 use crate::log::writer::Submission;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::units::{Generation, SeqNo, ZoneId};
+use crate::units::{SeqNo, ZoneId};
 
 /// Zones of new writes that may have appends outstanding at the same time: with those of the collector and of the
 /// manifest they are the active zones of the device.
@@ -382,14 +382,6 @@ impl Commit {
         self.changed.notify_all();
     }
 
-    /// Of a filling whose zone has worn out nothing more can be claimed by numbers: some of its units lie elsewhere.
-    pub(super) fn claim_no_more_of(&self, generation: Generation) {
-        let mut state = self.state.lock();
-        for unit in &mut state.pending {
-            unit.claim = unit.claim.filter(|claim| claim.generation != generation);
-        }
-    }
-
     /// A unit in flight goes to another zone: its deferred entries say so from now on.
     ///
     /// It cannot be published before it is submitted again, so that nobody sees the change happen.
@@ -537,5 +529,53 @@ impl State {
             self.written_claim = unit.claim.unwrap_or(self.written_claim);
             self.pending.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Claim, Commit};
+    use crate::buffer::AlignedBuffer;
+    use crate::error::EngineError;
+    use crate::format::unit::StreamKind;
+    use crate::log::memory::UnitKey;
+    use crate::log::stream::SealedUnit;
+    use crate::units::{SeqNo, ZoneId};
+
+    fn unit(filling: u32, unit: u32, last_seqno: u64) -> SealedUnit {
+        let generation = Generation::new(filling.into());
+        SealedUnit {
+            key: UnitKey { zone: ZoneId::new(filling), generation, unit },
+            payload: Arc::new(AlignedBuffer::zeroed(4096)),
+            last_seqno: SeqNo::new(last_seqno),
+            live_bytes: 0,
+            zone_ordinal: filling.into(),
+        }
+    }
+
+    fn write(commit: &Commit, token: u64) {
+        commit.submitted();
+        commit.placed(token, commit.completed(token));
+    }
+
+    /// Its number is higher than those of units behind it in the order of seqnos, which may not be written yet.
+    #[test]
+    fn a_unit_that_was_moved_claims_no_units_behind_it() {
+        let commit = Commit::new(SeqNo::ZERO, Claim::default(), Claim::default());
+        let (first, _) = commit.register(StreamKind::User, &unit(1, 0, 10), Vec::new());
+        let (second, _) = commit.register(StreamKind::User, &unit(2, 0, 20), Vec::new());
+        commit.refuse(first, EngineError::Closed);
+        let refused = commit.take_refused(StreamKind::User).remove(0);
+        commit.moved(first, refused.key, &unit(2, 1, 10));
+        let (third, _) = commit.register(StreamKind::User, &unit(2, 2, 30), Vec::new());
+        write(&commit, first);
+        assert_eq!(commit.flush_covers(), (SeqNo::new(10), Claim::default()));
+        write(&commit, third);
+        assert_eq!(commit.flush_covers(), (SeqNo::new(10), Claim::default()));
+        write(&commit, second);
+        let all = Claim { generation: Generation::new(2), unit_end: 3 };
+        assert_eq!(commit.flush_covers(), (SeqNo::new(30), all));
     }
 }

@@ -170,7 +170,6 @@ impl LogWriter {
     }
 
     fn give_up(&self, stream: &mut Stream, zone: ZoneId, generation: Generation) {
-        self.commit.claim_no_more_of(generation);
         let ledger = self.parts.zones.zone(zone);
         if let Some((claim_first, unit_end)) = stream.give_up(generation) {
             ledger.set_sealed_at_bytes(self.clock_bytes());
