@@ -253,6 +253,13 @@ pub(crate) const STRUCTURES: &[Structure] = &[
         Loss::OneKey,
         Loss::OneKey,
     ),
+    row("whole record", |map| whole(map, is_small_put), Loss::OneKey, Loss::WhatWasHit),
+    row(
+        "whole copy",
+        |map| whole(map, |record| record.in_relocation && is_small_put(record)),
+        Loss::OneKey,
+        Loss::WhatWasHit,
+    ),
     row("tombstone", tombstones, Loss::Nothing, Loss::WhatWasHit),
     row("padding", padding, Loss::Nothing, Loss::Nothing),
     Structure { is_checked: false, ..row("free space", free_space, Loss::Nothing, Loss::Nothing) },
@@ -331,6 +338,10 @@ fn values(map: &Map, wanted: impl Fn(&MappedRecord) -> bool) -> Vec<Range<u64>> 
 fn of_same_length(all: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let len = all.first().map(|first| first.end - first.start);
     all.into_iter().filter(|range| Some(range.end - range.start) == len).collect()
+}
+
+fn whole(map: &Map, wanted: impl Fn(&MappedRecord) -> bool) -> Vec<Range<u64>> {
+    of_same_length(map.live(wanted).iter().map(|record| record.bytes()).collect())
 }
 
 fn tombstones(map: &Map) -> Vec<Range<u64>> {

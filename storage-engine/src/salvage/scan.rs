@@ -60,7 +60,8 @@ pub(super) struct Hole {
     /// No record that was there is newer.
     pub(super) at_most: SeqNo,
     pub(super) torn: Option<TornRecord>,
-    pub(super) incarnation: u32,
+    /// The unit that it is in.
+    pub(super) header: UnitHeader,
 }
 
 /// Blocks that are no unit.
@@ -300,10 +301,27 @@ impl ZoneFound {
         let (records, holes) = body.records();
         let mut contents = ContentsChecksum::default();
         records.iter().for_each(|record| contents.add(&record.head_crc.to_le_bytes()));
-        let is_whole = holes.is_empty() && contents.finish() == header.contents_crc;
+        let contents_crc = contents.finish();
+        let is_whole = holes.is_empty() && contents_crc == header.contents_crc;
         // Where no record is missing and yet they are not the unit's, it cannot be told which of them is another's.
         let proof = if is_whole || !holes.is_empty() { Proof::Proven } else { Proof::Likely };
         records.iter().for_each(|record| self.add(record, proof, header.incarnation));
+        if !is_whole && holes.is_empty() {
+            let error = DecodeError::Checksum {
+                structure: "unit contents",
+                found: contents_crc,
+                expected: header.contents_crc,
+            };
+            self.holes.push(Hole {
+                offset: at,
+                len_bytes: header.unit_bytes(),
+                error: format!("a record in it is not the one that was written: {error}"),
+                seqnos: None,
+                at_most: header.watermark.max(header.last_seqno()),
+                torn: None,
+                header: *header,
+            });
+        }
         let mut unmended = 0;
         for hole in &holes {
             if !self.mend(&body, hole, &records, holes.len() == 1) {
@@ -347,7 +365,7 @@ impl ZoneFound {
             seqnos,
             at_most: seqnos.map_or(header.watermark, |(_, last)| last),
             torn,
-            incarnation: header.incarnation,
+            header: *header,
         });
         false
     }
