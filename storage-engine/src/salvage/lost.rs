@@ -274,7 +274,7 @@ fn lost_run(zone: &ZoneFound, (first, last): (u32, u32), newest: SeqNo) -> Optio
         let there: BTreeSet<SeqNo> = zone.versions.iter().map(|version| version.seqno).collect();
         let mut gone = (from.get()..=to.get()).map(SeqNo::new).filter(|seqno| !there.contains(seqno));
         let first_gone = gone.next()?;
-        let last_gone = gone.last().unwrap_or(first_gone);
+        let last_gone = gone.next_back().unwrap_or(first_gone);
         return Some(lost_at(zone, (first, last), gap, (Some((first_gone, last_gone)), last_gone)));
     }
     // Copies have no order; what ends as a unit does was all that was there.

@@ -4,7 +4,7 @@
 //! and says of each key how sure it is. Nothing is written, and nothing that was damaged is changed.
 //!
 //! Steps, each in its module: `source` reads zones without counting on what the device says of itself; `scan` finds records,
-//! also where headers are gone; `mending` puts damaged record heads right where that can be proven; `lost` finds out what
+//! also where headers are gone, with `records` for those of one unit; `mending` puts damaged record heads right where that can be proven; `lost` finds out what
 //! must have been there and is not; `choose` takes the newest version of each key.
 //!
 //! Invariants:
@@ -15,6 +15,7 @@
 mod choose;
 mod lost;
 mod mending;
+mod records;
 mod scan;
 mod source;
 
