@@ -21,11 +21,13 @@ enum Kind {
     Cut,
     /// The structure and another one like it are exchanged.
     Exchange,
+    /// Another one like it lies in its place, and where it was as well.
+    Double,
     /// What the file held there some time before.
     Older,
 }
 
-const KINDS: [Kind; 5] = [Kind::Flip, Kind::Zero, Kind::Cut, Kind::Exchange, Kind::Older];
+const KINDS: [Kind; 6] = [Kind::Flip, Kind::Zero, Kind::Cut, Kind::Exchange, Kind::Double, Kind::Older];
 
 /// A damaged file, and which of its bytes are not what they were.
 struct Damaged {
@@ -53,12 +55,14 @@ fn inflict(kind: Kind, specimen: &Specimen, places: &[Range<u64>]) -> Option<Dam
             bytes.truncate(index(place.start));
             hit = vec![place.start..u64::MAX];
         }
-        Kind::Exchange => {
+        Kind::Exchange | Kind::Double => {
             let differs = |other: &&Range<u64>| specimen.bytes[slice(other)] != specimen.bytes[slice(&place)];
             let other = places.iter().skip(1).find(differs)?;
-            bytes[slice(other)].copy_from_slice(&specimen.bytes[slice(&place)]);
             bytes[slice(&place)].copy_from_slice(&specimen.bytes[slice(other)]);
-            hit.push(other.clone());
+            if kind == Kind::Exchange {
+                bytes[slice(other)].copy_from_slice(&specimen.bytes[slice(&place)]);
+                hit.push(other.clone());
+            }
         }
         Kind::Older => bytes[slice(&place)].copy_from_slice(specimen.older.get(slice(&place))?),
     }

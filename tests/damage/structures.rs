@@ -76,9 +76,9 @@ impl Map {
             let start = ZONES_AT + zone * zone_size;
             let end = start + number(bytes, entry + 8, 8);
             if zone < 2 {
-                map.read_manifests(bytes, start..end, resets)
+                map.read_manifests(bytes, start..end, resets);
             } else {
-                map.read_units(bytes, start..end, resets)
+                map.read_units(bytes, start..end, resets);
             }
         }
         map.mark_live();
@@ -205,7 +205,7 @@ pub(crate) enum Loss {
 pub(crate) const STRUCTURES: &[Structure] = &[
     row("device header, copy A", |_| vec![0..128, 4096..4224], Loss::Nothing, Loss::Nothing),
     row("device header, copy B", |_| vec![4096..4224, 0..128], Loss::Nothing, Loss::Nothing),
-    row("session block", |_| vec![8192..8256], Loss::Nothing, Loss::Nothing),
+    row("session block", |_| Vec::from([8192..8256]), Loss::Nothing, Loss::Nothing),
     row("zone table entry", zone_table_entries, Loss::Nothing, Loss::Nothing),
     row("zone table entry of a manifest zone", |_| vec![entry(0), entry(1)], Loss::Nothing, Loss::Nothing),
     row("newest manifest, first copy", |map| newest_manifests(map, 0), Loss::Nothing, Loss::Nothing),
@@ -252,6 +252,13 @@ pub(crate) const STRUCTURES: &[Structure] = &[
         |map| values(map, |record| record.in_relocation && is_small_put(record)),
         Loss::OneKey,
         Loss::OneKey,
+    ),
+    row("whole record", |map| whole(map, is_small_put), Loss::OneKey, Loss::WhatWasHit),
+    row(
+        "whole copy",
+        |map| whole(map, |record| record.in_relocation && is_small_put(record)),
+        Loss::OneKey,
+        Loss::WhatWasHit,
     ),
     row("tombstone", tombstones, Loss::Nothing, Loss::WhatWasHit),
     row("padding", padding, Loss::Nothing, Loss::Nothing),
@@ -333,6 +340,10 @@ fn of_same_length(all: Vec<Range<u64>>) -> Vec<Range<u64>> {
     all.into_iter().filter(|range| Some(range.end - range.start) == len).collect()
 }
 
+fn whole(map: &Map, wanted: impl Fn(&MappedRecord) -> bool) -> Vec<Range<u64>> {
+    of_same_length(map.live(wanted).iter().map(|record| record.bytes()).collect())
+}
+
 fn tombstones(map: &Map) -> Vec<Range<u64>> {
     let tombstones = map.live(|record| record.kind == RecordKind::Delete);
     of_same_length(tombstones.iter().map(|record| record.bytes()).collect())
@@ -350,5 +361,5 @@ fn free_space(map: &Map) -> Vec<Range<u64>> {
     let used = map.units.iter().map(|unit| unit.bytes.end).max().unwrap_or(ZONES_AT);
     let zone_end = ZONES_AT + map.zone_of(used - 1).map_or(0, |zone| (zone + 1) * map.zone_size);
     let free = used.max(zone_end - map.zone_size / 8).min(map.file_len - 64);
-    vec![free..free + 64]
+    Vec::from([free..free + 64])
 }

@@ -121,28 +121,66 @@ fn group_range(version: &Version) -> (SeqNo, SeqNo) {
     (first, first.forward(u64::from(len)).back(1))
 }
 
-/// Units of a zone that were on stable media and whose headers cannot be read.
-fn missing_units(manifest: Option<&Manifest>, zones: &[ZoneFound], zone: &ZoneFound) -> BTreeSet<u32> {
-    let mut claimed = BTreeSet::new();
-    let mut claim = |generation: Generation, first: u32, end: u32| {
-        if generation == zone.generation {
-            claimed.extend(first..end.min(first.saturating_add(1 << 20)));
+/// Which units of each filling were on stable media.
+#[derive(Debug, Default)]
+pub(super) struct Claims(BTreeMap<Generation, BTreeSet<u32>>);
+
+/// No zone has more units than this.
+const MAX_UNITS: u32 = 1 << 20;
+
+impl Claims {
+    pub(super) fn collect(manifest: Option<&Manifest>, zones: &[ZoneFound]) -> Self {
+        let mut claims = Self::default();
+        let present: BTreeSet<Generation> = zones.iter().map(|zone| zone.generation).collect();
+        let mut seen = BTreeSet::new();
+        let mut claim = |generation: Generation, first: u32, end: u32| {
+            // Every unit of a zone claims those before it: mostly the same ones.
+            if present.contains(&generation) && first < end && seen.insert((generation, first, end)) {
+                claims
+                    .0
+                    .entry(generation)
+                    .or_default()
+                    .extend(first..end.min(first.saturating_add(MAX_UNITS)));
+            }
+        };
+        for zone in zones {
+            let claiming = zone
+                .units
+                .iter()
+                .map(|unit| &unit.header)
+                .filter(|header| header.claim_end > header.claim_first);
+            let last = claiming.clone().map(|header| (header.claim_first, header.claim_end));
+            last.fold(BTreeMap::new(), |mut ends: BTreeMap<u32, u32>, (first, end)| {
+                let known = ends.entry(first).or_default();
+                *known = end.max(*known);
+                ends
+            })
+            .into_iter()
+            .for_each(|(first, end)| claim(zone.generation, first, end));
+            for header in claiming {
+                let previous = header.previous;
+                claim(previous.generation, previous.claim_first, previous.unit_count);
+            }
         }
-    };
-    for header in zones.iter().flat_map(|zone| &zone.units).map(|unit| &unit.header) {
-        claim(header.generation, header.claim_first, header.claim_end);
-        if header.claim_end > header.claim_first {
-            claim(header.previous.generation, header.previous.claim_first, header.previous.unit_count);
+        for tail in manifest.iter().flat_map(|manifest| &manifest.tails) {
+            claim(tail.generation, tail.claim_first, tail.unit_count);
+            claim(tail.previous.0, tail.previous.1, tail.previous.2);
         }
+        claims
     }
-    for tail in manifest.iter().flat_map(|manifest| &manifest.tails) {
-        claim(tail.generation, tail.claim_first, tail.unit_count);
-        claim(tail.previous.0, tail.previous.1, tail.previous.2);
+
+    fn contains(&self, zone: &ZoneFound, unit: u32) -> bool {
+        self.0.get(&zone.generation).is_some_and(|claimed| claimed.contains(&unit))
     }
-    zone.units.iter().for_each(|unit| {
-        claimed.remove(&unit.header.unit);
-    });
-    claimed
+
+    /// Those units of a zone whose headers cannot be read.
+    fn missing(&self, zone: &ZoneFound) -> BTreeSet<u32> {
+        let mut missing = self.0.get(&zone.generation).cloned().unwrap_or_default();
+        zone.units.iter().for_each(|unit| {
+            missing.remove(&unit.header.unit);
+        });
+        missing
+    }
 }
 
 /// Gaps in which something was written.
@@ -154,8 +192,8 @@ fn gaps_with_records(zone: &ZoneFound) -> impl Iterator<Item = &Gap> {
 ///
 /// As many units as were on stable media and are missing must lie in as many gaps. And writes that are missing in the log
 /// below its end can only be these.
-pub(super) fn prove(manifest: Option<&Manifest>, zones: &mut [ZoneFound], limits: &Limits) {
-    let missing: Vec<usize> = zones.iter().map(|zone| missing_units(manifest, zones, zone).len()).collect();
+pub(super) fn prove(claims: &Claims, zones: &mut [ZoneFound], limits: &Limits) {
+    let missing: Vec<usize> = zones.iter().map(|zone| claims.missing(zone).len()).collect();
     for (zone, missing) in zones.iter_mut().zip(missing) {
         let gaps: Vec<(u64, u64)> = gaps_with_records(zone).map(|gap| (gap.offset, gap.len_bytes)).collect();
         if gaps.is_empty() || gaps.len() > missing {
@@ -174,14 +212,16 @@ pub(super) fn prove(manifest: Option<&Manifest>, zones: &mut [ZoneFound], limits
 pub(super) fn find(
     manifest: Option<&Manifest>,
     source: &Source,
-    zones: &[ZoneFound],
+    (zones, claims): (&[ZoneFound], &Claims),
     limits: &Limits,
 ) -> Vec<LostWrites> {
     let newest = newest_write(manifest, zones);
     let mut lost = Vec::new();
     for zone in zones {
-        let holes = zone.holes.iter().filter(|hole| {
-            hole.seqnos.is_none_or(|(first, _)| first <= limits.last.min(limits.limit(hole.incarnation)))
+        // A crash may tear copies; what they were made of is there as long as nothing claims that they are.
+        let holes = zone.holes.iter().filter(|hole| match hole.seqnos {
+            Some((first, _)) => first <= limits.last.min(limits.limit(hole.header.incarnation)),
+            None => manifest.is_none() || claims.contains(zone, hole.header.unit),
         });
         lost.extend(holes.map(|hole| LostWrites {
             zone: zone.zone,
@@ -191,7 +231,7 @@ pub(super) fn find(
             seqnos: hole.seqnos,
             at_most: hole.at_most,
         }));
-        lost.extend(lost_units(zone, &missing_units(manifest, zones, zone), newest));
+        lost.extend(lost_units(zone, &claims.missing(zone), newest));
     }
     lost.extend(vanished_zones(manifest, source, zones, newest));
     lost.sort_by_key(|lost| (lost.zone, lost.offset));
@@ -234,7 +274,7 @@ fn lost_run(zone: &ZoneFound, (first, last): (u32, u32), newest: SeqNo) -> Optio
         let there: BTreeSet<SeqNo> = zone.versions.iter().map(|version| version.seqno).collect();
         let mut gone = (from.get()..=to.get()).map(SeqNo::new).filter(|seqno| !there.contains(seqno));
         let first_gone = gone.next()?;
-        let last_gone = gone.last().unwrap_or(first_gone);
+        let last_gone = gone.next_back().unwrap_or(first_gone);
         return Some(lost_at(zone, (first, last), gap, (Some((first_gone, last_gone)), last_gone)));
     }
     // Copies have no order; what ends as a unit does was all that was there.

@@ -4,7 +4,7 @@
 //! and says of each key how sure it is. Nothing is written, and nothing that was damaged is changed.
 //!
 //! Steps, each in its module: `source` reads zones without counting on what the device says of itself; `scan` finds records,
-//! also where headers are gone; `mending` puts damaged record heads right where that can be proven; `lost` finds out what
+//! also where headers are gone, with `records` for those of one unit; `mending` puts damaged record heads right where that can be proven; `lost` finds out what
 //! must have been there and is not; `choose` takes the newest version of each key.
 //!
 //! Invariants:
@@ -15,6 +15,7 @@
 mod choose;
 mod lost;
 mod mending;
+mod records;
 mod scan;
 mod source;
 
@@ -24,7 +25,7 @@ use std::path::Path;
 pub use self::source::KnownSizes;
 
 use self::choose::{Chooser, Kept};
-use self::lost::{Fillings, Limits};
+use self::lost::{Claims, Fillings, Limits};
 use self::scan::{ZoneFound, scan_zone};
 use self::source::{Source, Window};
 use crate::device::Geometry;
@@ -178,8 +179,9 @@ impl Salvage {
         zones.retain(|zone| fillings.is_present(zone));
         mend_by_keys(&mut zones);
         let limits = Limits::find(manifest.as_ref(), &zones);
-        lost::prove(manifest.as_ref(), &mut zones, &limits);
-        findings.lost_writes = lost::find(manifest.as_ref(), &source, &zones, &limits);
+        let claims = Claims::collect(manifest.as_ref(), &zones);
+        lost::prove(&claims, &mut zones, &limits);
+        findings.lost_writes = lost::find(manifest.as_ref(), &source, (&zones, &claims), &limits);
         findings.torn_batches = lost::torn_batches(&zones, &findings.lost_writes);
         let lost_up_to = findings.lost_writes.iter().map(|lost| lost.at_most).max().unwrap_or(SeqNo::ZERO);
         let chosen = Chooser::new(&zones, options, lost_up_to).choose(|version| limits.counts(version));
@@ -346,7 +348,7 @@ fn mend_by_keys(zones: &mut [ZoneFound]) {
     for (zone_index, index, bytes) in mended.into_iter().rev() {
         let (offset, incarnation) = {
             let hole = &zones[zone_index].holes[index];
-            (hole.offset, hole.incarnation)
+            (hole.offset, hole.header.incarnation)
         };
         if zones[zone_index].add_mended(&bytes, offset, incarnation) {
             zones[zone_index].holes.remove(index);

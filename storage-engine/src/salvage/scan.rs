@@ -6,6 +6,7 @@
 //! time; whether it belongs to the present filling of its zone is noted as its [`Proof`].
 
 use super::mending::TornRecord;
+use super::records::{Encoded, Missing, UnitBody, looks_like_a_record};
 use super::source::{Source, Window};
 use crate::format::DecodeError;
 use crate::format::record::{DecodedRecord, Group, Record, RecordKind};
@@ -60,7 +61,8 @@ pub(super) struct Hole {
     /// No record that was there is newer.
     pub(super) at_most: SeqNo,
     pub(super) torn: Option<TornRecord>,
-    pub(super) incarnation: u32,
+    /// The unit that it is in.
+    pub(super) header: UnitHeader,
 }
 
 /// Blocks that are no unit.
@@ -144,26 +146,6 @@ impl ZoneFound {
             key_start,
             key_len: u16::try_from(found.key.len()).unwrap_or(u16::MAX),
         });
-    }
-}
-
-/// A record and where it lies.
-pub(super) struct Encoded<'b> {
-    decoded: DecodedRecord<'b>,
-    offset: u64,
-    head_crc: u32,
-    value_crc: u32,
-}
-
-impl<'b> Encoded<'b> {
-    pub(super) fn decode(from: &'b [u8], offset: u64) -> Result<Self, DecodeError> {
-        let decoded = Record::decode(from)?;
-        let word = |at: usize| u32::from_le_bytes([from[at], from[at + 1], from[at + 2], from[at + 3]]);
-        Ok(Self { decoded, offset, head_crc: word(0), value_crc: word(4) })
-    }
-
-    fn seqno(&self) -> SeqNo {
-        self.decoded.record.seqno
     }
 }
 
@@ -300,10 +282,27 @@ impl ZoneFound {
         let (records, holes) = body.records();
         let mut contents = ContentsChecksum::default();
         records.iter().for_each(|record| contents.add(&record.head_crc.to_le_bytes()));
-        let is_whole = holes.is_empty() && contents.finish() == header.contents_crc;
+        let contents_crc = contents.finish();
+        let is_whole = holes.is_empty() && contents_crc == header.contents_crc;
         // Where no record is missing and yet they are not the unit's, it cannot be told which of them is another's.
         let proof = if is_whole || !holes.is_empty() { Proof::Proven } else { Proof::Likely };
         records.iter().for_each(|record| self.add(record, proof, header.incarnation));
+        if !is_whole && holes.is_empty() {
+            let error = DecodeError::Checksum {
+                structure: "unit contents",
+                found: contents_crc,
+                expected: header.contents_crc,
+            };
+            self.holes.push(Hole {
+                offset: at,
+                len_bytes: header.unit_bytes(),
+                error: format!("a record in it is not the one that was written: {error}"),
+                seqnos: None,
+                at_most: header.watermark.max(header.last_seqno()),
+                torn: None,
+                header: *header,
+            });
+        }
         let mut unmended = 0;
         for hole in &holes {
             if !self.mend(&body, hole, &records, holes.len() == 1) {
@@ -347,7 +346,7 @@ impl ZoneFound {
             seqnos,
             at_most: seqnos.map_or(header.watermark, |(_, last)| last),
             torn,
-            incarnation: header.incarnation,
+            header: *header,
         });
         false
     }
@@ -388,107 +387,5 @@ impl ZoneFound {
             }
         }
         within as u64
-    }
-}
-
-/// What can be told of a record before its checksum is computed.
-fn looks_like_a_record(bytes: &[u8]) -> bool {
-    let Some(header) = bytes.get(..24) else { return false };
-    let value_len = u32::from_le_bytes([header[16], header[17], header[18], header[19]]);
-    matches!(header[22] & 0x7f, 1..=3) && header[23] == 0 && value_len <= MAX_UNIT_BYTES
-}
-
-/// The records of a unit.
-struct UnitBody<'b> {
-    header: &'b UnitHeader,
-    at: u64,
-    /// The unit up to the end of its records, header included.
-    bytes: &'b [u8],
-}
-
-/// A place where records are missing.
-struct Missing {
-    from: usize,
-    to: usize,
-    /// Number in the unit of the first missing record, and of the next one that is there.
-    index: u64,
-    next_index: u64,
-    error: DecodeError,
-}
-
-impl<'b> UnitBody<'b> {
-    fn records(&self) -> (Vec<Encoded<'b>>, Vec<Missing>) {
-        let (mut records, mut holes) = (Vec::new(), Vec::new());
-        let (mut position, mut index) = (UNIT_HEADER_BYTES, 0);
-        let count = u64::from(self.header.record_count);
-        while index < count && position < self.bytes.len() {
-            match self.record_at(position, Some(index)) {
-                Ok(record) => {
-                    position += record.decoded.encoded_bytes;
-                    records.push(record);
-                    index += 1;
-                }
-                Err(error) => {
-                    let (to, next_index) = self.next_record(position, index);
-                    holes.push(Missing { from: position, to, index, next_index, error });
-                    (position, index) = (to, next_index);
-                }
-            }
-        }
-        if index < count && holes.is_empty() {
-            let error = DecodeError::Field { structure: "unit", field: "record count", found: count };
-            holes.push(Missing { from: position, to: self.bytes.len(), index, next_index: count, error });
-        }
-        (records, holes)
-    }
-
-    /// The record at a place, if it can be this unit's; `index` is its number where that is known.
-    fn record_at(&self, position: usize, index: Option<u64>) -> Result<Encoded<'b>, DecodeError> {
-        let record = Encoded::decode(&self.bytes[position..], self.at + position as u64)?;
-        let foreign = DecodeError::Field { structure: "record", field: "seqno", found: record.seqno().get() };
-        let first = self.header.first_seqno;
-        let fits = match (self.header.stream, index) {
-            (StreamKind::Relocation, _) => true,
-            (StreamKind::User, Some(index)) => record.seqno() == first.forward(index),
-            (StreamKind::User, None) => record.seqno() >= first && record.seqno() <= self.header.last_seqno(),
-        };
-        if fits { Ok(record) } else { Err(foreign) }
-    }
-
-    /// Where the next record after a damaged one begins, and its number in the unit.
-    ///
-    /// One from which record follows upon record to the end of the unit is preferred: values may hold what looks like
-    /// records.
-    fn next_record(&self, damaged: usize, index: u64) -> (usize, u64) {
-        let end = (self.bytes.len(), u64::from(self.header.record_count));
-        let mut some = None;
-        for position in damaged + 1..self.bytes.len() {
-            if !looks_like_a_record(&self.bytes[position..]) {
-                continue;
-            }
-            let Ok(record) = self.record_at(position, None) else { continue };
-            let number = match self.header.stream {
-                StreamKind::User => record.seqno().get() - self.header.first_seqno.get(),
-                StreamKind::Relocation => index + 1,
-            };
-            if number <= index || number >= end.1 {
-                continue;
-            }
-            if self.leads_to_the_end(position) {
-                return (position, number);
-            }
-            some.get_or_insert((position, number));
-        }
-        some.unwrap_or(end)
-    }
-
-    fn leads_to_the_end(&self, mut position: usize) -> bool {
-        while position < self.bytes.len() {
-            match self.record_at(position, None) {
-                Ok(record) => position += record.decoded.encoded_bytes,
-                Err(_) => return false,
-            }
-        }
-        true
     }
 }
