@@ -27,6 +27,11 @@ Examples:
     ycsb run --path /tmp/bench.zonal -P workloads/workloada \\
       -p operationcount=1000000 -threads 4 --format ycsb
 
+  Cleaning under updates alone, the store 80 % full, by second, as a page with charts:
+    ycsb run --load --path /tmp/bench.zonal --records 1000000 \\
+      --utilisation 0.8 --update-proportion 1 --distribution zipfian \\
+      --threads 2 --seconds 180 --durability written --report page.html
+
   A mix of your own:
     ycsb run --path /tmp/bench.zonal --read-proportion 0.8 --rmw-proportion 0.2 \\
       --distribution zipfian
@@ -46,8 +51,14 @@ times fieldlength bytes, always read and written whole.
 JSON output: an object with 'phases', a list of objects with 'workload', 'threads', 'operations', 'seconds', \
 'ops_per_second', 'warmup_operations', 'flush_seconds', 'durability', 'value_bytes', 'records', 'distribution', \
 'proportions', 'latency_us' (an object for each of read, update, insert, scan, rmw that occurred, with 'count', \
-'mean', 'min', 'p50', 'p95', 'p99', 'p999', 'max' in microseconds) and 'store' (the store's own counters over the \
-phase, among them 'write_amplification'). Beside 'phases': 'version', 'command', 'path', 'seed', 'index', \
+'mean', 'min', 'p50', 'p95', 'p99', 'p999', 'max' in microseconds), 'store' (the store's own counters over the \
+phase, among them 'write_amplification'), 'series' and 'windows'. 'series' is a list of windows of time, without a gap, \
+each with 'end_seconds' (since the phase began), 'seconds' (its length), 'complete' (false for the last one, which the \
+phase's end cut short, and where a thread had nothing left to do), 'operations', 'ops_per_second', 'latency_us', as \
+they were at the window's end 'free_zones', 'live_bytes' and 'file_bytes', and of the window itself \
+'user_bytes_written', 'device_bytes_written', 'relocated_bytes' and 'write_amplification' (null when nothing was handed \
+in). 'windows' sums the complete ones up: 'window_seconds', 'complete_windows', 'lowest_ops_per_second', \
+'median_ops_per_second' and 'lowest_window_ratio', lowest by median. Beside 'phases': 'version', 'command', 'path', 'seed', 'index', \
 'cache_bytes', and 'failure', which is null or says why the run failed.";
 
 /// Measures a zonal store with the workloads of the Yahoo! Cloud Serving Benchmark.
@@ -180,9 +191,22 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Store")]
     pub zone_size: Option<u64>,
 
+    /// Capacity of a store that is created, as what makes the loaded records fill this share of its zones, reserve
+    /// included, for example 0.8
+    #[arg(long, value_name = "SHARE", conflicts_with = "capacity", help_heading = "Store")]
+    pub utilisation: Option<f64>,
+
     /// How results are written to stdout
     #[arg(long, default_value = "table", help_heading = "Output")]
     pub format: ReportFormat,
+
+    /// Write a page with tables and charts as well: one file that any browser shows, offline too
+    #[arg(long, value_name = "FILE.html", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+
+    /// Length of the windows of the time series
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, help_heading = "Output")]
+    pub interval: f64,
 
     /// Show progress on stderr every second even when it is no terminal
     #[arg(short = 's', long, help_heading = "Output")]

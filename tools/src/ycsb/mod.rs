@@ -8,6 +8,7 @@
 pub mod chooser;
 pub mod command_line;
 pub mod failure;
+pub mod html;
 pub mod inserts;
 pub mod keys;
 pub mod latency;
@@ -16,6 +17,8 @@ pub mod progress;
 pub mod properties;
 pub mod report;
 pub mod resolve;
+pub mod sampler;
+pub mod series;
 pub mod session;
 pub mod settings;
 pub mod store;
@@ -26,7 +29,9 @@ pub mod workload;
 pub mod zipfian;
 pub mod zonal_store;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -35,6 +40,7 @@ use crate::exit;
 use command_line::{Arguments, Command, CommandLine, with_ycsb_spellings};
 use progress::Progress;
 use properties::Properties;
+use report::ReportFormat;
 use resolve::{Plan, Task, resolve};
 use usage::UsageError;
 
@@ -73,16 +79,24 @@ fn given_properties(arguments: &Arguments) -> Result<Properties, UsageError> {
     Ok(given)
 }
 
+fn create_page(path: &Path) -> Result<File, UsageError> {
+    File::create(path).map_err(|error| UsageError::new(format!("cannot write {}: {error}", path.display())))
+}
+
 fn execute(plan: &Plan) -> Result<u8, UsageError> {
     for warning in &plan.warnings {
         eprintln!("ycsb: {warning}");
     }
+    // Made before the run: after hours of it would be a bad time to learn that the file cannot be written.
+    let page = plan.report.as_deref().map(create_page).transpose()?;
     let mut out = io::stdout().lock();
     let mut written = Ok(());
     let report = session::run(plan, &mut Progress::on_stderr(plan.show_progress), |phase| {
         written = std::mem::replace(&mut written, Ok(())).and_then(|()| phase.write(plan.format, &mut out));
     })?;
-    let written = written.and_then(|()| report.write(plan.format, &mut out)).and_then(|()| out.flush());
+    let written = written
+        .and_then(|()| report.write(plan.format, &mut out))
+        .and_then(|()| page.map_or(Ok(()), |mut page| report.write(ReportFormat::Html, &mut page)));
     if let Some(failure) = &report.failure {
         eprintln!("ycsb: {failure}");
     }

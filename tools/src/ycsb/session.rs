@@ -89,6 +89,7 @@ impl<S: Store, F: FnMut(&PhaseReport)> Session<'_, S, F> {
             workload,
             operations,
             time_limit: workload.extent.time_limit,
+            window_length: self.plan.window_length,
             seed: mix(self.plan.seed ^ mix(report.phases.len() as u64)),
             flush_at_end: self.plan.store.durability != WriteDurability::Sync,
         };

@@ -1,0 +1,6 @@
+//! The benchmark as users run it.
+
+mod bench;
+mod expected;
+mod runs;
+mod series;
