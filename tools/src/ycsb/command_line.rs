@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::compare::arguments::CompareArguments;
 use super::report::ReportFormat;
 use super::settings::{Index, WriteDurability};
 use super::workload::Distribution;
@@ -61,6 +62,31 @@ in). 'windows' sums the complete ones up: 'window_seconds', 'complete_windows', 
 'median_ops_per_second' and 'lowest_window_ratio', lowest by median. Beside 'phases': 'version', 'command', 'path', 'seed', 'index', \
 'cache_bytes', and 'failure', which is null or says why the run failed.";
 
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  Everything that was built in, all core workloads, medians of three rounds:
+    ycsb compare --path /data/bench --records 1000000 --threads 2 \\
+      --durability written --report comparison.html
+
+  Durable writes only, two stores:
+    ycsb compare --path /data/bench --stores zonal,fjall --durability sync \\
+      --update-proportion 1 --distribution zipfian --threads 16 --seconds 10
+
+  Data four times the memory (as root):
+    ycsb compare --path /data/bench --records 2000000 --memory 600MiB \\
+      --durability written --timeout 600
+
+Exit code 0: done; 2: wrong usage; 3: a store failed, which the results say.";
+
+const COMPARE_DETAILS: &str = "\
+Other stores are compiled in by the cargo feature 'peers', which needs clang for RocksDB, or by \
+'peers-without-rocksdb'. Which setting of each store stands for which durability is in docs/benchmarking.md.
+
+JSON output: an object with 'version', 'command', 'setting', 'rounds' (for each round a list of the stores' results in the \
+order in which they ran) and 'summary': 'workloads', 'stores' (for each the medians as 'figures', in the order of \
+'workloads', 'peak_memory_bytes', 'open_seconds', 'disk_bytes' and 'failures') and 'ratio_to_best_peer', above 1 where \
+zonal is better.";
+
 /// Measures a zonal store with the workloads of the Yahoo! Cloud Serving Benchmark.
 ///
 /// `ycsb load` fills a store with records; `ycsb run` issues a mix of operations on them and reports how many a second
@@ -82,6 +108,9 @@ pub enum Command {
     /// Run workloads on the records that a store holds
     #[command(after_help = EXAMPLES, after_long_help = format!("{DETAILS}\n\n{EXAMPLES}"))]
     Run(Box<RunArguments>),
+    /// Run the same on zonal and on other embedded stores, each in a process of its own
+    #[command(after_help = COMPARE_EXAMPLES, after_long_help = format!("{COMPARE_DETAILS}\n\n{COMPARE_EXAMPLES}"))]
+    Compare(Box<CompareArguments>),
 }
 
 /// The options of `ycsb run`.
@@ -211,6 +240,21 @@ pub struct Arguments {
     /// Show progress on stderr every second even when it is no terminal
     #[arg(short = 's', long, help_heading = "Output")]
     pub progress: bool,
+}
+
+impl Arguments {
+    /// Whether options or properties give shares of operations themselves.
+    #[must_use]
+    pub fn describes_a_mix(&self) -> bool {
+        let options = [
+            self.read_proportion,
+            self.update_proportion,
+            self.insert_proportion,
+            self.scan_proportion,
+            self.rmw_proportion,
+        ];
+        options.iter().any(Option::is_some) || !self.property_files.is_empty() || !self.properties.is_empty()
+    }
 }
 
 /// The core workloads of YCSB.

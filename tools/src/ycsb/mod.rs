@@ -4,9 +4,11 @@
 //! Three layers: `command_line` and `properties` hold what was typed, `resolve` makes a checked [`resolve::Plan`] of
 //! it, and `session` runs that, phase by phase. Under a phase, `worker` is one thread; it asks `chooser` for records,
 //! `keys` and `values` for bytes, `inserts` for what may be read, and talks to a store through the trait in `store`.
+//! `compare` runs the same on other stores.
 
 pub mod chooser;
 pub mod command_line;
+pub mod compare;
 pub mod failure;
 pub mod html;
 pub mod inserts;
@@ -29,6 +31,7 @@ pub mod workload;
 pub mod zipfian;
 pub mod zonal_store;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -47,8 +50,9 @@ use usage::UsageError;
 /// The whole program, from its arguments to its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let command_line = CommandLine::parse_from(with_ycsb_spellings(std::env::args_os()));
-    let code = match plan(&command_line.command).and_then(|plan| execute(&plan)) {
+    let words: Vec<OsString> = with_ycsb_spellings(std::env::args_os()).collect();
+    let command_line = CommandLine::parse_from(&words);
+    let code = match perform(command_line.command, words) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ycsb: {error}");
@@ -58,12 +62,21 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn plan(command: &Command) -> Result<Plan, UsageError> {
-    let (task, arguments): (_, &Arguments) = match command {
-        Command::Load(arguments) => (Task::Load, arguments),
-        Command::Run(run) if run.load => (Task::LoadAndRun, &run.shared),
-        Command::Run(run) => (Task::Run, &run.shared),
-    };
+fn perform(command: Command, words: Vec<OsString>) -> Result<u8, UsageError> {
+    match command {
+        Command::Load(arguments) => execute(&plan(Task::Load, &arguments)?),
+        Command::Run(run) if run.load => execute(&plan(Task::LoadAndRun, &run.shared)?),
+        Command::Run(run) => execute(&plan(Task::Run, &run.shared)?),
+        Command::Compare(mut arguments) => {
+            arguments.fill_in_defaults();
+            let plan = plan(Task::LoadAndRun, &arguments.shared)?;
+            // The first word is the program's name.
+            compare::execute(&arguments, plan, &words[1..])
+        }
+    }
+}
+
+fn plan(task: Task, arguments: &Arguments) -> Result<Plan, UsageError> {
     resolve(task, arguments, &given_properties(arguments)?)
 }
 

@@ -50,9 +50,12 @@ impl LineChart<'_> {
     pub fn render(&self) -> String {
         let Some((lowest, highest)) = self.extremes() else { return String::new() };
         let end = self.points.last().map_or(1.0, |point| point.to);
-        let vertical =
-            if self.logarithmic { Axis::logarithmic(lowest, highest) } else { Axis::linear(highest) };
-        let plot = Plot { horizontal: Axis::exact(end), vertical };
+        let vertical = if self.logarithmic {
+            Axis::logarithmic(lowest, highest)
+        } else {
+            Axis::linear(highest, self.unit)
+        };
+        let plot = Plot { horizontal: Axis::exact(end, Unit::Seconds), vertical };
         let mut html = format!(
             "<figure><figcaption>{} <span class=\"quiet\">{}</span></figcaption>\n",
             escape(self.title),

@@ -16,6 +16,12 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// What round numbers are round in: powers of 1024 for bytes.
+    fn base(self, highest: f64) -> f64 {
+        let power = (highest.max(1.0).log2() / 10.0).floor().min(4.0);
+        if self == Self::Bytes { 1024_f64.powf(power) } else { 1.0 }
+    }
+
     /// A figure for people: three digits, and the unit.
     #[must_use]
     pub fn write(self, figure: f64) -> String {
@@ -43,9 +49,10 @@ pub struct Axis {
 impl Axis {
     /// From 0 to a round number not below `highest`.
     #[must_use]
-    pub fn linear(highest: f64) -> Self {
+    pub fn linear(highest: f64, unit: Unit) -> Self {
         let highest = if highest > 0.0 { highest } else { 1.0 };
-        let step = round_step(highest / 4.0);
+        let base = unit.base(highest);
+        let step = round_step(highest / base / 4.0) * base;
         let count = (highest / step).ceil();
         let marks = (0..=16).map(f64::from).take_while(|mark| *mark <= count).map(|mark| mark * step);
         Self { low: 0.0, high: count * step, logarithmic: false, marks: marks.collect() }
@@ -53,8 +60,8 @@ impl Axis {
 
     /// From 0 to `highest` itself, round numbers marked.
     #[must_use]
-    pub fn exact(highest: f64) -> Self {
-        let mut axis = Self::linear(highest);
+    pub fn exact(highest: f64, unit: Unit) -> Self {
+        let mut axis = Self::linear(highest, unit);
         axis.high = if highest > 0.0 { highest } else { 1.0 };
         axis.marks.retain(|mark| *mark <= axis.high);
         axis
@@ -114,16 +121,17 @@ mod tests {
 
     #[test]
     fn an_axis_marks_round_numbers_up_to_beyond_the_highest() {
-        assert_eq!(Axis::linear(87_000.0).marks, [0.0, 50_000.0, 100_000.0]);
-        assert_eq!(Axis::linear(1.9).marks, [0.0, 0.5, 1.0, 1.5, 2.0]);
-        assert_eq!(Axis::linear(0.0).marks.first(), Some(&0.0));
-        assert_eq!(Axis::exact(87.0).marks, [0.0, 50.0]);
+        assert_eq!(Axis::linear(87_000.0, Unit::Number).marks, [0.0, 50_000.0, 100_000.0]);
+        assert_eq!(Axis::linear(1.9, Unit::Number).marks, [0.0, 0.5, 1.0, 1.5, 2.0]);
+        assert_eq!(Axis::linear(0.0, Unit::Bytes).marks.first(), Some(&0.0));
+        assert_eq!(Axis::linear(3.0 * 1048576.0, Unit::Bytes).marks, [0.0, 1048576.0, 2097152.0, 3145728.0]);
+        assert_eq!(Axis::exact(87.0, Unit::Seconds).marks, [0.0, 50.0]);
         assert_eq!(Axis::logarithmic(3.0, 420.0).marks, [1.0, 10.0, 100.0, 1000.0]);
     }
 
     #[test]
     fn figures_lie_between_the_ends_of_their_axis() {
-        let linear = Axis::linear(100.0);
+        let linear = Axis::linear(100.0, Unit::Number);
         assert_eq!((linear.place(0.0), linear.place(50.0), linear.place(1000.0)), (0.0, 0.5, 1.0));
         let logarithmic = Axis::logarithmic(1.0, 100.0);
         assert!((logarithmic.place(10.0) - 0.5).abs() < 1e-9);
