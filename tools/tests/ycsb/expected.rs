@@ -41,6 +41,7 @@ fn help_is_as_expected() {
         ("ycsb-help.txt", &["--help"][..]),
         ("ycsb-help-load.txt", &["load", "--help"]),
         ("ycsb-help-run.txt", &["run", "--help"]),
+        ("ycsb-help-compare.txt", &["compare", "--help"]),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_ycsb")).args(words).output().unwrap();
         assert_expected(file, &format!("$ ycsb {}\n{}", words.join(" "), text(&output.stdout)));
