@@ -534,6 +534,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use crate::units::Generation;
     use std::sync::Arc;
 
     use super::{Claim, Commit};
@@ -557,7 +558,7 @@ mod tests {
 
     fn write(commit: &Commit, token: u64) {
         commit.submitted();
-        commit.placed(token, commit.completed(token));
+        commit.placed(token, commit.in_flight(token));
     }
 
     /// Its number is higher than those of units behind it in the order of seqnos, which may not be written yet.

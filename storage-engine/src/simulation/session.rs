@@ -408,7 +408,7 @@ pub(super) fn read_all(
         let page = engine.page(low, high, direction, limit)?;
         for (key, value) in page.items {
             match Plan::key_number(&key).and_then(|number| found.get_mut(number)) {
-                Some(slot @ None) => *slot = Some(print_of(&value)),
+                Some(slot @ None) => *slot = Some(print_of(&value?)),
                 other => {
                     return Ok(Err(Problem::new(format!(
                         "a key that was never written: {key:?}, {other:?}"

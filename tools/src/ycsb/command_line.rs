@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::compare::arguments::CompareArguments;
 use super::report::ReportFormat;
 use super::settings::{Index, WriteDurability};
 use super::workload::Distribution;
@@ -27,6 +28,11 @@ Examples:
     ycsb run --path /tmp/bench.zonal -P workloads/workloada \\
       -p operationcount=1000000 -threads 4 --format ycsb
 
+  Cleaning under updates alone, the store 80 % full, by second, as a page with charts:
+    ycsb run --load --path /tmp/bench.zonal --records 1000000 \\
+      --utilisation 0.8 --update-proportion 1 --distribution zipfian \\
+      --threads 2 --seconds 180 --durability written --report page.html
+
   A mix of your own:
     ycsb run --path /tmp/bench.zonal --read-proportion 0.8 --rmw-proportion 0.2 \\
       --distribution zipfian
@@ -46,9 +52,40 @@ times fieldlength bytes, always read and written whole.
 JSON output: an object with 'phases', a list of objects with 'workload', 'threads', 'operations', 'seconds', \
 'ops_per_second', 'warmup_operations', 'flush_seconds', 'durability', 'value_bytes', 'records', 'distribution', \
 'proportions', 'latency_us' (an object for each of read, update, insert, scan, rmw that occurred, with 'count', \
-'mean', 'min', 'p50', 'p95', 'p99', 'p999', 'max' in microseconds) and 'store' (the store's own counters over the \
-phase, among them 'write_amplification'). Beside 'phases': 'version', 'command', 'path', 'seed', 'index', \
+'mean', 'min', 'p50', 'p95', 'p99', 'p999', 'max' in microseconds), 'store' (the store's own counters over the \
+phase, among them 'write_amplification'), 'series' and 'windows'. 'series' is a list of windows of time, without a gap, \
+each with 'end_seconds' (since the phase began), 'seconds' (its length), 'complete' (false for the last one, which the \
+phase's end cut short, and where a thread had nothing left to do), 'operations', 'ops_per_second', 'latency_us', as \
+they were at the window's end 'free_zones', 'live_bytes' and 'file_bytes', and of the window itself \
+'user_bytes_written', 'device_bytes_written', 'relocated_bytes' and 'write_amplification' (null when nothing was handed \
+in). 'windows' sums the complete ones up: 'window_seconds', 'complete_windows', 'lowest_ops_per_second', \
+'median_ops_per_second' and 'lowest_window_ratio', lowest by median. Beside 'phases': 'version', 'command', 'path', 'seed', 'index', \
 'cache_bytes', and 'failure', which is null or says why the run failed.";
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  Everything that was built in, all core workloads, medians of three rounds:
+    ycsb compare --path /data/bench --records 1000000 --threads 2 \\
+      --durability written --report comparison.html
+
+  Durable writes only, two stores:
+    ycsb compare --path /data/bench --stores zonal,fjall --durability sync \\
+      --update-proportion 1 --distribution zipfian --threads 16 --seconds 10
+
+  Data four times the memory (as root):
+    ycsb compare --path /data/bench --records 2000000 --memory 600MiB \\
+      --durability written --timeout 600
+
+Exit code 0: done; 2: wrong usage; 3: a store failed, which the results say.";
+
+const COMPARE_DETAILS: &str = "\
+Other stores are compiled in by the cargo feature 'peers', which needs clang for RocksDB, or by \
+'peers-without-rocksdb'. Which setting of each store stands for which durability is in docs/benchmarking.md.
+
+JSON output: an object with 'version', 'command', 'setting', 'rounds' (for each round a list of the stores' results in the \
+order in which they ran) and 'summary': 'workloads', 'stores' (for each the medians as 'figures', in the order of \
+'workloads', 'peak_memory_bytes', 'open_seconds', 'disk_bytes' and 'failures') and 'ratio_to_best_peer', above 1 where \
+zonal is better.";
 
 /// Measures a zonal store with the workloads of the Yahoo! Cloud Serving Benchmark.
 ///
@@ -71,6 +108,9 @@ pub enum Command {
     /// Run workloads on the records that a store holds
     #[command(after_help = EXAMPLES, after_long_help = format!("{DETAILS}\n\n{EXAMPLES}"))]
     Run(Box<RunArguments>),
+    /// Run the same on zonal and on other embedded stores, each in a process of its own
+    #[command(after_help = COMPARE_EXAMPLES, after_long_help = format!("{COMPARE_DETAILS}\n\n{COMPARE_EXAMPLES}"))]
+    Compare(Box<CompareArguments>),
 }
 
 /// The options of `ycsb run`.
@@ -180,13 +220,41 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Store")]
     pub zone_size: Option<u64>,
 
+    /// Capacity of a store that is created, as what makes the loaded records fill this share of its zones, reserve
+    /// included, for example 0.8
+    #[arg(long, value_name = "SHARE", conflicts_with = "capacity", help_heading = "Store")]
+    pub utilisation: Option<f64>,
+
     /// How results are written to stdout
     #[arg(long, default_value = "table", help_heading = "Output")]
     pub format: ReportFormat,
 
+    /// Write a page with tables and charts as well: one file that any browser shows, offline too
+    #[arg(long, value_name = "FILE.html", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+
+    /// Length of the windows of the time series
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, help_heading = "Output")]
+    pub interval: f64,
+
     /// Show progress on stderr every second even when it is no terminal
     #[arg(short = 's', long, help_heading = "Output")]
     pub progress: bool,
+}
+
+impl Arguments {
+    /// Whether options or properties give shares of operations themselves.
+    #[must_use]
+    pub fn describes_a_mix(&self) -> bool {
+        let options = [
+            self.read_proportion,
+            self.update_proportion,
+            self.insert_proportion,
+            self.scan_proportion,
+            self.rmw_proportion,
+        ];
+        options.iter().any(Option::is_some) || !self.property_files.is_empty() || !self.properties.is_empty()
+    }
 }
 
 /// The core workloads of YCSB.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::workload::{Mix, OperationKind};
 
@@ -19,7 +19,7 @@ pub struct LatencyRecorder {
 }
 
 /// The latencies of one kind of operation, in microseconds.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct LatencySummary {
     /// Operations measured.
     pub count: u64,

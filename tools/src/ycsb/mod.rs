@@ -4,10 +4,13 @@
 //! Three layers: `command_line` and `properties` hold what was typed, `resolve` makes a checked [`resolve::Plan`] of
 //! it, and `session` runs that, phase by phase. Under a phase, `worker` is one thread; it asks `chooser` for records,
 //! `keys` and `values` for bytes, `inserts` for what may be read, and talks to a store through the trait in `store`.
+//! `compare` runs the same on other stores.
 
 pub mod chooser;
 pub mod command_line;
+pub mod compare;
 pub mod failure;
+pub mod html;
 pub mod inserts;
 pub mod keys;
 pub mod latency;
@@ -16,6 +19,8 @@ pub mod progress;
 pub mod properties;
 pub mod report;
 pub mod resolve;
+pub mod sampler;
+pub mod series;
 pub mod session;
 pub mod settings;
 pub mod store;
@@ -26,7 +31,10 @@ pub mod workload;
 pub mod zipfian;
 pub mod zonal_store;
 
-use std::io::{self, Write};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -35,14 +43,16 @@ use crate::exit;
 use command_line::{Arguments, Command, CommandLine, with_ycsb_spellings};
 use progress::Progress;
 use properties::Properties;
+use report::ReportFormat;
 use resolve::{Plan, Task, resolve};
 use usage::UsageError;
 
 /// The whole program, from its arguments to its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let command_line = CommandLine::parse_from(with_ycsb_spellings(std::env::args_os()));
-    let code = match plan(&command_line.command).and_then(|plan| execute(&plan)) {
+    let words: Vec<OsString> = with_ycsb_spellings(std::env::args_os()).collect();
+    let command_line = CommandLine::parse_from(&words);
+    let code = match perform(command_line.command, words) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ycsb: {error}");
@@ -52,12 +62,21 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn plan(command: &Command) -> Result<Plan, UsageError> {
-    let (task, arguments): (_, &Arguments) = match command {
-        Command::Load(arguments) => (Task::Load, arguments),
-        Command::Run(run) if run.load => (Task::LoadAndRun, &run.shared),
-        Command::Run(run) => (Task::Run, &run.shared),
-    };
+fn perform(command: Command, words: Vec<OsString>) -> Result<u8, UsageError> {
+    match command {
+        Command::Load(arguments) => execute(&plan(Task::Load, &arguments)?),
+        Command::Run(run) if run.load => execute(&plan(Task::LoadAndRun, &run.shared)?),
+        Command::Run(run) => execute(&plan(Task::Run, &run.shared)?),
+        Command::Compare(mut arguments) => {
+            arguments.fill_in_defaults();
+            let plan = plan(Task::LoadAndRun, &arguments.shared)?;
+            // The first word is the program's name.
+            compare::execute(&arguments, plan, &words[1..])
+        }
+    }
+}
+
+fn plan(task: Task, arguments: &Arguments) -> Result<Plan, UsageError> {
     resolve(task, arguments, &given_properties(arguments)?)
 }
 
@@ -73,16 +92,24 @@ fn given_properties(arguments: &Arguments) -> Result<Properties, UsageError> {
     Ok(given)
 }
 
+fn create_page(path: &Path) -> Result<File, UsageError> {
+    File::create(path).map_err(|error| UsageError::new(format!("cannot write {}: {error}", path.display())))
+}
+
 fn execute(plan: &Plan) -> Result<u8, UsageError> {
     for warning in &plan.warnings {
         eprintln!("ycsb: {warning}");
     }
+    // Made before the run: after hours of it would be a bad time to learn that the file cannot be written.
+    let page = plan.report.as_deref().map(create_page).transpose()?;
     let mut out = io::stdout().lock();
     let mut written = Ok(());
     let report = session::run(plan, &mut Progress::on_stderr(plan.show_progress), |phase| {
         written = std::mem::replace(&mut written, Ok(())).and_then(|()| phase.write(plan.format, &mut out));
     })?;
-    let written = written.and_then(|()| report.write(plan.format, &mut out)).and_then(|()| out.flush());
+    let written = written
+        .and_then(|()| report.write(plan.format, &mut out))
+        .and_then(|()| page.map_or(Ok(()), |mut page| report.write(ReportFormat::Html, &mut page)));
     if let Some(failure) = &report.failure {
         eprintln!("ycsb: {failure}");
     }

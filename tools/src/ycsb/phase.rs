@@ -11,7 +11,9 @@ use super::failure::Failure;
 use super::inserts::InsertSequence;
 use super::latency::LatencyRecorder;
 use super::progress::Progress;
-use super::store::Store;
+use super::sampler::Sampler;
+use super::series::{Recording, Window};
+use super::store::{Store, StoreWindow};
 use super::values::{ValuePool, mix};
 use super::worker::{PassLimit, PassTally, PhaseContext, Worker};
 use super::workload::Workload;
@@ -26,6 +28,8 @@ pub struct PhaseOutcome {
     pub flush: Duration,
     /// Latencies of all threads.
     pub latency: LatencyRecorder,
+    /// The same by windows of time, flush left out.
+    pub windows: Vec<Window>,
     /// What the store counted meanwhile, flush included.
     pub store: serde_json::Value,
 }
@@ -38,6 +42,8 @@ pub struct PhaseSettings<'a> {
     pub operations: Option<u64>,
     /// The longest that measuring may take.
     pub time_limit: Option<Duration>,
+    /// The length of the time series' windows.
+    pub window_length: Duration,
     /// What random choices follow from.
     pub seed: u64,
     /// Whether writes were acknowledged before they were durable, so that a flush has something to do.
@@ -64,19 +70,41 @@ pub fn run_phase<S: Store>(
         .collect();
     if workload.warmup_operations > 0 {
         progress.start(&format!("{} warm-up", workload.name), Some(workload.warmup_operations), None);
-        run_pass(&context, &mut workers, Some(workload.warmup_operations), None, progress)?;
-        workers.iter_mut().for_each(Worker::forget_latencies);
+        let warm_up = Pass {
+            operations: Some(workload.warmup_operations),
+            time: None,
+            window_length: settings.window_length,
+        };
+        run_pass(&context, &mut workers, warm_up, progress)?;
     }
     let before = store.counters();
     progress.start(&workload.name, settings.operations, settings.time_limit);
-    let (operations, elapsed) =
-        run_pass(&context, &mut workers, settings.operations, settings.time_limit, progress)?;
+    let measured = Pass {
+        operations: settings.operations,
+        time: settings.time_limit,
+        window_length: settings.window_length,
+    };
+    let PassOutcome { operations, elapsed, latency, windows } =
+        run_pass(&context, &mut workers, measured, progress)?;
     let flush =
         if settings.flush_at_end && workload.mix.writes() { timed_flush(store)? } else { Duration::ZERO };
-    let mut latency = LatencyRecorder::new(&workload.mix);
-    workers.iter().for_each(|worker| latency.merge(worker.latency()));
     let difference = store.difference(&before, &store.counters());
-    Ok(PhaseOutcome { operations, elapsed, flush, latency, store: difference })
+    Ok(PhaseOutcome { operations, elapsed, flush, latency, windows, store: difference })
+}
+
+/// How long all workers run together, and how that is recorded.
+#[derive(Clone, Copy)]
+struct Pass {
+    operations: Option<u64>,
+    time: Option<Duration>,
+    window_length: Duration,
+}
+
+struct PassOutcome {
+    operations: u64,
+    elapsed: Duration,
+    latency: LatencyRecorder,
+    windows: Vec<Window>,
 }
 
 fn timed_flush(store: &impl Store) -> Result<Duration, Failure> {
@@ -85,60 +113,78 @@ fn timed_flush(store: &impl Store) -> Result<Duration, Failure> {
     Ok(begun.elapsed())
 }
 
-/// Lets every worker run its share, and says how many operations took how long together.
+/// Lets every worker run its share.
 fn run_pass<S: Store>(
     context: &PhaseContext<'_, S>,
     workers: &mut [Worker<'_, S>],
-    operations: Option<u64>,
-    time: Option<Duration>,
+    pass: Pass,
     progress: &mut Progress,
-) -> Result<(u64, Duration), Failure> {
+) -> Result<PassOutcome, Failure> {
     let done: Vec<DoneCount> = workers.iter().map(|_| DoneCount::default()).collect();
-    let shares = shares(operations, workers.len());
-    let all_ready = Barrier::new(workers.len());
+    let shares = shares(pass.operations, workers.len());
+    let recording = Recording::new(pass.window_length, &context.workload.mix, workers.len());
+    let all_ready = Barrier::new(workers.len() + 1);
     let (report, reports) = mpsc::channel();
-    let tallies = thread::scope(|scope| {
-        for ((worker, done), operations) in workers.iter_mut().zip(&done).zip(shares) {
-            let (report, all_ready) = (report.clone(), &all_ready);
+    let collected = thread::scope(|scope| {
+        for (number, ((worker, done), operations)) in workers.iter_mut().zip(&done).zip(shares).enumerate() {
+            let (report, all_ready, recording) = (report.clone(), &all_ready, &recording);
+            let limit = PassLimit { operations, time: pass.time };
             scope.spawn(move || {
                 let _guard = StopOnPanic(&context.stop);
                 all_ready.wait();
                 // The receiver lives until every sender is gone, so this cannot fail.
-                let _ = report.send(worker.run(PassLimit { operations, time }, &done.0));
+                let _ = report.send(worker.run(limit, number, recording, &done.0));
             });
         }
         drop(report);
-        collect(&reports, &done, progress)
+        // Its first look at the counters comes before the first operation.
+        let sampler = Sampler::new(context.store, &recording);
+        all_ready.wait();
+        collect(&reports, &done, sampler, progress)
     });
     progress.finish();
-    Ok(sum_up(&tallies?))
+    let (tallies, samples) = collected?;
+    Ok(sum_up(&tallies, recording, samples))
 }
 
-/// Waits for every worker, showing progress once a second. The first failure that comes in is the one to tell of.
-fn collect(
+/// Waits for every worker, showing progress and sampling the store meanwhile. The first failure that comes in is the one
+/// to tell of.
+fn collect<S: Store>(
     reports: &Receiver<Result<PassTally, Failure>>,
     done: &[DoneCount],
+    mut sampler: Sampler<'_, S>,
     progress: &mut Progress,
-) -> Result<Vec<PassTally>, Failure> {
+) -> Result<(Vec<PassTally>, Vec<StoreWindow>), Failure> {
     let mut tallies = Vec::with_capacity(done.len());
     let mut failure = None;
     loop {
-        match reports.recv_timeout(Progress::INTERVAL) {
+        let next = sampler.due().min(progress.due());
+        match reports.recv_timeout(next.saturating_duration_since(Instant::now())) {
             Ok(Ok(tally)) => tallies.push(tally),
             Ok(Err(error)) => failure = failure.or(Some(error)),
             Err(RecvTimeoutError::Timeout) => {
-                progress.tick(done.iter().map(|count| count.0.load(Ordering::Relaxed)).sum());
+                sampler.sample_when_due(Instant::now());
+                if Instant::now() >= progress.due() {
+                    progress.tick(done.iter().map(|count| count.0.load(Ordering::Relaxed)).sum());
+                }
             }
-            Err(RecvTimeoutError::Disconnected) => return failure.map_or(Ok(tallies), Err),
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
+    failure.map_or_else(|| Ok((tallies, sampler.finish())), Err)
 }
 
-fn sum_up(tallies: &[PassTally]) -> (u64, Duration) {
-    let operations = tallies.iter().map(|tally| tally.operations).sum();
-    let started = tallies.iter().map(|tally| tally.started).min();
-    let ended = tallies.iter().map(|tally| tally.ended).max();
-    (operations, ended.zip(started).map_or(Duration::ZERO, |(ended, started)| ended - started))
+fn sum_up(tallies: &[PassTally], recording: Recording, samples: Vec<StoreWindow>) -> PassOutcome {
+    let began = recording.began();
+    let first_end = tallies.iter().map(|tally| tally.ended).min().unwrap_or(began);
+    let last_end = tallies.iter().map(|tally| tally.ended).max().unwrap_or(began);
+    let series = recording.finish(first_end, last_end, samples);
+    PassOutcome {
+        operations: tallies.iter().map(|tally| tally.operations).sum(),
+        elapsed: last_end - began,
+        latency: series.total,
+        windows: series.windows,
+    }
 }
 
 /// Splits operations evenly; the first threads take what is left over. Fixed shares keep a seed's choices the same.

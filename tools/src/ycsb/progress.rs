@@ -27,7 +27,7 @@ enum Style {
 
 impl Progress {
     /// Time from one sign of progress to the next.
-    pub const INTERVAL: Duration = Duration::from_secs(1);
+    const INTERVAL: Duration = Duration::from_secs(1);
 
     /// Progress as fits where stderr goes; `asked_for` shows lines even where nobody looks at a terminal.
     #[must_use]
@@ -65,6 +65,12 @@ impl Progress {
             self.bar.set_style(style);
             self.bar.set_prefix(label.to_owned());
         }
+    }
+
+    /// When the next sign of progress is due.
+    #[must_use]
+    pub fn due(&self) -> Instant {
+        self.last.0 + Self::INTERVAL
     }
 
     /// Shows that `done` operations are done.

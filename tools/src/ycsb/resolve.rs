@@ -3,19 +3,22 @@
 //! Nothing here touches a store or a file. What comes out is complete but for two things that only the store knows:
 //! how many records it holds, and with that how many operations "as many as there are records" is.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::command_line::{Arguments, CoreWorkload};
-use super::keys::KeyOrder;
+use super::keys::{KEY_BYTES, KeyOrder};
 use super::properties::Properties;
 use super::report::ReportFormat;
 use super::settings::StoreSettings;
 use super::usage::UsageError;
 use super::workload::{Distribution, Extent, Mix, OperationKind, ScanLengths, Workload};
 use super::zipfian::YCSB_CONSTANT;
-use super::zonal_store::index_kind;
+use super::zonal_store::{index_kind, stored_record_bytes};
 
 const DEFAULT_RECORDS: u64 = 100_000;
+const SHORTEST_WINDOW: Duration = Duration::from_millis(10);
+const LONGEST_WINDOW: Duration = Duration::from_secs(3600);
 const MAX_THREADS: usize = 1024;
 const MAX_VALUE_BYTES: u64 = 1 << 30;
 const MAX_SCAN_RECORDS: u64 = 1 << 40;
@@ -78,6 +81,10 @@ pub struct Plan {
     pub seed: u64,
     /// How results are written.
     pub format: ReportFormat,
+    /// Where the page with charts is written to, if it is asked for.
+    pub report: Option<PathBuf>,
+    /// The length of the time series' windows.
+    pub window_length: Duration,
     /// Whether to show progress where stderr is no terminal.
     pub show_progress: bool,
     /// What to tell the user before beginning.
@@ -95,14 +102,17 @@ pub fn resolve(task: Task, arguments: &Arguments, given: &Properties) -> Result<
     at_least_one("records", records)?;
     let load =
         (task != Task::Run).then(|| (loading(task, &workloads[0]), records.unwrap_or(DEFAULT_RECORDS)));
+    let capacity_bytes = capacity(arguments, load.as_ref())?;
     Ok(Plan {
         command: if task == Task::Load { "load" } else { "run" },
-        store: store_settings(task, arguments)?,
+        store: store_settings(task, arguments, capacity_bytes)?,
         load,
         phases: if task == Task::Load { Vec::new() } else { workloads },
         records,
         seed: arguments.seed,
         format: arguments.format,
+        report: arguments.report.clone(),
+        window_length: window_length(arguments.interval)?,
         show_progress: arguments.progress,
         warnings: unknown_properties(given),
     })
@@ -183,7 +193,42 @@ fn loading(task: Task, workload: &Workload) -> Workload {
     }
 }
 
-fn store_settings(task: Task, arguments: &Arguments) -> Result<StoreSettings, UsageError> {
+/// The capacity asked for, outright or by the share of it that the loaded records are to fill.
+fn capacity(arguments: &Arguments, load: Option<&(Workload, u64)>) -> Result<Option<u64>, UsageError> {
+    let Some(share) = arguments.utilisation else { return Ok(arguments.capacity) };
+    let Some((workload, records)) = load else {
+        return Err(UsageError::new(
+            "--utilisation says how large a new store is: use it with `load` or `run --load`",
+        ));
+    };
+    if !(share > 0.0 && share < 1.0) {
+        return Err(UsageError::new(format!(
+            "a utilisation of {share} is impossible; it lies between 0 and 1"
+        )));
+    }
+    let data_bytes = records.saturating_mul(stored_record_bytes(KEY_BYTES, workload.value_bytes));
+    Ok(Some(scaled(data_bytes, 1.0 / share)))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative; it saturates")]
+fn scaled(bytes: u64, factor: f64) -> u64 {
+    (bytes as f64 * factor).ceil() as u64
+}
+
+fn window_length(seconds: f64) -> Result<Duration, UsageError> {
+    let length = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    if (SHORTEST_WINDOW..=LONGEST_WINDOW).contains(&length) {
+        Ok(length)
+    } else {
+        Err(UsageError::new(format!("an interval of {seconds} seconds is impossible; 0.01 to 3600 is")))
+    }
+}
+
+fn store_settings(
+    task: Task,
+    arguments: &Arguments,
+    capacity_bytes: Option<u64>,
+) -> Result<StoreSettings, UsageError> {
     if index_kind(arguments.index).is_none() {
         let name = arguments.index.name();
         return Err(UsageError::new(format!("--index {name} is not in this version; use --index ordered")));
@@ -195,7 +240,7 @@ fn store_settings(task: Task, arguments: &Arguments) -> Result<StoreSettings, Us
         index: arguments.index,
         queue: arguments.queue.into(),
         cache_bytes: arguments.cache,
-        capacity_bytes: arguments.capacity,
+        capacity_bytes,
         zone_size_bytes: arguments.zone_size,
     })
 }

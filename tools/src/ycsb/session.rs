@@ -35,15 +35,27 @@ pub fn run(
     let records = plan.records.unwrap_or_else(|| store.key_count());
     let outcome = match (&plan.load, records) {
         (None, 0) => Err(nothing_to_run_on(plan)),
-        _ => Ok(Session { plan, store: &store, pool: ValuePool::new(), finished }.run(
-            records,
-            progress,
-            &mut report,
-        )),
+        _ => Ok(run_phases(plan, &store, records, progress, &mut report, finished)),
     };
     let closed = store.close().map_err(|source| Failure::Whole { action: "close", source });
     report.failure = outcome?.and(closed).err().map(|failure| failure.to_string());
     Ok(report)
+}
+
+/// Runs a plan's phases on any store that holds so many records, adding each to the report.
+///
+/// # Errors
+///
+/// The first failure; the phases before it are in the report.
+pub fn run_phases<S: Store>(
+    plan: &Plan,
+    store: &S,
+    records: u64,
+    progress: &mut Progress,
+    report: &mut Report,
+    finished: impl FnMut(&PhaseReport),
+) -> Result<(), Failure> {
+    Session { plan, store, pool: ValuePool::new(), finished }.run(records, progress, report)
 }
 
 fn nothing_to_run_on(plan: &Plan) -> UsageError {
@@ -89,6 +101,7 @@ impl<S: Store, F: FnMut(&PhaseReport)> Session<'_, S, F> {
             workload,
             operations,
             time_limit: workload.extent.time_limit,
+            window_length: self.plan.window_length,
             seed: mix(self.plan.seed ^ mix(report.phases.len() as u64)),
             flush_at_end: self.plan.store.durability != WriteDurability::Sync,
         };

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::inserts::InsertSequence;
 use super::keys::{Key, number_of_key};
 use super::latency::LatencyRecorder;
+use super::series::Recording;
 use super::store::{Store, StoreError};
 use super::values::{ValuePool, mix};
 use super::workload::{OperationKind, Workload};
@@ -52,12 +53,27 @@ pub struct PassTally {
     pub ended: Instant,
 }
 
+/// One operation that is over.
+#[derive(Clone, Copy)]
+struct Timed {
+    kind: OperationKind,
+    begun: Instant,
+    ended: Instant,
+}
+
+impl Timed {
+    fn since(kind: OperationKind, begun: Instant) -> Self {
+        Self { kind, begun, ended: Instant::now() }
+    }
+}
+
 /// The state of one thread.
 pub struct Worker<'a, S> {
     context: &'a PhaseContext<'a, S>,
     random: SmallRng,
     records: RecordChooser,
     scan_lengths: ScanLengthChooser,
+    /// Of the window that the worker is in.
     latency: LatencyRecorder,
     value: Vec<u8>,
     version: u64,
@@ -79,19 +95,30 @@ impl<'a, S: Store> Worker<'a, S> {
         }
     }
 
-    /// Runs operations until the limit, publishing their number in `done` as it goes.
+    /// Runs operations until the limit, as the `number`th worker of a recording, publishing how many in `done` as it goes.
     ///
     /// # Errors
     ///
     /// The first failure of this worker; it has set the stop flag by then.
-    pub fn run(&mut self, limit: PassLimit, done: &AtomicU64) -> Result<PassTally, Failure> {
-        let started = Instant::now();
+    pub fn run(
+        &mut self,
+        limit: PassLimit,
+        number: usize,
+        recording: &Recording,
+        done: &AtomicU64,
+    ) -> Result<PassTally, Failure> {
+        let started = recording.began();
+        let mut position = recording.enter(number);
         let mut tally = PassTally { operations: 0, started, ended: started };
         while tally.operations < limit.operations && !self.context.stop.load(Ordering::Relaxed) {
             let kind = self.context.workload.mix.pick(self.random.next_u64());
-            let ended =
+            let timed =
                 self.operate(kind).inspect_err(|_| self.context.stop.store(true, Ordering::Relaxed))?;
-            let Some(ended) = ended else { break };
+            let Some(Timed { kind, begun, ended }) = timed else { break };
+            if ended >= position.ends {
+                position = recording.turn(position, &mut self.latency, ended);
+            }
+            self.latency.record(kind, ended - begun);
             tally.operations += 1;
             tally.ended = ended;
             done.store(tally.operations, Ordering::Relaxed);
@@ -99,22 +126,12 @@ impl<'a, S: Store> Worker<'a, S> {
                 break;
             }
         }
+        recording.leave(position, &mut self.latency);
         Ok(tally)
     }
 
-    /// What this worker has timed.
-    #[must_use]
-    pub fn latency(&self) -> &LatencyRecorder {
-        &self.latency
-    }
-
-    /// Forgets what was timed so far.
-    pub fn forget_latencies(&mut self) {
-        self.latency.clear();
-    }
-
-    /// Runs one operation and says when it ended; `None` when the phase stopped before it began.
-    fn operate(&mut self, kind: OperationKind) -> Result<Option<Instant>, Failure> {
+    /// Runs one operation and says when it was; `None` when the phase stopped before it began.
+    fn operate(&mut self, kind: OperationKind) -> Result<Option<Timed>, Failure> {
         match kind {
             OperationKind::Read => self.read().map(Some),
             OperationKind::Update => self.update().map(Some),
@@ -124,42 +141,42 @@ impl<'a, S: Store> Worker<'a, S> {
         }
     }
 
-    fn read(&mut self) -> Result<Instant, Failure> {
+    fn read(&mut self) -> Result<Timed, Failure> {
         let (record, key) = self.choose();
         let begun = Instant::now();
         self.read_checked(record, &key)?;
-        Ok(self.finish(OperationKind::Read, begun))
+        Ok(Timed::since(OperationKind::Read, begun))
     }
 
-    fn update(&mut self) -> Result<Instant, Failure> {
+    fn update(&mut self) -> Result<Timed, Failure> {
         let (_, key) = self.choose();
         self.make_value(&key);
         let begun = Instant::now();
         self.put("update", &key)?;
-        Ok(self.finish(OperationKind::Update, begun))
+        Ok(Timed::since(OperationKind::Update, begun))
     }
 
-    fn insert(&mut self) -> Result<Option<Instant>, Failure> {
+    fn insert(&mut self) -> Result<Option<Timed>, Failure> {
         let Some(record) = self.context.inserts.take(&self.context.stop) else { return Ok(None) };
         let key = Key::of_record(record, self.context.workload.key_order);
         self.make_value(&key);
         let begun = Instant::now();
         self.put("insert", &key)?;
-        let ended = self.finish(OperationKind::Insert, begun);
+        let timed = Timed::since(OperationKind::Insert, begun);
         self.context.inserts.acknowledge(record);
-        Ok(Some(ended))
+        Ok(Some(timed))
     }
 
-    fn read_modify_write(&mut self) -> Result<Instant, Failure> {
+    fn read_modify_write(&mut self) -> Result<Timed, Failure> {
         let (record, key) = self.choose();
         self.make_value(&key);
         let begun = Instant::now();
         self.read_checked(record, &key)?;
         self.put("write after read", &key)?;
-        Ok(self.finish(OperationKind::ReadModifyWrite, begun))
+        Ok(Timed::since(OperationKind::ReadModifyWrite, begun))
     }
 
-    fn scan(&mut self) -> Result<Instant, Failure> {
+    fn scan(&mut self) -> Result<Timed, Failure> {
         let (record, start) = self.choose();
         let limit = self.scan_lengths.choose(&mut self.random);
         let mut check =
@@ -174,7 +191,7 @@ impl<'a, S: Store> Worker<'a, S> {
         if last_number.is_none() {
             return Err(Failure::Missing { key: text(start.bytes()), record });
         }
-        Ok(self.finish(OperationKind::Scan, begun))
+        Ok(Timed::since(OperationKind::Scan, begun))
     }
 
     fn choose(&mut self) -> (u64, Key) {
@@ -209,12 +226,6 @@ impl<'a, S: Store> Worker<'a, S> {
             return Err(Failure::Missing { key: text(key.bytes()), record });
         }
         verdict.map_err(|reason| Failure::Wrong { key: text(key.bytes()), reason })
-    }
-
-    fn finish(&mut self, kind: OperationKind, begun: Instant) -> Instant {
-        let ended = Instant::now();
-        self.latency.record(kind, ended - begun);
-        ended
     }
 }
 

@@ -84,7 +84,7 @@ fn read_on(engine: &Engine, key: &[u8], old: &[u8], new: Option<&[u8]>) {
             _ => {
                 use std::ops::Bound::Included;
                 let page = engine.page(Included(key), Included(key), Direction::Forward, 1).unwrap();
-                page.items.into_iter().next().map(|(_, value)| value)
+                page.items.into_iter().next().map(|(_, value)| value.unwrap())
             }
         };
         let is_new = found.as_deref() == new;

@@ -9,13 +9,14 @@ use super::super::failure::Failure;
 use super::super::inserts::InsertSequence;
 use super::super::keys::KeyOrder;
 use super::super::progress::Progress;
-use super::super::store::{Store, StoreError};
+use super::super::store::{Store, StoreError, StoreWindow};
 use super::super::values::ValuePool;
 use super::super::workload::{Distribution, Extent, Mix, OperationKind, ScanLengths, Workload};
 use super::super::zipfian::YCSB_CONSTANT;
 use super::{PhaseOutcome, PhaseSettings, run_phase, shares};
 
 const RECORDS: u64 = 500;
+const WINDOW_LENGTH: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 struct MemoryStore {
@@ -89,6 +90,10 @@ impl Store for MemoryStore {
     fn difference(&self, earlier: &u64, later: &u64) -> serde_json::Value {
         serde_json::json!({ "puts": later - earlier })
     }
+
+    fn window(&self, earlier: &u64, later: &u64) -> StoreWindow {
+        StoreWindow { user_bytes_written: Some((later - earlier) * 100), ..StoreWindow::default() }
+    }
 }
 
 fn workload(shares: [f64; 5]) -> Workload {
@@ -116,6 +121,7 @@ fn run(
         workload,
         operations: Some(operations),
         time_limit: None,
+        window_length: WINDOW_LENGTH,
         seed: 1,
         flush_at_end: true,
     };
@@ -189,12 +195,26 @@ fn a_time_limit_ends_a_phase_that_has_no_other_end() {
         workload: &workload,
         operations: None,
         time_limit: Some(Duration::from_millis(2)),
+        window_length: WINDOW_LENGTH,
         seed: 1,
         flush_at_end: true,
     };
     let outcome = run_phase(&store, &settings, &inserts, &ValuePool::new(), &mut Progress::hidden()).unwrap();
     assert!(outcome.operations > 0);
     assert!(outcome.elapsed >= Duration::from_millis(2));
+}
+
+#[test]
+fn the_time_series_accounts_for_every_operation_and_every_put() {
+    let (store, inserts) = loaded(Fault::None);
+    let workload = Workload { warmup_operations: 70, ..workload([0.5, 0.5, 0.0, 0.0, 0.0]) };
+    let outcome = run(&store, &workload, &inserts, 5000).unwrap();
+    assert_eq!(outcome.windows.iter().map(|window| window.done.operations).sum::<u64>(), 5000);
+    let written = outcome.windows.iter().filter_map(|window| window.store.user_bytes_written).sum::<u64>();
+    assert_eq!(written, outcome.store["puts"].as_u64().unwrap() * 100);
+    let (last, others) = outcome.windows.split_last().unwrap();
+    assert!(others.iter().all(|window| window.length == WINDOW_LENGTH));
+    assert_eq!(last.ended_after, outcome.elapsed);
 }
 
 #[test]

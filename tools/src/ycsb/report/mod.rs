@@ -2,8 +2,10 @@
 //!
 //! # JSON
 //!
-//! [`Report`] and [`PhaseReport`] are the schema: a field's name is its key, and keys are only ever added.
+//! [`Report`], [`PhaseReport`], [`WindowReport`] and [`WindowsSummary`] are the schema: a field's name is its key, and keys are only ever added.
 
+mod html;
+mod series;
 mod table;
 mod ycsb_text;
 
@@ -18,6 +20,8 @@ use super::phase::PhaseOutcome;
 use super::resolve::Plan;
 use super::workload::Workload;
 
+pub use series::{WindowReport, WindowsSummary};
+
 /// How results are written to stdout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum ReportFormat {
@@ -28,6 +32,8 @@ pub enum ReportFormat {
     Json,
     /// Lines as YCSB itself writes them
     Ycsb,
+    /// One page with charts, for a browser
+    Html,
 }
 
 /// Everything about one invocation.
@@ -80,6 +86,10 @@ pub struct PhaseReport {
     pub proportions: BTreeMap<&'static str, f64>,
     /// Latencies in microseconds of each kind of operation that occurred.
     pub latency_us: BTreeMap<&'static str, LatencySummary>,
+    /// How even the throughput was.
+    pub windows: WindowsSummary,
+    /// The phase by windows of time.
+    pub series: Vec<WindowReport>,
     /// What the store counted over the phase, flush included. Its keys are those of `kvctl stats`.
     pub store: serde_json::Value,
 }
@@ -100,15 +110,20 @@ impl Report {
         }
     }
 
-    /// Writes what concerns the whole: for JSON everything, for formats that show phases as they finish nothing more.
+    /// Writes what concerns the whole: for JSON and HTML everything, for formats that show phases as they finish nothing
+    /// more.
     ///
     /// # Errors
     ///
     /// When `out` cannot be written to.
     pub fn write(&self, format: ReportFormat, out: &mut impl Write) -> io::Result<()> {
-        if format == ReportFormat::Json {
-            serde_json::to_writer_pretty(&mut *out, self)?;
-            writeln!(out)?;
+        match format {
+            ReportFormat::Json => {
+                serde_json::to_writer_pretty(&mut *out, self)?;
+                writeln!(out)?;
+            }
+            ReportFormat::Html => out.write_all(html::page(self).as_bytes())?,
+            ReportFormat::Table | ReportFormat::Ycsb => {}
         }
         out.flush()
     }
@@ -119,6 +134,7 @@ impl PhaseReport {
     #[must_use]
     pub fn new(plan: &Plan, workload: &Workload, records: u64, outcome: PhaseOutcome) -> Self {
         let seconds = outcome.elapsed.as_secs_f64();
+        let series: Vec<WindowReport> = outcome.windows.into_iter().map(WindowReport::from).collect();
         Self {
             workload: workload.name.clone(),
             threads: workload.threads,
@@ -133,11 +149,13 @@ impl PhaseReport {
             distribution: workload.mix.needs_records().then(|| workload.distribution.name()),
             proportions: workload.mix.kinds().map(|kind| (kind.name(), workload.mix.share(kind))).collect(),
             latency_us: outcome.latency.summaries().map(|(kind, summary)| (kind.name(), summary)).collect(),
+            windows: WindowsSummary::of(&series, plan.window_length),
+            series,
             store: outcome.store,
         }
     }
 
-    /// Writes the phase in a format that shows phases as they finish; JSON shows them at the end.
+    /// Writes the phase in a format that shows phases as they finish; JSON and HTML show them at the end.
     ///
     /// # Errors
     ///
@@ -146,7 +164,7 @@ impl PhaseReport {
         match format {
             ReportFormat::Table => table::write(self, out),
             ReportFormat::Ycsb => ycsb_text::write(self, out),
-            ReportFormat::Json => Ok(()),
+            ReportFormat::Json | ReportFormat::Html => Ok(()),
         }
     }
 }

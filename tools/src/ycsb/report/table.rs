@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::PhaseReport;
+use super::{PhaseReport, WindowsSummary};
 use crate::size::{grouped, human_bytes};
 use crate::ycsb::latency::LatencySummary;
 use crate::ycsb::workload::OperationKind;
@@ -13,6 +13,9 @@ pub(super) fn write(phase: &PhaseReport, out: &mut impl Write) -> io::Result<()>
     writeln!(out, "{}", headline(phase))?;
     writeln!(out, "  {}", circumstances(phase))?;
     writeln!(out, "{}", latencies(phase))?;
+    if let Some(line) = windows_line(&phase.windows) {
+        writeln!(out, "  {line}")?;
+    }
     writeln!(out, "  store: {}\n", store_line(&phase.store))?;
     out.flush()
 }
@@ -62,6 +65,19 @@ fn latency_row(kind: OperationKind, summary: &LatencySummary) -> Vec<String> {
     let mut row = vec![kind.name().to_owned(), grouped(count)];
     row.extend([mean, p50, p95, p99, p999, max].map(|us| format!("{us:.1}")));
     row
+}
+
+/// How even the throughput was, when there is more than one window to compare.
+fn windows_line(windows: &WindowsSummary) -> Option<String> {
+    let (lowest, median) = (windows.lowest_ops_per_second?, windows.median_ops_per_second?);
+    let ratio = windows.lowest_window_ratio.filter(|_| windows.complete_windows > 1)?;
+    Some(format!(
+        "{} windows of {} s: median {} operations/s, lowest {}, ratio {ratio:.2}",
+        grouped(windows.complete_windows as u64),
+        windows.window_seconds,
+        grouped(whole(median)),
+        grouped(whole(lowest)),
+    ))
 }
 
 /// The counters that most stores have, as far as this one has them.

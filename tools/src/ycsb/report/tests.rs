@@ -1,17 +1,40 @@
 //! The shapes that programs rely on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::CommandFactory;
 use serde_json::Value;
 
-use super::{PhaseReport, Report, ReportFormat};
+use super::{PhaseReport, Report, ReportFormat, WindowReport, WindowsSummary};
 use crate::ycsb::command_line::CommandLine;
 use crate::ycsb::latency::LatencySummary;
+use crate::ycsb::store::StoreWindow;
+
+const SUMMARY: LatencySummary =
+    LatencySummary { count: 60, mean: 1.25, min: 0.5, p50: 1.0, p95: 2.0, p99: 3.0, p999: 4.0, max: 5.5 };
+
+fn window(end_seconds: f64, operations: u64) -> WindowReport {
+    WindowReport {
+        end_seconds,
+        seconds: 1.0,
+        complete: true,
+        operations,
+        ops_per_second: operations as f64,
+        latency_us: BTreeMap::from([("read", SUMMARY), ("rmw", SUMMARY)]),
+        store: StoreWindow {
+            free_zones: Some(7),
+            live_bytes: Some(1 << 20),
+            file_bytes: Some(3 << 20),
+            user_bytes_written: Some(1000),
+            device_bytes_written: Some(2000),
+            relocated_bytes: Some(500),
+            write_amplification: Some(2.0),
+        },
+    }
+}
 
 fn phase() -> PhaseReport {
-    let summary =
-        LatencySummary { count: 60, mean: 1.25, min: 0.5, p50: 1.0, p95: 2.0, p99: 3.0, p999: 4.0, max: 5.5 };
     PhaseReport {
         workload: "f".to_owned(),
         threads: 2,
@@ -25,7 +48,9 @@ fn phase() -> PhaseReport {
         records: 1_000_000,
         distribution: Some("zipfian"),
         proportions: BTreeMap::from([("read", 0.5), ("rmw", 0.5)]),
-        latency_us: BTreeMap::from([("read", summary), ("rmw", summary)]),
+        latency_us: BTreeMap::from([("read", SUMMARY), ("rmw", SUMMARY)]),
+        windows: WindowsSummary::of(&[window(1.0, 60), window(1.5, 30)], Duration::from_secs(1)),
+        series: vec![window(1.0, 60), window(1.5, 30)],
         store: serde_json::json!({ "write_amplification": 1.5, "device_bytes_written": 3_145_728 }),
     }
 }
@@ -75,11 +100,41 @@ fn json_has_the_documented_keys() {
             "proportions",
             "records",
             "seconds",
+            "series",
             "store",
             "threads",
             "value_bytes",
             "warmup_operations",
+            "windows",
             "workload"
+        ]
+    );
+    assert_eq!(
+        keys(&phase["series"][0]),
+        [
+            "complete",
+            "device_bytes_written",
+            "end_seconds",
+            "file_bytes",
+            "free_zones",
+            "latency_us",
+            "live_bytes",
+            "operations",
+            "ops_per_second",
+            "relocated_bytes",
+            "seconds",
+            "user_bytes_written",
+            "write_amplification"
+        ]
+    );
+    assert_eq!(
+        keys(&phase["windows"]),
+        [
+            "complete_windows",
+            "lowest_ops_per_second",
+            "lowest_window_ratio",
+            "median_ops_per_second",
+            "window_seconds"
         ]
     );
     assert_eq!(keys(&phase["latency_us"]), ["read", "rmw"]);
@@ -97,7 +152,8 @@ fn the_help_names_every_key_of_the_json() {
     let help = command.find_subcommand_mut("run").unwrap().render_long_help().to_string();
     let json = serde_json::to_value(report()).unwrap();
     let phase = &json["phases"][0];
-    for key in [keys(&json), keys(phase), keys(&phase["latency_us"]["read"])].concat() {
+    let parts = [&json, phase, &phase["latency_us"]["read"], &phase["series"][0], &phase["windows"]];
+    for key in parts.map(keys).concat() {
         assert!(help.contains(&format!("'{key}'")), "{key}");
     }
 }
@@ -144,7 +200,45 @@ fn the_table_shows_what_people_look_for() {
         "p99.9",
         "rmw",
         "device wrote 3.0 MiB, write amplification 1.50",
+        "2 windows of 1 s: median 60 operations/s, lowest 30, ratio 0.50",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn the_lowest_window_is_held_against_the_median_of_the_complete_ones() {
+    let unfinished = WindowReport { complete: false, ..window(6.0, 1) };
+    let series = [100, 90, 40, 80, 110].map(|operations| window(1.0, operations));
+    let summary = WindowsSummary::of(&[&series[..], &[unfinished]].concat(), Duration::from_secs(1));
+    assert_eq!(summary.complete_windows, 5);
+    assert_eq!((summary.lowest_ops_per_second, summary.median_ops_per_second), (Some(40.0), Some(90.0)));
+    assert!((summary.lowest_window_ratio.unwrap() - 4.0 / 9.0).abs() < 1e-9);
+}
+
+#[test]
+fn without_a_complete_window_there_is_no_ratio() {
+    let summary = WindowsSummary::of(&[], Duration::from_secs(1));
+    assert_eq!((summary.complete_windows, summary.lowest_window_ratio), (0, None));
+    let stalled = WindowsSummary::of(&[window(1.0, 0)], Duration::from_secs(1));
+    assert_eq!((stalled.lowest_ops_per_second, stalled.lowest_window_ratio), (Some(0.0), None));
+}
+
+#[test]
+fn the_page_shows_figures_and_charts_and_loads_nothing() {
+    let mut out = Vec::new();
+    let failed = Report { failure: Some("a <b> broke".to_owned()), ..report() };
+    failed.write(ReportFormat::Html, &mut out).unwrap();
+    let page = String::from_utf8(out).unwrap();
+    for part in ["x.zonal", "0.50", "slowest window by median", "a &lt;b&gt; broke", "prefers-color-scheme"] {
+        assert!(page.contains(part), "{part} is not in:\n{page}");
+    }
+    let charts =
+        ["Throughput", "Latency of read", "Latency of rmw", "Write amplification", "Free zones", "Space"];
+    for chart in charts {
+        assert!(page.contains(&format!("aria-label=\"{chart}\"")), "{chart} is not in:\n{page}");
+    }
+    for loaded in ["src=", "href=", "url(", "@import", "<script"] {
+        assert!(!page.contains(loaded), "{loaded}");
     }
 }

@@ -160,6 +160,28 @@ fn the_store_is_opened_as_the_options_say() {
 }
 
 #[test]
+fn a_utilisation_gives_the_capacity_that_the_records_fill_to_that_share() {
+    let options = ["--load", "--records", "1000", "--value-bytes", "976", "--utilisation", "0.8"];
+    // A record: 24 bytes of header, 24 of key, the value.
+    assert_eq!(run(&options, "").unwrap().store.capacity_bytes, Some(1000 * 1024 * 10 / 8));
+    let message = run(&["--utilisation", "0.8"], "").unwrap_err();
+    assert!(message.contains("`run --load`"), "{message}");
+    for impossible in ["0", "1", "-0.5", "NaN"] {
+        let option = format!("--utilisation={impossible}");
+        assert!(run(&["--load", &option], "").unwrap_err().contains("between 0 and 1"), "{impossible}");
+    }
+}
+
+#[test]
+fn windows_are_a_second_long_unless_an_interval_is_given() {
+    assert_eq!(run(&[], "").unwrap().window_length, Duration::from_secs(1));
+    assert_eq!(run(&["--interval", "0.05"], "").unwrap().window_length, Duration::from_millis(50));
+    for impossible in ["0", "0.001", "1e9", "NaN"] {
+        assert!(run(&["--interval", impossible], "").unwrap_err().contains("0.01 to 3600"), "{impossible}");
+    }
+}
+
+#[test]
 fn an_index_that_this_version_lacks_is_refused_by_name() {
     let message = run(&["--index", "hash"], "").unwrap_err();
     assert!(message.contains("--index hash is not in this version"), "{message}");
