@@ -115,6 +115,13 @@ impl Checkpointing {
         Self { state, answered, interval_bytes, unit_limit_bytes, queue_kind }
     }
 
+    /// Asks for a checkpoint that is begun from now on; gives the number of the request.
+    pub(super) fn request(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.requested += 1;
+        state.requested
+    }
+
     /// Nobody takes steps any more.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
@@ -131,10 +138,9 @@ impl Engine {
     pub fn checkpoint(&self) -> EngineResult<Option<CheckpointName>> {
         self.inner.log()?.commit().check()?;
         let checkpointing = &self.inner.checkpointing;
-        let mut state = checkpointing.state.lock();
-        state.requested += 1;
-        let request = state.requested;
+        let request = checkpointing.request();
         self.inner.housekeeping.raise();
+        let mut state = checkpointing.state.lock();
         while state.answered < request && !state.closed {
             checkpointing.answered.wait(&mut state);
         }
@@ -181,7 +187,7 @@ impl Inner {
     pub(super) fn checkpoint_at_close(&self) {
         let Some(log) = &self.log else { return };
         if self.is_checkpoint_worthwhile(log) {
-            self.checkpointing.state.lock().requested += 1;
+            let _ = self.checkpointing.request();
         }
         while self.checkpoint_step() == Step::Again {}
     }
