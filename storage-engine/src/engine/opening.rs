@@ -19,7 +19,7 @@ use crate::fault::{self, Fault};
 use crate::format::manifest::{Cut, DeviceSizes, Manifest};
 use crate::format::unit::StreamKind;
 use crate::gc::collector::Collector;
-use crate::gc::policy::CostBenefit;
+use crate::gc::policy::{Plain, Streams, VictimRule};
 use crate::log::manifest_log::{ManifestLog, Newest};
 use crate::log::memory::UnitMemory;
 use crate::log::stream::{Claim, Stream};
@@ -322,7 +322,7 @@ fn make_writable(
         catalog: Arc::clone(&inner.catalog),
         memory: Arc::clone(&inner.memory),
         log: Arc::clone(&log),
-        policy: Box::new(CostBenefit),
+        policy: Box::new(Plain::new(Streams::apart(1, 1), VictimRule::CostBenefit)),
         relocated_bytes: 0.into(),
         opened_at: recovered.generation,
     });

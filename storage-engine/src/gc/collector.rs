@@ -241,7 +241,7 @@ impl Collector {
             zone: id,
             capacity_bytes: self.device.geometry().zone_capacity_bytes,
             live_bytes: zone.live_bytes().saturating_sub(self.forgettable_bytes(id, &ages)),
-            age_bytes: clock_bytes.saturating_sub(zone.sealed_at_bytes()),
+            age: clock_bytes.saturating_sub(zone.sealed_at_bytes()),
         })
         .collect()
     }
