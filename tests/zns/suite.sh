@@ -7,8 +7,8 @@
 #   faults   drives that fail writes
 #   wear     zones that turn read-only and offline; on 6.12 only, which has the switches
 #
-# All that the kernel has by default. ZONAL_SKIP_ZNS=1 leaves them all out, ZONAL_SKIP_ZNS=6.12 those on that kernel. Exit status: 0 passed or left out, 1 failed, 2 wrong
-# usage, 3 cannot be run here.
+# All that the kernel has by default. ZONAL_SKIP_ZNS=1 leaves them all out, ZONAL_SKIP_ZNS=6.12 those on that kernel.
+# Exit status: 0 passed or left out, 1 failed, 2 wrong usage, 3 cannot be run here.
 set -eu
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
