@@ -1,5 +1,7 @@
 //! What must hold of what is made of the kernel's zone reports, whatever is in them: for fuzzing.
 
+#![expect(clippy::missing_panics_doc, reason = "a panic is how they say that something is wrong")]
+
 use super::ioctl::ReportedZone;
 use super::zone::{KnownZone, is_conventional};
 use crate::device::ZoneState;

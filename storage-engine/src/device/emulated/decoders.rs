@@ -1,5 +1,7 @@
 //! What must hold of the layout's decoders, whatever the bytes: for fuzzing.
 
+#![expect(clippy::missing_panics_doc, reason = "a panic is how they say that something is wrong")]
+
 use super::layout::{ENTRY_BYTES, HEADER_BYTES, Header, SESSION_BYTES, Session, ZoneEntry};
 use crate::decoders::put_crc;
 use crate::device::Geometry;

@@ -1,5 +1,7 @@
 //! What must hold of the decoders of a drive's answers, whatever the bytes: for fuzzing.
 
+#![expect(clippy::missing_panics_doc, reason = "a panic is how they say that something is wrong")]
+
 use super::command::IDENTIFY_BYTES;
 use super::identify::{BlockFormat, Controller, IdentifyData, ZonedNamespace, append_limit_bytes};
 use super::zone_report::{parse, zones_in};

@@ -106,10 +106,10 @@ fn collect_write_and_read() {
             change.make(engine, b"large", &large(2));
         })),
         start(Box::new(move |engine| {
-            read_on(engine, b"moved", &value(1), change.result(value(2)).as_deref())
+            read_on(engine, b"moved", &value(1), change.result(value(2)).as_deref());
         })),
         start(Box::new(move |engine| {
-            read_on(engine, b"large", &large(1), change.result(large(2)).as_deref())
+            read_on(engine, b"large", &large(1), change.result(large(2)).as_deref());
         })),
     ];
     engine.collect();
