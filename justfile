@@ -60,6 +60,10 @@ bench word="":
 ycsb *arguments:
     cargo run --release --locked -p zonal-tools --bin ycsb -- {{ arguments }}
 
+# Write amplification, simulated: just cleaning --published --policy sepbit,forecast
+cleaning *arguments:
+    cargo run --release --locked -p zonal-engine --example cleaning -- {{ arguments }}
+
 # The admin tool: just kvctl info demo.zonal
 kvctl *arguments:
     cargo run --release --locked -p zonal-tools --bin kvctl -- {{ arguments }}

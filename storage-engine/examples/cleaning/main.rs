@@ -28,7 +28,7 @@ use workload::Distribution;
 /// Simulates cleaning and tells the write amplification.
 #[derive(Parser, Debug)]
 struct Arguments {
-    /// greedy, cost-benefit, separate-copies, sepbit, forecast, forecast-apart or oracle; several with commas.
+    /// greedy, cost-benefit, separate-copies, sepbit, forecast, forecast-shared or oracle; several with commas.
     #[arg(long, value_delimiter = ',', default_value = "forecast")]
     policy: Vec<Decider>,
     /// How writes are spread over keys; several with commas.
@@ -55,13 +55,13 @@ struct Arguments {
     /// Zones that may be active at once, that of the metadata included.
     #[arg(long)]
     active: Option<u32>,
-    /// Streams for writes, where the policy lets one choose (sepbit, forecast-apart, and forecast, where copies share).
+    /// Streams for writes, where the policy lets one choose (sepbit, forecast, and forecast-shared, where copies share).
     #[arg(long)]
     write_streams: Option<u8>,
     /// Streams for copies, where the policy lets one choose.
     #[arg(long)]
     copy_streams: Option<u8>,
-    /// Another rule for victims than the policy's own (sepbit, forecast, forecast-apart).
+    /// Another rule for victims than the policy's own (sepbit, forecast, forecast-shared).
     #[arg(long)]
     victims: Option<Rule>,
     /// Padding that goes with each write, in records.

@@ -112,7 +112,7 @@ impl Scenario {
         streams::room(self.active_limit, self.zone_count as u32)?;
         Ok(match kind {
             PolicyKind::SepBit => Some(Box::new(SepBit::new(streams).with_rule(rule))),
-            PolicyKind::Forecast | PolicyKind::ForecastApart => {
+            PolicyKind::Forecast | PolicyKind::ForecastShared => {
                 Some(Box::new(Forecast::new(streams).with_rule(rule)))
             }
             PolicyKind::Greedy | PolicyKind::CostBenefit | PolicyKind::SeparateCopies => None,

@@ -3,15 +3,20 @@
 //! A zone holds records of one class, so it remembers, with one number, what was expected of them. When one of them is
 //! overwritten, that expectation and the life that has ended give the expectation for its successor: what a key has
 //! done over many lives is carried along although nothing is kept by key. When records outlive the expectation of their
-//! zone, their age is the new one. Writes and copies of one class belong together, and share a stream unless they are
-//! told apart; bounds between classes are learnt ([`super::strata`]).
+//! zone, their age is the new one. Bounds between classes are learnt ([`super::strata`]).
+//!
+//! Copies have streams of their own unless they are to share those of writes. Sharing makes classes finer, but mixes
+//! old records with new ones, so that the age of a zone tells less of each: where popular keys change that costs more
+//! than it gains.
 
 use super::lifetime::{Clock, Lifetime, Placement, ZoneHistory};
 use super::strata::Strata;
 use super::streams::{StreamId, Streams};
 use super::{Policy, VictimRule};
 
-/// More shared streams gain next to nothing.
+/// More streams than this, half of them for copies, gain nothing.
+pub const MOST_APART: u8 = 10;
+/// More shared streams than this gain next to nothing.
 pub const MOST_SHARED: u8 = 8;
 /// How many lives the expectation counts for against the one that has just ended.
 const LIVES_REMEMBERED: u32 = 4;

@@ -77,11 +77,11 @@ pub enum PolicyKind {
     SeparateCopies,
     /// SepBIT: two streams for writes, four for copies.
     SepBit,
-    /// Streams by expected lifetime, each for writes and copies alike.
+    /// Streams by expected lifetime, those for writes apart from those for copies.
     #[default]
     Forecast,
-    /// The same with streams of their own for copies.
-    ForecastApart,
+    /// The same, each stream for writes and copies alike: better as long as it stays the same keys that are popular.
+    ForecastShared,
 }
 
 impl PolicyKind {
@@ -92,7 +92,7 @@ impl PolicyKind {
         Self::SeparateCopies,
         Self::SepBit,
         Self::Forecast,
-        Self::ForecastApart,
+        Self::ForecastShared,
     ];
 
     /// Its name in options.
@@ -104,7 +104,7 @@ impl PolicyKind {
             Self::SeparateCopies => "separate-copies",
             Self::SepBit => "sepbit",
             Self::Forecast => "forecast",
-            Self::ForecastApart => "forecast-apart",
+            Self::ForecastShared => "forecast-shared",
         }
     }
 
@@ -125,8 +125,8 @@ impl PolicyKind {
             Self::CostBenefit => Box::new(Plain::new(Streams::shared(1), VictimRule::CostBenefit)),
             Self::SeparateCopies => Box::new(Plain::new(Streams::apart(1, 1), VictimRule::CostBenefit)),
             Self::SepBit => Box::new(SepBit::new(SepBit::streams_within(room))),
-            Self::Forecast => Box::new(Forecast::new(Streams::shared(room.min(forecast::MOST_SHARED)))),
-            Self::ForecastApart => Box::new(Forecast::new(Streams::split(room))),
+            Self::Forecast => Box::new(Forecast::new(Streams::split(room.min(forecast::MOST_APART)))),
+            Self::ForecastShared => Box::new(Forecast::new(Streams::shared(room.min(forecast::MOST_SHARED)))),
         })
     }
 }
@@ -134,7 +134,7 @@ impl PolicyKind {
 /// A name that no policy has.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "no policy is called {0:?}; there are greedy, cost-benefit, separate-copies, sepbit, forecast and forecast-apart"
+    "no policy is called {0:?}; there are greedy, cost-benefit, separate-copies, sepbit, forecast and forecast-shared"
 )]
 pub struct UnknownPolicy(String);
 

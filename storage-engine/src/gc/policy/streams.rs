@@ -39,7 +39,7 @@ pub const METADATA_ZONES: u32 = 1;
 /// Below so many active zones a store does not work: one for metadata, one for writes, one for copies.
 pub const LEAST_ACTIVE_ZONES: u32 = METADATA_ZONES + 2;
 /// A device has at least so many zones for each stream: a half-filled zone a stream must not cost what streams gain.
-pub const ZONES_A_STREAM: u32 = 32;
+pub const ZONES_A_STREAM: u32 = 20;
 
 /// The device lets too few zones be active at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

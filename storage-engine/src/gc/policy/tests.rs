@@ -293,7 +293,7 @@ fn three_active_zones_are_enough_for_every_policy_and_two_for_none() {
 fn streams_follow_the_limit_and_the_number_of_zones() {
     assert_eq!(streams::room(Some(14), 1024), Ok(Streams::MOST));
     assert_eq!(streams::room(Some(7), 1024), Ok(6));
-    assert_eq!(streams::room(None, 100), Ok(3), "a small device cannot afford many half-filled zones");
+    assert_eq!(streams::room(None, 64), Ok(3), "a small device cannot afford many half-filled zones");
     assert_eq!(streams::room(None, 0), Ok(2));
 }
 
