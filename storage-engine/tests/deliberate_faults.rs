@@ -5,12 +5,18 @@
 use zonal_engine::fault::{Fault, switch};
 use zonal_engine::simulation::live;
 
-/// Seeds within which each fault is found. Most are found by the first ten.
+/// Seeds within which each fault is found. Most are found by the first twenty.
 const MOST_SEEDS: u64 = 400;
 
-/// Not found within so many seeds so far: the simulation does not show what these rules are for.
-const NOT_FOUND_YET: [Fault; 4] =
-    [Fault::BelieveEarlierRuns, Fault::ForgetBarriers, Fault::TrustKeys, Fault::ActivateTooMany];
+/// Not found within so many seeds. The first is without effect: what is collected too early is seen to be live in the end,
+/// and its zone is kept. The others break rules that the simulation does not come near enough to.
+const NOT_FOUND_YET: [Fault; 5] = [
+    Fault::CollectBeforeDurable,
+    Fault::BelieveEarlierRuns,
+    Fault::ForgetBarriers,
+    Fault::TrustKeys,
+    Fault::ActivateTooMany,
+];
 
 /// The first seed that finds the fault: one that finds nothing without it.
 fn found_by(fault: Fault) -> Option<u64> {

@@ -148,16 +148,48 @@ pub(super) fn scan_zones(
 
 fn scan_zone(
     device: &dyn ZonedDevice,
-    (store, oldest): (StoreId, Generation),
+    believed: (StoreId, Generation),
     descriptor: &ZoneDescriptor,
 ) -> EngineResult<ZoneScan> {
+    let mut overruling = None;
+    loop {
+        match scan_filling(device, believed, descriptor, overruling)? {
+            Scanned::Whole(scan) => return Ok(scan),
+            // Each time by a later run: this ends.
+            Scanned::Overruled(by) => overruling = Some(by),
+        }
+    }
+}
+
+/// A filling that a run has gone on in.
+#[derive(Clone, Copy)]
+struct Filling {
+    generation: Generation,
+    incarnation: u32,
+}
+
+enum Scanned {
+    Whole(ZoneScan),
+    /// A unit of a later run belongs to another filling: that run did not see what seemed to be a newer one.
+    Overruled(Filling),
+}
+
+fn scan_filling(
+    device: &dyn ZonedDevice,
+    (store, oldest): (StoreId, Generation),
+    descriptor: &ZoneDescriptor,
+    only: Option<Filling>,
+) -> EngineResult<Scanned> {
     let mut scan = ZoneScan::new(*descriptor);
     let mut scanner = Scanner::new(device, store, descriptor);
     while let Some(found) = scanner.advance()? {
         match found {
             Found::Gap { offset, len_bytes, error } => scan.gaps.push((offset, len_bytes, error)),
             Found::Unit { offset, header, body } => {
-                let is_whole = match scan.check_unit(oldest, &header) {
+                if let Some(by) = scan.overruled_by(&header, only) {
+                    return Ok(Scanned::Overruled(by));
+                }
+                let is_whole = match scan.check_unit(oldest, &header, only) {
                     Ok(()) => scan.add_unit(offset, header, body),
                     Err(error) => {
                         scan.gaps.push((offset, device.geometry().block_bytes.into(), error));
@@ -172,7 +204,7 @@ fn scan_zone(
             }
         }
     }
-    Ok(scan)
+    Ok(Scanned::Whole(scan))
 }
 
 impl ZoneScan {
@@ -181,8 +213,16 @@ impl ZoneScan {
     /// After a power cut the write pointer may stand before appends that the cut had cost their zone table entry. What of
     /// them is not written over comes to light when the write pointer passes it: units of an earlier run behind those of a
     /// later one, or of a generation that has no zone any more.
-    fn check_unit(&self, oldest: Generation, header: &UnitHeader) -> Result<(), DecodeError> {
+    fn check_unit(
+        &self,
+        oldest: Generation,
+        header: &UnitHeader,
+        only: Option<Filling>,
+    ) -> Result<(), DecodeError> {
         let refuse = |field, found| Err(DecodeError::Field { structure: "unit header", field, found });
+        if only.is_some_and(|only| only.generation != header.generation) {
+            return refuse("generation", header.generation.get());
+        }
         let believes = fault::is_on(Fault::BelieveEarlierFillings);
         if header.generation < self.generation.max(oldest) && !believes {
             return refuse("generation", header.generation.get());
@@ -197,6 +237,22 @@ impl ZoneScan {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The filling that a unit tells of, if it proves that the one seen so far is not what the zone holds.
+    ///
+    /// A zone that a power cut has emptied is filled again without a reset. When the next cut takes that filling in its turn,
+    /// the head of its first unit may be left, with the write pointer inside the unit. The next run does not see that
+    /// head and goes on in the older filling, should a unit of it have turned up. Generations do not tell which filling is the
+    /// zone's, then; the run that wrote last does.
+    fn overruled_by(&self, header: &UnitHeader, only: Option<Filling>) -> Option<Filling> {
+        let &UnitHeader { generation, incarnation, .. } = header;
+        let (seen, by) = match only {
+            Some(only) => (only.generation, only.incarnation),
+            None => (self.generation, self.units.iter().map(|unit| unit.header.incarnation).max()?),
+        };
+        let is_other = if only.is_some() { generation != seen } else { generation < seen };
+        (is_other && incarnation > by).then_some(Filling { generation, incarnation })
     }
 
     /// Says whether the unit is whole.
