@@ -28,7 +28,10 @@ use crate::log::writer::LogWrite;
 use crate::units::ZoneId;
 use crate::zones::Role;
 
-const ROOMY: Geometry = Geometry { zone_count: 24, max_open_zones: 10, max_active_zones: 10, ..GEOMETRY };
+const ROOMY: Geometry = Geometry { zone_count: 30, max_open_zones: 10, max_active_zones: 10, ..GEOMETRY };
+
+/// The same with so little room that the collector is at work.
+const TIGHT: Geometry = Geometry { zone_count: 24, ..ROOMY };
 
 /// A zone as the ledger has it: role, filling, live bytes without those of deletes, bytes written, first and newest
 /// seqno, places.
@@ -118,7 +121,7 @@ fn a_store_opened_from_a_checkpoint_is_what_reading_everything_gives() {
     for seed in 0..12 {
         println!("seed {seed}");
         let directory = tempfile::tempdir().unwrap();
-        create_with(&directory.path().join("0"), ROOMY);
+        create_with(&directory.path().join("0"), TIGHT);
         let (mut random, mut history) = (StdRng::seed_from_u64(seed), History::default());
         for round in 0..6u8 {
             let context = format!("seed {seed}, round {round}");

@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use crate::engine::{Bytes, Depth, Direction, Durability, Engine};
 use crate::error::EngineResult;
 use crate::log::writer::LogWrite;
+use crate::units::SeqNo;
 
 const KEY_COUNT: u32 = 120;
 
@@ -65,8 +66,10 @@ impl History {
         self.calls.push(Call { number: self.next_number, writes: writes.clone() });
         let log_writes: Vec<LogWrite<'_>> =
             writes.iter().map(|(key, value)| LogWrite { key, value: value.as_deref() }).collect();
+        let before = last_seqno(engine);
         engine.write(&log_writes, durability)?;
-        if durability == Durability::Sync {
+        // A delete of what is nowhere is not logged: it makes nothing durable.
+        if durability == Durability::Sync && last_seqno(engine) > before {
             self.durable = self.next_number;
         }
         Ok(())
@@ -152,6 +155,10 @@ fn key(random: &mut StdRng) -> Vec<u8> {
     // Half of all writes go to a tenth of the keys; the rest stays cold.
     let below = if random.random() { KEY_COUNT } else { KEY_COUNT / 10 };
     format!("key {:04}", random.random_range(0..below)).into_bytes()
+}
+
+fn last_seqno(engine: &Engine) -> SeqNo {
+    engine.inner.log.as_ref().map_or(SeqNo::ZERO, |log| log.last_seqno())
 }
 
 /// All that a store holds.
