@@ -8,7 +8,8 @@ use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
 use crate::format::DecodeError;
 use crate::format::manifest::Manifest;
-use crate::format::unit::StoreId;
+use crate::format::record::Record;
+use crate::format::unit::{ContentsChecksum, StoreId, UnitHeader};
 use crate::log::manifest_log::manifest_zones;
 use crate::log::scanner::{Found, Scanner};
 use crate::recovery::Damage;
@@ -31,9 +32,18 @@ pub(super) fn manifest_flaws(device: &dyn ZonedDevice) -> EngineResult<Vec<Damag
     }
     let newest =
         zones.iter().filter_map(|(_, pieces)| newest(pieces)).max_by_key(|manifest| manifest.version);
+    let versions: Vec<u64> = zones.iter().flat_map(|(_, pieces)| versions(pieces)).collect();
     let jump = device.geometry().zone_capacity_bytes / u64::from(device.geometry().block_bytes);
-    let flaws = zones.iter().flat_map(|(zone, pieces)| flaws_in_zone(*zone, pieces, newest, jump));
+    let flaws =
+        zones.iter().flat_map(|(zone, pieces)| flaws_in_zone(*zone, pieces, (newest, &versions), jump));
     Ok(flaws.collect())
+}
+
+fn versions(pieces: &[Piece]) -> impl Iterator<Item = u64> {
+    pieces.iter().filter_map(|piece| match piece {
+        Piece::Version(manifest) => Some(manifest.version),
+        Piece::Gap(..) => None,
+    })
 }
 
 fn newest(pieces: &[Piece]) -> Option<&Manifest> {
@@ -70,7 +80,12 @@ fn pieces(device: &dyn ZonedDevice, zone: &ZoneDescriptor) -> EngineResult<Vec<P
 
 /// A gap is damage when the versions around it show that no crash came between: numbers go on one by one, and jump over as
 /// many as a zone has blocks after a crash.
-fn flaws_in_zone(zone: ZoneId, pieces: &[Piece], newest: Option<&Manifest>, jump: u64) -> Vec<Damage> {
+fn flaws_in_zone(
+    zone: ZoneId,
+    pieces: &[Piece],
+    (newest, versions): (Option<&Manifest>, &[u64]),
+    jump: u64,
+) -> Vec<Damage> {
     let mut damages = Vec::new();
     let mut note = |offset, what: String| damages.push(Damage { zone, offset, what, confined: false });
     let mut before: Option<u64> = None;
@@ -91,8 +106,11 @@ fn flaws_in_zone(zone: ZoneId, pieces: &[Piece], newest: Option<&Manifest>, jump
                 });
                 let is_damage = match (before, after) {
                     (Some(before), Some(after)) => after.saturating_sub(before) < jump,
-                    // The first version in a zone follows right upon its reset.
-                    (None, Some(_)) => true,
+                    // The first version in a zone: the other zone tells what came before the next one.
+                    (None, Some(after)) => {
+                        let before = versions.iter().filter(|&&version| version < after).max();
+                        before.is_some_and(|before| after - before < jump)
+                    }
                     (_, None) => newest.is_some_and(|newest| {
                         newest.clean && before.is_none_or(|before| before < newest.version)
                     }),
@@ -129,11 +147,28 @@ fn unit_ends(device: &dyn ZonedDevice, store: StoreId, zone: &ZoneDescriptor) ->
     let mut scanner = Scanner::new(device, store, zone);
     let mut ends = Vec::new();
     while let Some(found) = scanner.advance()? {
-        if let Found::Unit { offset, header, .. } = found {
+        if let Found::Unit { offset, header, body } = found
+            && is_whole(&header, body)
+        {
             ends.push(offset.forward(header.unit_bytes()).get());
         }
     }
     Ok(ends)
+}
+
+/// Whether all records of a unit are there. The sector that the last one ends in is new then, whatever a crash has torn.
+fn is_whole(header: &UnitHeader, body: &[u8]) -> bool {
+    let mut contents = ContentsChecksum::default();
+    let mut position = 0;
+    for _ in 0..header.record_count {
+        let Ok(decoded) = Record::decode(&body[position..]) else { return false };
+        if decoded.value_check.is_err() {
+            return false;
+        }
+        contents.add(&body[position..]);
+        position += decoded.encoded_bytes;
+    }
+    contents.finish() == header.contents_crc
 }
 
 fn first_byte_of_padding_that_is_not_zero(
