@@ -34,7 +34,7 @@ fn encode(bytes: &[u8]) -> String {
         }
         let hex: String = row.iter().map(|byte| format!("{byte:02x}")).collect();
         let hex = hex.trim_end_matches("00");
-        let hex = if hex.len() % 2 == 0 { hex.to_owned() } else { format!("{hex}0") };
+        let hex = if hex.len().is_multiple_of(2) { hex.to_owned() } else { format!("{hex}0") };
         let times = if repeated > 0 { format!(" x{}", repeated + 1) } else { String::new() };
         writeln!(text, "{:x} {hex}{times}", number * ROW_BYTES).unwrap();
     }
@@ -197,6 +197,9 @@ fn an_image_gives_back_the_bytes_that_it_was_made_of() {
     assert!(decode(&encode(&bytes)) == bytes);
 }
 
+/// Makes a store at a path, and gives its file.
+type Maker = fn(&Path) -> Vec<u8>;
+
 /// Makes new images. `ZONAL_IMAGE_VERSION` is the version of zonal whose format they have.
 #[test]
 #[ignore = "writes into the tree: just image"]
@@ -204,7 +207,7 @@ fn write_images() {
     let version =
         std::env::var("ZONAL_IMAGE_VERSION").unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned());
     let temporary = tempfile::tempdir().unwrap();
-    let makers: [(&str, fn(&Path) -> Vec<u8>); 5] = [
+    let makers: [(&str, Maker); 5] = [
         ("closed-4096", |path| closed(path, 4096)),
         ("closed-512", |path| closed(path, 512)),
         ("killed-4096", |path| killed(path, 4096)),
@@ -244,8 +247,9 @@ fn value(number: u64, len: usize) -> Vec<u8> {
 
 fn write_some(db: &Db) {
     let written = WriteOptions::default().durability(Durability::Written);
-    for number in 0..20 {
-        db.put_with(format!("key {number}"), value(number, 50 + 10 * number as usize), written).unwrap();
+    for number in 0..20_u8 {
+        db.put_with(format!("key {number}"), value(number.into(), 50 + 10 * usize::from(number)), written)
+            .unwrap();
     }
     db.put_with("empty", "", written).unwrap();
     db.put_with(b"\x00\xff bytes", value(99, 33), written).unwrap();

@@ -53,7 +53,7 @@ fn inflict(kind: Kind, specimen: &Specimen, places: &[Range<u64>]) -> Option<Dam
         Kind::Zero => bytes[slice(&place)].fill(0),
         Kind::Cut => {
             bytes.truncate(index(place.start));
-            hit = vec![place.start..u64::MAX];
+            hit[0].end = u64::MAX;
         }
         Kind::Exchange | Kind::Double => {
             let differs = |other: &&Range<u64>| specimen.bytes[slice(other)] != specimen.bytes[slice(&place)];
@@ -211,7 +211,7 @@ fn try_all(block_bytes: u32) {
     for structure in STRUCTURES {
         for kind in KINDS {
             let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                try_one(&specimen, structure, kind)
+                try_one(&specimen, structure, kind);
             }));
             if let Err(panic) = tried {
                 let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use zonal::{Db, Doubt, ErrorKind, Salvage, SalvageOptions, SalvageReport};
+use zonal::{Db, Doubt, ErrorKind, Options, Salvage, SalvageOptions, SalvageReport};
 use zonal_engine::format::record::{Record, RecordKind};
 use zonal_engine::format::unit::{ContentsChecksum, PreviousZone, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 use zonal_engine::units::{Generation, SeqNo};
@@ -213,6 +213,25 @@ fn what_a_zone_held_before_its_reset_does_not_come_back() {
     assert!(report.notes.iter().any(|note| note.contains("deleted keys may be back")), "{report:?}");
 }
 
+/// Which filling of a zone it is, units say. Where the only one is hit, the manifest does.
+#[test]
+fn records_whose_unit_was_alone_in_its_zone_are_certain() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, into) = (directory.path().join("d"), directory.path().join("saved"));
+    let db = Db::open(&path, Options::default().capacity_bytes(16 << 20).zone_size_bytes(1 << 20)).unwrap();
+    db.put("key", "value").unwrap();
+    db.close().unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let unit = crate::structures::Map::of(&bytes).units[0].bytes.start;
+    wipe(&mut bytes, unit, UNIT_HEADER_BYTES as u64);
+    std::fs::write(&path, bytes).unwrap();
+    let salvage = Salvage::open(&path, &SalvageOptions::default(), &|_, _| {}).unwrap();
+    assert!(salvage.report().is_complete(), "{:?}", salvage.report());
+    let db = Db::open(&into, salvage.like_the_original()).unwrap();
+    salvage.copy_into(&db, &|_| {}).unwrap();
+    assert_eq!(db.get("key").unwrap().as_deref(), Some(&b"value"[..]));
+}
+
 #[test]
 fn what_is_no_store_is_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -231,7 +250,7 @@ fn what_is_no_store_is_refused() {
 fn a_store_in_use_is_not_salvaged() {
     let specimen = Specimen::new(4096);
     let path = specimen.file(&specimen.bytes);
-    let _db = Db::open(&path, zonal::Options::default()).unwrap();
+    let _db = Db::open(&path, Options::default()).unwrap();
     let error = Salvage::open(&path, &SalvageOptions::default(), &|_, _| {}).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
 }

@@ -205,7 +205,7 @@ pub(crate) enum Loss {
 pub(crate) const STRUCTURES: &[Structure] = &[
     row("device header, copy A", |_| vec![0..128, 4096..4224], Loss::Nothing, Loss::Nothing),
     row("device header, copy B", |_| vec![4096..4224, 0..128], Loss::Nothing, Loss::Nothing),
-    row("session block", |_| Vec::from([8192..8256]), Loss::Nothing, Loss::Nothing),
+    row("session block", |_| std::iter::once(8192..8256).collect(), Loss::Nothing, Loss::Nothing),
     row("zone table entry", zone_table_entries, Loss::Nothing, Loss::Nothing),
     row("zone table entry of a manifest zone", |_| vec![entry(0), entry(1)], Loss::Nothing, Loss::Nothing),
     row("newest manifest, first copy", |map| newest_manifests(map, 0), Loss::Nothing, Loss::Nothing),
@@ -361,5 +361,5 @@ fn free_space(map: &Map) -> Vec<Range<u64>> {
     let used = map.units.iter().map(|unit| unit.bytes.end).max().unwrap_or(ZONES_AT);
     let zone_end = ZONES_AT + map.zone_of(used - 1).map_or(0, |zone| (zone + 1) * map.zone_size);
     let free = used.max(zone_end - map.zone_size / 8).min(map.file_len - 64);
-    Vec::from([free..free + 64])
+    std::iter::once(free..free + 64).collect()
 }

@@ -42,6 +42,18 @@ impl<'a> Fillings<'a> {
     }
 }
 
+impl Fillings<'_> {
+    /// Says which filling it is where no unit's header tells, and the manifest knows of one.
+    pub(super) fn name(&self, zone: &mut ZoneFound) {
+        let mut tails = self.manifest.iter().flat_map(|manifest| &manifest.tails);
+        if zone.units.is_empty()
+            && let Some(tail) = tails.find(|tail| tail.zone == zone.zone)
+        {
+            zone.generation = tail.generation;
+        }
+    }
+}
+
 /// Up to which write the log counts, in units of each run.
 pub(super) struct Limits {
     cuts: Vec<Cut>,
@@ -183,9 +195,19 @@ impl Claims {
     }
 }
 
-/// Gaps in which something was written.
-fn gaps_with_records(zone: &ZoneFound) -> impl Iterator<Item = &Gap> {
-    zone.gaps.iter().filter(|gap| gap.found.is_some())
+/// Forgets what lies behind the last unit of a zone in a store that was closed in order: an earlier filling has left it.
+pub(super) fn forget_leftovers(manifest: Option<&Manifest>, claims: &Claims, zones: &mut [ZoneFound]) {
+    if !manifest.is_some_and(|manifest| manifest.clean) {
+        return;
+    }
+    for zone in zones {
+        let last_claimed = claims.0.get(&zone.generation).and_then(BTreeSet::last);
+        let is_there = zone.units.iter().any(|unit| Some(&unit.header.unit) >= last_claimed);
+        let end_of = |unit: &super::scan::Unit| unit.offset + unit.header.unit_bytes();
+        let Some(end) = zone.units.last().filter(|_| is_there).map(end_of) else { continue };
+        zone.gaps.retain(|gap| gap.offset < end);
+        zone.versions.retain(|version| version.offset < end || version.proof == Proof::Proven);
+    }
 }
 
 /// Finds out which of the records without a unit header count for certain.
@@ -195,11 +217,11 @@ fn gaps_with_records(zone: &ZoneFound) -> impl Iterator<Item = &Gap> {
 pub(super) fn prove(claims: &Claims, zones: &mut [ZoneFound], limits: &Limits) {
     let missing: Vec<usize> = zones.iter().map(|zone| claims.missing(zone).len()).collect();
     for (zone, missing) in zones.iter_mut().zip(missing) {
-        let gaps: Vec<(u64, u64)> = gaps_with_records(zone).map(|gap| (gap.offset, gap.len_bytes)).collect();
-        if gaps.is_empty() || gaps.len() > missing {
+        let chains: Vec<(u64, u64)> = zone.gaps.iter().filter_map(|gap| gap.chain).collect();
+        if chains.is_empty() || chains.len() > missing {
             continue;
         }
-        let is_inside = |offset: u64| gaps.iter().any(|&(start, len)| (start..start + len).contains(&offset));
+        let is_inside = |offset: u64| chains.iter().any(|&(start, end)| (start..end).contains(&offset));
         for version in zone.versions.iter_mut().filter(|version| is_inside(version.offset)) {
             if version.proof == Proof::Likely && limits.counts(version) {
                 version.proof = Proof::Proven;

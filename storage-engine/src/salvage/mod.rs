@@ -177,9 +177,11 @@ impl Salvage {
         }
         let fillings = Fillings::new(manifest.as_ref(), &source);
         zones.retain(|zone| fillings.is_present(zone));
+        zones.iter_mut().for_each(|zone| fillings.name(zone));
         mend_by_keys(&mut zones);
         let limits = Limits::find(manifest.as_ref(), &zones);
         let claims = Claims::collect(manifest.as_ref(), &zones);
+        lost::forget_leftovers(manifest.as_ref(), &claims, &mut zones);
         lost::prove(&claims, &mut zones, &limits);
         findings.lost_writes = lost::find(manifest.as_ref(), &source, (&zones, &claims), &limits);
         findings.torn_batches = lost::torn_batches(&zones, &findings.lost_writes);

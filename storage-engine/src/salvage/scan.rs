@@ -71,7 +71,9 @@ pub(super) struct Gap {
     pub(super) offset: u64,
     pub(super) len_bytes: u64,
     pub(super) error: DecodeError,
-    /// Seqnos of the records found in it, if any.
+    /// Where the first records in it begin and end.
+    pub(super) chain: Option<(u64, u64)>,
+    /// Their seqnos.
     pub(super) found: Option<(SeqNo, SeqNo)>,
     /// Whether what was found ends as a unit does, so that nothing else was there.
     pub(super) is_complete: bool,
@@ -90,6 +92,8 @@ pub(super) struct ZoneFound {
     pub(super) versions: Vec<Version>,
     keys: Vec<u8>,
     pub(super) mended_count: u64,
+    /// Where the first records of the present gap lie.
+    first_chain: Option<(u64, u64)>,
     pub(super) unreadable: Vec<u64>,
 }
 
@@ -106,6 +110,7 @@ impl ZoneFound {
             versions: Vec::new(),
             keys: Vec::new(),
             mended_count: 0,
+            first_chain: None,
             unreadable: Vec::new(),
         }
     }
@@ -159,6 +164,7 @@ pub(super) fn scan_zone(
     let block = u64::from(source.sizes.block_bytes);
     let mut found = ZoneFound::new(zone);
     let mut window = Window::new(source, zone);
+    let written = source.written_bytes(zone).unwrap_or(window.end);
     let mut gap: Option<(u64, DecodeError)> = None;
     let mut at = 0;
     while at < window.end {
@@ -188,7 +194,12 @@ pub(super) fn scan_zone(
             }
             Err(error) => {
                 gap.get_or_insert((at, error));
-                at = skip_block(&mut window, &mut found, at, block);
+                // Behind the write pointer there may be the rest of what an earlier filling has left.
+                at = if at < written {
+                    skip_block(&mut window, &mut found, at, block)
+                } else {
+                    window.next_data(at + block)
+                };
             }
         }
     }
@@ -268,12 +279,14 @@ fn has_its_contents(header: &UnitHeader, unit: &[u8]) -> bool {
 
 impl ZoneFound {
     fn close_gap(&mut self, gap: Option<(u64, DecodeError)>, end: u64) {
+        let chain = self.first_chain.take();
         let Some((offset, error)) = gap else { return };
-        let inside: Vec<&Version> = self.versions.iter().filter(|version| version.offset >= offset).collect();
-        let seqnos = || inside.iter().map(|version| version.seqno);
+        let is_inside =
+            |version: &&Version| chain.is_some_and(|(start, end)| (start..end).contains(&version.offset));
+        let seqnos = || self.versions.iter().filter(is_inside).map(|version| version.seqno);
         let found = seqnos().min().zip(seqnos().max());
         let is_complete = found.is_some();
-        self.gaps.push(Gap { offset, len_bytes: end - offset, error, found, is_complete });
+        self.gaps.push(Gap { offset, len_bytes: end - offset, error, chain, found, is_complete });
     }
 
     fn add_unit(&mut self, at: u64, header: &UnitHeader, unit: &[u8]) {
@@ -373,7 +386,11 @@ impl ZoneFound {
             self.add(&record, Proof::Likely, incarnation);
             position += record.decoded.encoded_bytes;
         }
-        if position > from { position as u64 } else { 0 }
+        if position == from {
+            return 0;
+        }
+        self.first_chain.get_or_insert((at, at + position as u64));
+        position as u64
     }
 
     /// Takes records that begin anywhere in the first `within` bytes; gives up to where.

@@ -89,6 +89,14 @@ impl Source {
         }
     }
 
+    /// How far a zone has been written according to the device; `None` where it does not know.
+    pub(super) fn written_bytes(&self, zone: ZoneId) -> Option<u64> {
+        match &self.medium {
+            Medium::File { file, .. } => file.written_bytes(zone, self.geometry.as_ref()?),
+            Medium::Device(_) => Some(self.end_bytes(zone)),
+        }
+    }
+
     /// How far a zone may be written.
     pub(super) fn end_bytes(&self, zone: ZoneId) -> u64 {
         match &self.medium {

@@ -38,6 +38,8 @@ pub struct Inspected {
     medium: Medium,
     length_bytes: u64,
     geometry: Option<Geometry>,
+    /// What of the zone table is to be believed; `None` where the session block does not tell.
+    trust: Option<Trust>,
     flaws: Vec<Flaw>,
 }
 
@@ -53,7 +55,8 @@ impl Inspected {
         let length_bytes = length_bytes(&file).map_err(failure("looking at", path))?;
         let medium = Medium::of(&metadata);
         let path = path.to_owned();
-        let mut found = Self { file, path, medium, length_bytes, geometry: None, flaws: Vec::new() };
+        let mut found =
+            Self { file, path, medium, length_bytes, geometry: None, trust: None, flaws: Vec::new() };
         found.geometry = found.look_at_headers()?;
         if let Some(geometry) = found.geometry {
             found.look_at_the_rest(&geometry);
@@ -96,6 +99,17 @@ impl Inspected {
     pub fn reset_count(&self, zone: ZoneId, geometry: &Geometry) -> Option<u32> {
         let bytes = self.array::<ENTRY_BYTES>(entry_at_bytes(zone));
         ZoneEntry::decode(&bytes, zone, geometry).ok().map(|entry| entry.reset_count)
+    }
+
+    /// How far a zone may have been written, where its entry in the zone table and the session block are whole.
+    #[must_use]
+    pub fn written_bytes(&self, zone: ZoneId, geometry: &Geometry) -> Option<u64> {
+        let bytes = self.array::<ENTRY_BYTES>(entry_at_bytes(zone));
+        let entry = ZoneEntry::decode(&bytes, zone, geometry).ok()?;
+        Some(match self.trust? {
+            Trust::WritePointers => entry.write_pointer.get(),
+            Trust::Bounds => entry.bound.get(),
+        })
     }
 
     /// Reads bytes of the file. What lies behind its end or cannot be read is zeros; false when something could not be.
@@ -163,7 +177,7 @@ impl Inspected {
 
     fn look_at_the_rest(&mut self, geometry: &Geometry) {
         let session = Session::decode(&self.array::<SESSION_BYTES>(SESSION_AT_BYTES));
-        let trust = session.as_ref().ok().map(|session| Trust::after(session, present_boot_id()));
+        self.trust = session.as_ref().ok().map(|session| Trust::after(session, present_boot_id()));
         if let Err(error) = session {
             self.note(SESSION_AT_BYTES, format!("session block: {error}"));
         }
@@ -171,7 +185,7 @@ impl Inspected {
             let bytes = self.array::<ENTRY_BYTES>(entry_at_bytes(zone));
             // After a power cut an entry may be torn: opening takes the zone for one that may hold anything.
             if let Err(error) = ZoneEntry::decode(&bytes, zone, geometry)
-                && trust != Some(Trust::Bounds)
+                && self.trust != Some(Trust::Bounds)
             {
                 self.note(entry_at_bytes(zone), format!("entry of {zone} in the zone table: {error}"));
             }
