@@ -110,7 +110,8 @@ fn end_of_coverage(filled: &[Filled], stream: StreamKind, last_given_out: Genera
     let unmixed = mixed.map(|mixed| {
         let mut before: Vec<_> = of_stream().map(|zone| zone.generation).filter(|&it| it < mixed).collect();
         before.sort_unstable();
-        before.into_iter().rev().take(MOST_ZONES_IN_FLIGHT).last().unwrap_or(mixed)
+        let count = before.len().min(MOST_ZONES_IN_FLIGHT);
+        before[before.len() - count..].first().copied().unwrap_or(mixed)
     });
     unripe.unwrap_or(newest).min(unmixed.unwrap_or(newest)).min(newest).min(last_given_out.next())
 }

@@ -232,9 +232,12 @@ struct Blocks<'a> {
     window: Window<'a>,
 }
 
+/// A block: where it lies, its header, and what it holds.
+type Block<'a> = (ZoneOffset, BlockHeader, &'a [u8]);
+
 impl Blocks<'_> {
     /// The next block. The blocks of a zone end where none follows: whether that is too early, their numbers tell.
-    fn next(&mut self) -> Result<Option<(ZoneOffset, BlockHeader, &[u8])>, Unusable> {
+    fn next(&mut self) -> Result<Option<Block<'_>>, Unusable> {
         let offset = ZoneOffset::new(self.position_bytes);
         if self.position_bytes >= self.end_bytes {
             return Ok(None);

@@ -75,6 +75,7 @@ impl CheckpointWriter {
     ///
     /// # Errors
     /// The device's.
+    #[expect(clippy::missing_panics_doc, reason = "where there was no zone, one is taken first")]
     pub fn append(
         &mut self,
         block: BlockBuilder,

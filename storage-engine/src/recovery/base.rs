@@ -26,11 +26,12 @@ pub(super) struct Base {
     pub(super) loaded: Loaded,
 }
 
+/// Keys of large values, and where the parts of each lie.
+type LargeOnes = (Vec<(Box<[u8]>, LargeId)>, HashMap<LargeId, LargeParts, FixedState>);
+
 impl Base {
     /// Takes what is known of large values: keys, and where their parts lie.
-    pub(super) fn take_large(
-        &mut self,
-    ) -> (Vec<(Box<[u8]>, LargeId)>, HashMap<LargeId, LargeParts, FixedState>) {
+    pub(super) fn take_large(&mut self) -> LargeOnes {
         (std::mem::take(&mut self.loaded.large), std::mem::take(&mut self.loaded.parts))
     }
 

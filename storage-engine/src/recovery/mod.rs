@@ -154,7 +154,7 @@ pub fn recover(
     let mut recovered = None;
     if rely == Rely::OnCheckpoints {
         for name in recovery.checkpoints.iter().rev() {
-            match recovery.from_checkpoint(name)? {
+            match recovery.by_checkpoint(name)? {
                 Ok(found) => recovered = Some(found),
                 Err(reason) => unusable.push(reason),
             }
@@ -165,7 +165,7 @@ pub fn recover(
     }
     let mut recovered = match recovered {
         Some(recovered) => recovered,
-        None => recovery.from_log()?,
+        None => recovery.by_log()?,
     };
     if rely == Rely::OnLog {
         unusable.extend(recovery.checkpoints.iter().filter_map(|name| recovery.try_out(name).err()));
@@ -220,7 +220,7 @@ impl<'a> Recovery<'a> {
     }
 
     /// Reads what the checkpoint does not stand for, and makes one state of both.
-    fn from_checkpoint(&'a self, name: &'a CheckpointName) -> EngineResult<Result<Recovered, Unusable>> {
+    fn by_checkpoint(&'a self, name: &'a CheckpointName) -> EngineResult<Result<Recovered, Unusable>> {
         let base = match base::load(self.loader(name), &self.descriptors, self.thread_count) {
             Ok(base) => base,
             Err(reason) => return Ok(Err(reason)),
@@ -249,7 +249,7 @@ impl<'a> Recovery<'a> {
         Ok(Ok(Recovered { report: RecoveryReport { checkpoint: Some(used), ..found.report }, ..found }))
     }
 
-    fn from_log(&self) -> EngineResult<Recovered> {
+    fn by_log(&self) -> EngineResult<Recovered> {
         self.recover(None)
     }
 

@@ -52,7 +52,7 @@ use usage::UsageError;
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = with_ycsb_spellings(std::env::args_os()).collect();
     let command_line = CommandLine::parse_from(&words);
-    let code = match perform(command_line.command, words) {
+    let code = match perform(command_line.command, &words) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ycsb: {error}");
@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn perform(command: Command, words: Vec<OsString>) -> Result<u8, UsageError> {
+fn perform(command: Command, words: &[OsString]) -> Result<u8, UsageError> {
     match command {
         Command::Load(arguments) => execute(&plan(Task::Load, &arguments)?),
         Command::Run(run) if run.load => execute(&plan(Task::LoadAndRun, &run.shared)?),

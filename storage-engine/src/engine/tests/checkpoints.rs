@@ -37,10 +37,13 @@ const TIGHT: Geometry = Geometry { zone_count: 24, ..ROOMY };
 /// seqno, places.
 type Account = (Role, u64, u64, u64, u64, Vec<u32>);
 
+/// An entry, and where the parts of a large value lie.
+type Found = (Entry, Vec<(u64, u32)>);
+
 /// What recovery made of a store.
 #[derive(PartialEq, Debug)]
 struct Image {
-    entries: BTreeMap<Vec<u8>, (Entry, Vec<(u64, u32)>)>,
+    entries: BTreeMap<Vec<u8>, Found>,
     zones: Vec<Account>,
 }
 
@@ -390,7 +393,7 @@ impl Stepped {
     fn fill_zones(&self, count: u64) {
         let until = self.engine.inner.allocator.generation().forward(count);
         while self.engine.inner.allocator.generation() < until {
-            self.put("hot", &[7; 20_000], Durability::Written);
+            self.put("hot", &vec![7; 20_000], Durability::Written);
         }
     }
 

@@ -165,7 +165,7 @@ impl OrderedIndex {
         string.push(&separator, last.0, &shape, &tally);
         string.finish_chunk(&tally);
         tally.add_keys(string.key_count);
-        Some(Self { directory: crossbeam::sync::ShardedLock::new(string.directory), tally, shape })
+        Some(Self { directory: crate::sync::ShardedLock::new(string.directory), tally, shape })
     }
 }
 

@@ -26,9 +26,9 @@ pub(super) fn checkpoint(store: &StoreAt, output: &mut Output) -> Result<Answer,
         return Ok(Answer::No);
     };
     if output.is_json() {
-        output.json(&checkpoint)?
+        output.json(&checkpoint)?;
     } else {
-        output.text(&table(&rows(&checkpoint)))?
+        output.text(&table(&rows(&checkpoint)))?;
     }
     Ok(Answer::Yes)
 }
