@@ -107,7 +107,7 @@ pub struct LogParts {
     /// Raised when a unit has begun to be filled.
     pub buffered: Arc<Signal>,
     /// Zones that have worn out and may hold live records, for the housekeeper.
-    pub worn: Arc<Mutex<Vec<ZoneId>>>,
+    pub(crate) worn: Arc<Mutex<Vec<ZoneId>>>,
 }
 
 /// Where writing goes on.
