@@ -269,7 +269,9 @@ impl<'a> Recovery<'a> {
             self.descriptors.iter().filter(|descriptor| !stands(descriptor.zone)).copied().collect();
         let oldest = manifest.oldest_generation;
         // Half of the threads wait for the device while the others check what it gave.
-        let scans = scan::scan_zones(device, (manifest.store, oldest), &to_scan, 2 * self.thread_count)?;
+        // One thread stays one: simulations and models must not have others.
+        let thread_count = if self.thread_count == 1 { 1 } else { 2 * self.thread_count };
+        let scans = scan::scan_zones(device, (manifest.store, oldest), &to_scan, thread_count)?;
         let prefix = prefix::find(manifest, &scans);
         let mut damages = claims::verify(manifest, &self.descriptors, &scans, standing, &prefix);
         let report = RecoveryReport {

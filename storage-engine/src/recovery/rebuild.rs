@@ -135,11 +135,13 @@ fn catalog_of(
     let range_len = entries.len().div_ceil(thread_count).max(1);
     let ranges: Vec<Range> = std::thread::scope(|scope| {
         let (zones, large) = (&**zones, &large);
-        let threads: Vec<_> = entries
-            .chunks(range_len)
-            .map(|range| scope.spawn(move || Range::of(range, large, zones)))
-            .collect();
-        threads.into_iter().map(|thread| thread.join().expect("making leaves does not panic")).collect()
+        let mut ranges = entries.chunks(range_len);
+        let mine = ranges.next();
+        let threads: Vec<_> =
+            ranges.map(|range| scope.spawn(move || Range::of(range, large, zones))).collect();
+        let mine = mine.map(|range| Range::of(range, large, zones));
+        let theirs = threads.into_iter().map(|thread| thread.join().expect("making leaves does not panic"));
+        mine.into_iter().chain(theirs).collect()
     });
     let (mut leaves, mut counts) = (Vec::new(), (0, 0));
     for range in ranges {
@@ -287,8 +289,13 @@ impl<'a> Winners<'a> {
         };
         let part_len = sorted.len().div_ceil(thread_count).max(1);
         std::thread::scope(|scope| {
-            for part in sorted.chunks_mut(part_len) {
+            let mut parts = sorted.chunks_mut(part_len);
+            let mine = parts.next();
+            for part in parts {
                 scope.spawn(move || part.sort_unstable_by(compare));
+            }
+            if let Some(part) = mine {
+                part.sort_unstable_by(compare);
             }
         });
         let mut parts: Vec<&[Sortable]> = sorted.chunks(part_len).collect();
