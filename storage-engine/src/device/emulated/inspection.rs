@@ -151,6 +151,9 @@ impl Inspected {
         {
             match copy {
                 Ok(_) => {}
+                // Somebody began to make another device here and was stopped before anything else was changed, or just before
+                // the end: the other copy counts.
+                Err(LayoutError::Unfinished) if copies.iter().any(Result::is_ok) => {}
                 Err(LayoutError::Foreign) => {
                     self.note(at_bytes, format!("header, copy {name}: it does not begin as one"));
                 }
