@@ -9,7 +9,7 @@
 //!   completed, or is on stable media.
 //! - Deferred entries are published in seqno order, before `durable` passes them.
 //! - After the first failure nothing grows any more; every waiting and later caller gets that failure.
-//! - A unit whose zone has worn out before it was written stays in flight until it has been moved ([`super::mending`]) and
+//! - A unit whose zone has worn out before it was written stays in flight until it has been moved (`log::mending`) and
 //!   written elsewhere, so that nobody takes it for written meanwhile.
 
 use std::collections::{HashMap, HashSet, VecDeque};
