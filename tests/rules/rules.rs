@@ -34,9 +34,20 @@ fn churn(db: &Db, resets: u64) {
     panic!("no zone is cleaned");
 }
 
-/// The store as a process leaves it that is killed now; nothing may be in flight.
+/// The store as a process leaves it that is killed now; nothing may be in flight but what the housekeeper does.
+///
+/// The file is read until it comes out the same twice: then it was like that at the moment in between. Read once, its zone
+/// table could be older than its zones.
 fn crashed_copy(db: &Db, to: &Path) -> PathBuf {
-    std::fs::copy(db.path(), to).unwrap();
+    let mut image = std::fs::read(db.path()).unwrap();
+    loop {
+        let again = std::fs::read(db.path()).unwrap();
+        if again == image {
+            break;
+        }
+        image = again;
+    }
+    std::fs::write(to, image).unwrap();
     to.to_owned()
 }
 
