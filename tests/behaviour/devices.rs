@@ -5,44 +5,10 @@ use std::env;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use tempfile::TempDir;
 use zonal::{Db, Depth, Durability, ErrorKind, Options, WriteOptions, ZoneRole, ZoneState};
 
-use super::support::MIB;
-
-/// A loop device over a file of its own, gone at the end of the test.
-struct LoopDevice {
-    node: PathBuf,
-    _directory: TempDir,
-}
-
-impl LoopDevice {
-    fn new(length_bytes: usize) -> Option<Self> {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("medium");
-        let made = std::fs::File::create(&file).and_then(|file| file.set_len(length_bytes as u64));
-        made.expect("a file");
-        match Command::new("losetup").args(["--find", "--show"]).arg(&file).output() {
-            Ok(output) if output.status.success() => {
-                let node = String::from_utf8(output.stdout).expect("a path").trim_end().into();
-                Some(Self { node, _directory: directory })
-            }
-            answer => {
-                eprintln!("skipped: no loop device can be had here ({answer:?})");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        // Whether it goes well is of no concern to the test.
-        let _ = Command::new("losetup").arg("--detach").arg(&self.node).status();
-    }
-}
+use super::loop_device::LoopDevice;
 
 fn zoned_device() -> Option<PathBuf> {
     let path = env::var_os("ZONAL_TEST_ZONED_BLOCK").map(PathBuf::from);
@@ -101,7 +67,7 @@ fn a_store_can_be_made_overwritten_and_found_again(path: &Path, create: &Options
 
 #[test]
 fn a_loop_device_holds_a_store_like_a_file() {
-    let Some(medium) = LoopDevice::new(24 * MIB) else { return };
+    let Some(medium) = LoopDevice::new(24 << 20) else { return };
     let error = Db::open(&medium.node, Options::default()).expect_err("nobody formatted it");
     assert_eq!(error.kind(), ErrorKind::NotAStore, "{error}");
     let node = OpenOptions::new().write(true).open(&medium.node).expect("open the loop device");
@@ -116,7 +82,7 @@ fn a_loop_device_holds_a_store_like_a_file() {
 
 #[test]
 fn a_blank_loop_device_is_taken_without_asking_and_a_wrong_size_is_refused() {
-    let Some(medium) = LoopDevice::new(24 * MIB) else { return };
+    let Some(medium) = LoopDevice::new(24 << 20) else { return };
     let create = Options::default().create_new(true);
     for wrong in [
         create.clone().zone_size_bytes(1 << 20).capacity_bytes(24 << 20),

@@ -5,6 +5,7 @@ mod api;
 mod collection;
 mod devices;
 mod linearizable;
+mod loop_device;
 mod model;
 mod support;
 mod threads;

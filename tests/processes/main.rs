@@ -15,6 +15,8 @@ mod finding;
 mod full;
 mod history;
 mod kill;
+#[path = "../behaviour/loop_device.rs"]
+mod loop_device;
 mod making;
 mod memory;
 #[path = "../rules/stores.rs"]

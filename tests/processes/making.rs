@@ -1,13 +1,12 @@
 //! Processes that are killed while they make a store, and processes that make the same one at once.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use tempfile::TempDir;
 use zonal::{Db, Depth, ErrorKind, Options};
 
 use crate::child::{Child, Task, dawdle, hear, quick_directory, rounds, seeded, tell};
+use crate::loop_device::LoopDevice;
 use crate::stores::{assert_sound, small};
 
 const ZONES: u64 = 10;
@@ -99,38 +98,6 @@ fn of_processes_that_make_one_store_at_once_one_has_it_and_the_others_are_told()
         }
         makers.into_iter().for_each(|maker| drop(maker.end()));
         assert_sound(&store, &format!("round {round}"));
-    }
-}
-
-/// A loop device over a file of its own, gone at the end of the test.
-struct LoopDevice {
-    node: PathBuf,
-    _directory: TempDir,
-}
-
-impl LoopDevice {
-    fn new(length_bytes: u64) -> Option<Self> {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("medium");
-        let made = fs::File::create(&file).and_then(|file| file.set_len(length_bytes));
-        made.expect("a file");
-        match Command::new("losetup").args(["--find", "--show"]).arg(&file).output() {
-            Ok(output) if output.status.success() => {
-                let node = String::from_utf8(output.stdout).expect("a path").trim_end().into();
-                Some(Self { node, _directory: directory })
-            }
-            answer => {
-                eprintln!("skipped: no loop device can be had here ({answer:?})");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        // Whether it goes well is of no concern to the test.
-        let _ = Command::new("losetup").arg("--detach").arg(&self.node).status();
     }
 }
 

@@ -169,6 +169,12 @@ impl ZoneState {
     pub const fn is_active(self) -> bool {
         self.is_open() || matches!(self, Self::Closed)
     }
+
+    /// Whether the zone has worn out: it takes no appends any more, and no reset makes it take them again.
+    #[must_use]
+    pub const fn is_worn(self) -> bool {
+        matches!(self, Self::ReadOnly | Self::Offline)
+    }
 }
 
 /// What a zone report says of one zone.

@@ -23,7 +23,7 @@ use super::opening::{MIN_ACTIVE_ZONES, append_queue};
 use super::{Engine, Inner};
 use crate::checkpoint::coverage::Coverage;
 use crate::checkpoint::writer::{Appended, CheckpointWriter, MAX_CHECKPOINT_ZONES};
-use crate::device::{Preparation, ZoneState};
+use crate::device::Preparation;
 use crate::error::{EngineError, EngineResult};
 use crate::format::checkpoint::{BlockBuilder, BlockKind, MAX_PAGE_BYTES, PartsRow, ZoneRow};
 use crate::format::manifest::CheckpointName;
@@ -412,7 +412,7 @@ impl Inner {
     }
 
     fn is_worn(&self, zone: ZoneId) -> EngineResult<bool> {
-        Ok(matches!(self.device.report(zone)?.state, ZoneState::ReadOnly | ZoneState::Offline))
+        Ok(self.device.report(zone)?.state.is_worn())
     }
 
     /// Drops the oldest checkpoint, or one that is being written: data need the room. Says whether there was one.

@@ -8,8 +8,7 @@ use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
 use crate::format::DecodeError;
 use crate::format::manifest::Manifest;
-use crate::format::record::Record;
-use crate::format::unit::{ContentsChecksum, StoreId, UnitHeader};
+use crate::format::unit::StoreId;
 use crate::log::manifest_log::manifest_zones;
 use crate::log::scanner::{Found, Scanner};
 use crate::recovery::Damage;
@@ -148,27 +147,13 @@ fn unit_ends(device: &dyn ZonedDevice, store: StoreId, zone: &ZoneDescriptor) ->
     let mut ends = Vec::new();
     while let Some(found) = scanner.advance()? {
         if let Found::Unit { offset, header, body } = found
-            && is_whole(&header, body)
+            // The sector that the last record ends in is new then, whatever a crash has torn.
+            && header.is_whole(body)
         {
             ends.push(offset.forward(header.unit_bytes()).get());
         }
     }
     Ok(ends)
-}
-
-/// Whether all records of a unit are there. The sector that the last one ends in is new then, whatever a crash has torn.
-fn is_whole(header: &UnitHeader, body: &[u8]) -> bool {
-    let mut contents = ContentsChecksum::default();
-    let mut position = 0;
-    for _ in 0..header.record_count {
-        let Ok(decoded) = Record::decode(&body[position..]) else { return false };
-        if decoded.value_check.is_err() {
-            return false;
-        }
-        contents.add(&body[position..]);
-        position += decoded.encoded_bytes;
-    }
-    contents.finish() == header.contents_crc
 }
 
 fn first_byte_of_padding_that_is_not_zero(

@@ -15,8 +15,6 @@ use crate::device::simulated::SimulatedDevice;
 use crate::error::EngineError;
 use crate::error::EngineResult;
 use crate::format::manifest::SpaceUse;
-use crate::format::record::Record;
-use crate::format::unit::{ContentsChecksum, UnitHeader};
 use crate::index::{Catalog, Entry, Location};
 use crate::log::scanner::{Found, Scanner};
 use crate::log::writer::LogWrite;
@@ -184,7 +182,7 @@ impl Engine {
                 let mut looks_inside = false;
                 text.push_str(&match found {
                     Found::Unit { offset, header, body } => {
-                        looks_inside = header.record_count == 0 || !is_whole(&header, body);
+                        looks_inside = header.record_count == 0 || !header.is_whole(body);
                         format!(
                         "  {}unit {} at {offset}, {} bytes: generation {}, incarnation {}, {} records from {}, watermark {}, \
                          claims {}..{} and {:?}\n",
@@ -245,20 +243,6 @@ impl Engine {
         let seqno = usize::try_from(at - start).ok().and_then(|skip| blocks.get(skip + 8..skip + 16));
         Ok(seqno.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes))
     }
-}
-
-fn is_whole(header: &UnitHeader, body: &[u8]) -> bool {
-    let (mut position, mut contents) = (0, ContentsChecksum::default());
-    for _ in 0..header.record_count {
-        match Record::decode(&body[position..]) {
-            Ok(decoded) if decoded.value_check.is_ok() => {
-                contents.add(&body[position..]);
-                position += decoded.encoded_bytes;
-            }
-            _ => return false,
-        }
-    }
-    contents.finish() == header.contents_crc
 }
 
 /// A write, as far as it tells itself from others.

@@ -11,6 +11,7 @@
 //!   was every claimed unit of the zone that the stream filled before (`previous`). A claimed unit that cannot be read is
 //!   damage; an unclaimed one may be an append that a crash cut off.
 
+use super::record::{DecodedRecord, Record};
 use super::{DecodeError, FORMAT_VERSION, Fields, FieldsMut};
 use crate::units::{Generation, SeqNo};
 
@@ -244,6 +245,26 @@ impl UnitHeader {
             StreamKind::User => self.first_seqno.forward(u64::from(self.record_count)).back(1),
             StreamKind::Relocation => SeqNo::ZERO,
         }
+    }
+
+    /// The records behind the header, one after another, if they are those that the unit was written with: all of them,
+    /// with whole heads, and no other's. Whether a value is whole, its record says.
+    #[must_use]
+    pub fn records<'b>(&self, body: &'b [u8]) -> Option<Vec<DecodedRecord<'b>>> {
+        let (mut position, mut contents, mut records) = (0, ContentsChecksum::default(), Vec::new());
+        for _ in 0..self.record_count {
+            let decoded = Record::decode(&body[position..]).ok()?;
+            contents.add(&body[position..]);
+            position += decoded.encoded_bytes;
+            records.push(decoded);
+        }
+        (contents.finish() == self.contents_crc).then_some(records)
+    }
+
+    /// Whether everything behind the header is as it was written, values included.
+    #[must_use]
+    pub fn is_whole(&self, body: &[u8]) -> bool {
+        self.records(body).is_some_and(|records| records.iter().all(|record| record.value_check.is_ok()))
     }
 
     /// Bytes of the whole unit before padding.

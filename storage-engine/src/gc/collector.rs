@@ -23,8 +23,8 @@ use super::tombstones::{self, Ages};
 use crate::device::{ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
-use crate::format::record::{DecodedRecord, Record, RecordKind};
-use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+use crate::format::record::{Record, RecordKind};
+use crate::format::unit::{StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::{Catalog, Entry, LargeId, Location};
 use crate::log::commit::Level;
 use crate::log::memory::UnitMemory;
@@ -150,7 +150,7 @@ impl Collector {
 
     fn has_worn_out(&self, zone: ZoneId) -> bool {
         let state = self.device.report(zone).map(|descriptor| descriptor.state);
-        matches!(state, Ok(ZoneState::ReadOnly | ZoneState::Offline))
+        state.is_ok_and(ZoneState::is_worn)
     }
 
     /// Copies what is live out of a zone that has worn out, as far as it can be read, and leaves the zone as it is: it cannot
@@ -271,7 +271,7 @@ impl Collector {
     fn relocate_unit(&self, victim: Victim, header: &UnitHeader, body: &[u8]) -> EngineResult<Contents> {
         // All of it is looked at before anything is copied: a record that is whole in itself may be another one's, older
         // or of another unit, if the read was misdirected.
-        let Some(records) = records_of(header, body) else { return Ok(Contents::Flawed) };
+        let Some(records) = header.records(body) else { return Ok(Contents::Flawed) };
         let (mut position, mut found) = (0, Contents::Whole);
         for decoded in records {
             let offset = u32::try_from(UNIT_HEADER_BYTES + position).expect("a unit is at most 1 MiB");
@@ -371,16 +371,4 @@ impl Collector {
             what: format!("{left_bytes} live bytes could not be relocated; the zone is kept as it is"),
         })
     }
-}
-
-/// The records of a unit, if they are the ones that it was written with.
-fn records_of<'b>(header: &UnitHeader, body: &'b [u8]) -> Option<Vec<DecodedRecord<'b>>> {
-    let (mut position, mut contents, mut records) = (0, ContentsChecksum::default(), Vec::new());
-    for _ in 0..header.record_count {
-        let decoded = Record::decode(&body[position..]).ok()?;
-        contents.add(&body[position..]);
-        position += decoded.encoded_bytes;
-        records.push(decoded);
-    }
-    (contents.finish() == header.contents_crc).then_some(records)
 }

@@ -59,6 +59,8 @@ pub struct Commit {
     /// Copy of `State::durable`, for looking without the lock.
     durable: AtomicU64,
     failed: AtomicBool,
+    /// How many units have been moved to another zone. Every durable write looks at it, without the lock.
+    moved_count: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -84,8 +86,6 @@ pub(super) struct State {
     /// Units that have been moved and wait for being submitted: by whoever waits for anything, since one who waited in the
     /// middle of submitting others would wait for those.
     moved: Vec<Submission>,
-    /// How many units have been moved to another zone.
-    moved_count: u64,
     failure: Option<Arc<EngineError>>,
 }
 
@@ -177,7 +177,6 @@ impl Commit {
             refused: Vec::new(),
             mender_active: false,
             moved: Vec::new(),
-            moved_count: 0,
             failure: None,
         };
         Self {
@@ -185,6 +184,7 @@ impl Commit {
             changed: Condvar::new(),
             durable: AtomicU64::new(durable.get()),
             failed: AtomicBool::new(false),
+            moved_count: AtomicU64::new(0),
         }
     }
 
@@ -387,7 +387,7 @@ impl Commit {
     /// It cannot be published before it is submitted again, so that nobody sees the change happen.
     pub(super) fn moved(&self, token: u64, from: UnitKey, to: &SealedUnit) {
         let mut state = self.state.lock();
-        state.moved_count += 1;
+        self.moved_count.fetch_add(1, Ordering::AcqRel);
         state.in_flight.get_mut(&token).expect("a refused unit stays in flight").key = to.key;
         if let Some(unit) = state.pending.iter_mut().find(|unit| unit.token == token) {
             // Units with lower numbers may come after it in the order of seqnos: those behind claim it along.
@@ -411,7 +411,7 @@ impl Commit {
 
     /// How many units have been moved to another zone.
     pub(super) fn moved_count(&self) -> u64 {
-        self.state.lock().moved_count
+        self.moved_count.load(Ordering::Acquire)
     }
 
     /// Values in parts that are logged and not published yet.

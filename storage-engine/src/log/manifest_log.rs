@@ -111,9 +111,8 @@ impl ManifestLog {
         let states =
             self.zones.map(|zone| self.device.report(zone).map(|descriptor| (zone, descriptor.state)));
         let states = states.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let worn = |state| matches!(state, ZoneState::ReadOnly | ZoneState::Offline);
         let usable: Vec<ZoneId> =
-            states.iter().filter(|(_, state)| !worn(*state)).map(|&(zone, _)| zone).collect();
+            states.iter().filter(|(_, state)| !state.is_worn()).map(|&(zone, _)| zone).collect();
         match usable[..] {
             [first, second] => {
                 match self.append_to(first, manifest, WhenFull::Reset) {
@@ -139,8 +138,7 @@ impl ManifestLog {
     }
 
     fn is_worn(&self, zone: ZoneId) -> bool {
-        let state = self.device.report(zone).map(|descriptor| descriptor.state);
-        matches!(state, Ok(ZoneState::ReadOnly | ZoneState::Offline))
+        self.device.report(zone).is_ok_and(|descriptor| descriptor.state.is_worn())
     }
 
     fn append_to(&self, zone: ZoneId, manifest: &Manifest, when_full: WhenFull) -> EngineResult<()> {

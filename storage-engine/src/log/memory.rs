@@ -151,11 +151,6 @@ impl UnitMemory {
         }
     }
 
-    /// A unit that never got a place is not looked for any more.
-    pub fn forget_refused(&self, key: UnitKey) {
-        self.forget(key);
-    }
-
     /// Forgets what is kept of a zone that is about to be reset.
     pub fn forget_zone(&self, zone: ZoneId, generation: Generation) {
         let of_zone = |key: &UnitKey| key.zone == zone && key.generation == generation;
@@ -177,7 +172,8 @@ impl UnitMemory {
         }
     }
 
-    fn forget(&self, key: UnitKey) {
+    /// Forgets a unit that is not looked for any more.
+    pub fn forget(&self, key: UnitKey) {
         let removed = self.shard(key).write().remove(&key);
         // A reader may hold the unit for the moment of a copy; then its memory is simply freed afterwards.
         if let Some(buffer) = removed.and_then(Arc::into_inner) {

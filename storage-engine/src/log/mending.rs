@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{Persistence, ZoneState};
+use crate::device::Persistence;
 use crate::error::{EngineError, EngineResult};
 use crate::format::record::{Record, RecordKind};
 use crate::format::unit::{StreamKind, UNIT_HEADER_BYTES, UnitHeader};
@@ -87,7 +87,7 @@ impl LogWriter {
         moved.iter().for_each(|moved| self.point_at(moved));
         wait_for_pinned();
         for Moved { from, .. } in moved {
-            self.parts.memory.forget_refused(from);
+            self.parts.memory.forget(from);
         }
         self.parts.worn.lock().extend(worn.into_values());
         self.parts.housekeeping.raise();
@@ -102,8 +102,7 @@ impl LogWriter {
             if worn.contains_key(&key.generation) {
                 continue;
             }
-            let state = self.parts.device.report(key.zone)?.state;
-            if !matches!(state, ZoneState::ReadOnly | ZoneState::Offline) {
+            if !self.parts.device.report(key.zone)?.state.is_worn() {
                 return Err(unit.error());
             }
             worn.insert(key.generation, key.zone);
@@ -152,7 +151,7 @@ impl LogWriter {
             let bytes = self.parts.memory.unit(unit.key).expect("a unit in flight is in memory");
             if is_filler(&bytes) {
                 self.commit.dropped(unit.token);
-                self.parts.memory.forget_refused(unit.key);
+                self.parts.memory.forget(unit.key);
                 continue;
             }
             if !stream.zone_takes(bytes.len()) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crossbeam::utils::CachePadded;
 use smallvec::SmallVec;
 
-use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZoneState, ZonedDevice};
+use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
 use crate::format::manifest::Tail;
@@ -367,7 +367,7 @@ impl LogWriter {
     /// Gets a free zone ready and gives its reset count; `None` when it has worn out.
     fn make_ready(&self, zone: ZoneId, preparation: Preparation) -> EngineResult<Option<u32>> {
         let descriptor = self.parts.device.report(zone)?;
-        if matches!(descriptor.state, ZoneState::ReadOnly | ZoneState::Offline) {
+        if descriptor.state.is_worn() {
             return Ok(None);
         }
         self.parts.device.prepare(zone, preparation)?;

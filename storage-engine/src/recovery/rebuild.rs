@@ -428,8 +428,7 @@ fn fill_zone_table(
     let mut abandoned = Vec::new();
     for descriptor in layout.descriptors {
         let zone = zones.zone(descriptor.zone);
-        let is_worn = matches!(descriptor.state, ZoneState::ReadOnly | ZoneState::Offline);
-        if is_worn && !fault::is_on(Fault::ResetWornZones) {
+        if descriptor.state.is_worn() && !fault::is_on(Fault::ResetWornZones) {
             zone.set_role(Role::Lost);
         } else if descriptor.state == ZoneState::NotWritePointer {
             zone.set_role(Role::Conventional);

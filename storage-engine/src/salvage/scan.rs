@@ -173,7 +173,7 @@ pub(super) fn scan_zone(
             Ok((header, unit_bytes)) => {
                 let is_past = header.generation < found.generation
                     || resets.is_some_and(|resets| header.reset_count < resets);
-                let is_others = !has_its_contents(&header, &bytes[..unit_bytes])
+                let is_others = header.records(&bytes[UNIT_HEADER_BYTES..unit_bytes]).is_none()
                     && (is_past || is_foreign(&header, bytes, block));
                 let unit = bytes[..if is_others { bytes.len() } else { unit_bytes }].to_vec();
                 let used = if is_others {
@@ -263,18 +263,6 @@ fn whole_header(
         return Err(refused("body length", u64::from(header.body_bytes)));
     }
     Ok((header, unit_bytes))
-}
-
-/// Whether the records behind a header are those that it was written with.
-fn has_its_contents(header: &UnitHeader, unit: &[u8]) -> bool {
-    let mut contents = ContentsChecksum::default();
-    let mut position = UNIT_HEADER_BYTES;
-    for _ in 0..header.record_count {
-        let Ok(decoded) = Record::decode(&unit[position..]) else { return false };
-        contents.add(&unit[position..]);
-        position += decoded.encoded_bytes;
-    }
-    contents.finish() == header.contents_crc
 }
 
 impl ZoneFound {

@@ -192,7 +192,7 @@ impl Zone {
         self.newest_seqno.fetch_max(seqno.get(), Ordering::AcqRel);
     }
 
-    /// In a zone of new writes: no write in it is older. Zero in a zone of copies.
+    /// In a zone of new writes: no write in it is older, but for those of moved units. Zero in a zone of copies.
     #[must_use]
     pub fn first_seqno(&self) -> SeqNo {
         SeqNo::new(self.first_seqno.load(Ordering::Acquire))

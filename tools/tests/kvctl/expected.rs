@@ -5,11 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-
-use serde_json::Value;
 
 use crate::device::machine;
+use crate::expectation::{assert_expected, names_of};
 use crate::sandbox::{Sandbox, text};
 
 const COMMANDS: [&str; 14] = [
@@ -31,15 +29,6 @@ const COMMANDS: [&str; 14] = [
 
 const DEVICE_COMMANDS: [&str; 5] = ["list", "report", "check", "reset", "bench"];
 
-fn assert_expected(name: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cli").join(name);
-    if std::env::var_os("ZONAL_WRITE_EXPECTED").is_some() {
-        fs::write(&path, found).unwrap();
-    }
-    let expected = fs::read_to_string(&path).unwrap_or_default();
-    assert!(expected == found, "{} is not what was found:\n{found}", path.display());
-}
-
 /// A command line and all that came of it.
 fn transcript(sandbox: &Sandbox, words: &[&str]) -> String {
     let output = sandbox.run(words);
@@ -50,26 +39,6 @@ fn transcript(sandbox: &Sandbox, words: &[&str]) -> String {
         text(&output.stdout),
         text(&output.stderr)
     )
-}
-
-/// The names in JSON, those inside others with a dot, in alphabetical order.
-fn names(prefix: &str, value: &Value, into: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                into.insert(format!("{prefix}{name}"));
-                names(&format!("{prefix}{name}."), value, into);
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| names(&format!("{prefix}[]."), item, into)),
-        _ => {}
-    }
-}
-
-fn names_of(value: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    names("", value, &mut found);
-    found
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod commands;
 mod damage;
 mod device;
+mod expectation;
 mod expected;
 mod failures;
 mod package_records;

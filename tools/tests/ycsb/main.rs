@@ -2,6 +2,8 @@
 
 mod bench;
 mod compare;
+#[path = "../kvctl/expectation.rs"]
+mod expectation;
 mod expected;
 mod runs;
 mod series;

@@ -227,7 +227,7 @@ impl Image {
         let (capacity, block) = (self.capacity(), self.geometry.block_bytes as usize);
         let active_count = self.zones.iter().filter(|zone| zone.state.is_active()).count();
         let found = self.zone_mut(zone);
-        if found.stably_full || matches!(found.state, ZoneState::ReadOnly | ZoneState::Offline) {
+        if found.stably_full || found.state.is_worn() {
             return;
         }
         let furthest = capacity.min(found.written_bytes + 4 * block);
@@ -256,7 +256,7 @@ impl Image {
             let zone = &self.zones[lost.zone.index()];
             let there = zone.reset_count == lost.reset_count
                 && lost.at + lost.bytes.len() <= zone.written_bytes
-                && !matches!(zone.state, ZoneState::ReadOnly | ZoneState::Offline);
+                && !zone.state.is_worn();
             if there && random.chance(1, 2) {
                 self.write(lost.zone, lost.at, &lost.bytes);
             } else if zone.reset_count == lost.reset_count {
@@ -291,13 +291,11 @@ impl Image {
     /// Whether a zone has gone read-only or offline.
     #[must_use]
     pub fn has_worn_zones(&self) -> bool {
-        self.zones.iter().any(|zone| matches!(zone.state, ZoneState::ReadOnly | ZoneState::Offline))
+        self.zones.iter().any(|zone| zone.state.is_worn())
     }
 
     fn written_zones(&self) -> impl Iterator<Item = ZoneId> + '_ {
-        let alive = |zone: &ZoneImage| {
-            zone.written_bytes > 0 && !matches!(zone.state, ZoneState::ReadOnly | ZoneState::Offline)
-        };
+        let alive = |zone: &ZoneImage| zone.written_bytes > 0 && !zone.state.is_worn();
         self.geometry.zones().filter(move |zone| alive(&self.zones[zone.index()]))
     }
 }

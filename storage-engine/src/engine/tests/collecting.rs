@@ -59,15 +59,6 @@ fn a_zone_is_not_reset_before_its_readers_have_gone() {
     });
 }
 
-/// A witness that takes everything down as the engine does, and remembers which fillings are claimed.
-struct Notary<'a>(&'a crate::engine::Inner);
-
-impl Witness for Notary<'_> {
-    fn testify(&self) -> EngineResult<()> {
-        self.0.testify()
-    }
-}
-
 /// A store that was killed after the reset of a zone that its stream had filled last, or had been made to leave, did not
 /// open any more: the manifest still claimed that zone's units.
 #[test]
@@ -88,7 +79,7 @@ fn nothing_is_claimed_of_a_zone_that_is_reset_though_its_stream_has_begun_no_oth
     log.leave_zone(last).unwrap();
     let collector = inner.collector.as_ref().unwrap();
     while inner.zones.zone(last).generation() == generation {
-        let collected = collector.collect(Aim::Space, &Notary(inner)).unwrap();
+        let collected = collector.collect(Aim::Space, &**inner).unwrap();
         assert!(matches!(collected, Collected::Zone(_)), "{collected:?}");
     }
     let claimed: Vec<_> = log.tails().iter().map(|tail| tail.generation).collect();

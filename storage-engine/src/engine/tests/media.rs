@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use crate::device::emulated::{Access, Degraded, DirectIo, EmulatedDevice};
 use crate::device::{
     AppendCommand, AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence,
-    Preparation, RawResult, ReadCommand, ZoneDescriptor, ZoneState, ZonedDevice,
+    Preparation, RawResult, ReadCommand, ZoneDescriptor, ZonedDevice,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -120,8 +120,7 @@ impl Media {
     fn refuse_worn(&self, ticket: AppendTicket, file_offset_bytes: u64) -> Result<AppendTicket, DeviceError> {
         let Some(to) = self.wearing.lock().get(&ticket.zone).copied() else { return Ok(ticket) };
         let zone = ticket.zone;
-        let has_worn = |state| matches!(state, ZoneState::ReadOnly | ZoneState::Offline);
-        if !has_worn(self.inner.report(zone).expect("report").state) {
+        if !self.inner.report(zone).expect("report").state.is_worn() {
             self.degrade(zone, to);
         }
         if let Some(append) = self.cache.lock().appends.remove(&file_offset_bytes) {
