@@ -223,13 +223,11 @@ fn try_all(block_bytes: u32) {
 }
 
 #[test]
-#[ignore = "in about one specimen of five an old value comes back: see docs/damage.md"]
 fn no_damage_costs_more_than_what_was_hit_in_blocks_of_4096() {
     try_all(4096);
 }
 
 #[test]
-#[ignore = "in about one specimen of five an old value comes back: see docs/damage.md"]
 fn no_damage_costs_more_than_what_was_hit_in_blocks_of_512() {
     try_all(512);
 }

@@ -238,11 +238,15 @@ pub(super) fn find(
     limits: &Limits,
 ) -> Vec<LostWrites> {
     let newest = newest_write(manifest, zones);
+    let found = found_of_holes(zones);
     let mut lost = Vec::new();
     for zone in zones {
         // A crash may tear copies; what they were made of is there as long as nothing claims that they are.
         let holes = zone.holes.iter().filter(|hole| match hole.seqnos {
-            Some((first, _)) => first <= limits.last.min(limits.limit(hole.header.incarnation)),
+            Some((first, last)) => {
+                let limit = limits.last.min(limits.limit(hole.header.incarnation));
+                first <= limit && !(first.get()..=last.get()).all(|seqno| found.contains(&seqno))
+            }
             None => manifest.is_none() || claims.contains(zone, hole.header.unit),
         });
         lost.extend(holes.map(|hole| LostWrites {
@@ -258,6 +262,23 @@ pub(super) fn find(
     lost.extend(vanished_zones(manifest, source, zones, newest));
     lost.sort_by_key(|lost| (lost.zone, lost.offset));
     lost
+}
+
+/// Those of the writes that holes tell of that were found, there or as a copy elsewhere.
+fn found_of_holes(zones: &[ZoneFound]) -> BTreeSet<u64> {
+    let mut ranges: Vec<(u64, u64)> = zones
+        .iter()
+        .flat_map(|zone| &zone.holes)
+        .filter_map(|hole| hole.seqnos)
+        .map(|(first, last)| (first.get(), last.get()))
+        .collect();
+    ranges.sort_unstable();
+    let told = |seqno: u64| {
+        let after = ranges.partition_point(|&(first, _)| first <= seqno);
+        ranges[..after].iter().rev().any(|&(_, last)| seqno <= last)
+    };
+    let found = zones.iter().flat_map(|zone| &zone.versions).map(|version| version.seqno.get());
+    if ranges.is_empty() { BTreeSet::new() } else { found.filter(|&seqno| told(seqno)).collect() }
 }
 
 fn newest_write(manifest: Option<&Manifest>, zones: &[ZoneFound]) -> SeqNo {
@@ -324,8 +345,9 @@ fn between(
         Some(after) => after.header.first_seqno.back(1),
         None => gap
             .and_then(|gap| gap.found)
+            // Older ones than must be there are not those that were there.
+            .filter(|(first, _)| *first >= from && gap.is_some_and(|gap| gap.is_complete))
             .map(|(_, last)| last)
-            .filter(|_| gap.is_some_and(|gap| gap.is_complete))
             .unwrap_or(newest),
     };
     Some((from <= to).then_some((from, to)))

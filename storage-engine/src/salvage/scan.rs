@@ -177,6 +177,9 @@ pub(super) fn scan_zone(
                     && (is_past || is_foreign(&header, bytes, block));
                 let unit = bytes[..if is_others { bytes.len() } else { unit_bytes }].to_vec();
                 let used = if is_others {
+                    if !is_past {
+                        found.miss_writes_of(at, &header);
+                    }
                     gap.get_or_insert((at, refused("place", header.unit.into())));
                     found.add_headless(at, &unit).max(1)
                 } else if is_past {
@@ -213,11 +216,14 @@ const fn refused(field: &'static str, found: u64) -> DecodeError {
 }
 
 /// Whether a header cannot be that of the records behind it: they go on over what it says is their end, or end before it.
+///
+/// Only records that are whole count: a damaged one may look longer than it is.
 fn is_foreign(header: &UnitHeader, bytes: &[u8], block: u64) -> bool {
     let body_end = UNIT_HEADER_BYTES + header.body_bytes as usize;
     let (mut position, mut count) = (UNIT_HEADER_BYTES, 0);
     while let Some(rest) = bytes.get(position..)
         && let Ok(decoded) = Record::decode(rest)
+        && decoded.value_check.is_ok()
     {
         (position, count) = (position + decoded.encoded_bytes, count + 1);
     }
@@ -350,6 +356,21 @@ impl ZoneFound {
             header: *header,
         });
         false
+    }
+
+    /// Notes the writes that a header tells of, though other records lie behind it: they must be somewhere.
+    fn miss_writes_of(&mut self, at: u64, header: &UnitHeader) {
+        if header.stream == StreamKind::User && header.record_count > 0 {
+            self.holes.push(Hole {
+                offset: at,
+                len_bytes: header.unit_bytes(),
+                error: "the unit's header is not that of the records behind it".to_owned(),
+                seqnos: Some((header.first_seqno, header.last_seqno())),
+                at_most: header.last_seqno(),
+                torn: None,
+                header: *header,
+            });
+        }
     }
 
     /// Takes a record that was put right after all.
