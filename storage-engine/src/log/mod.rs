@@ -5,6 +5,7 @@
 //! - [`memory`]: units whose bytes are still in memory, in flight or kept for readers.
 //! - [`commit`]: watermarks, group commit with leader and followers, the latch after a failed write.
 //! - `company`: lets those who commit together wait for each other.
+//! - `durable_pace`: whether zones are worth preparing for durable writes.
 //! - [`writer`]: puts them together.
 //! - `mending`: moves units whose zone wears out while it is being filled.
 //! - [`manifest_log`]: where the store describes itself.
@@ -15,6 +16,7 @@
 
 pub mod commit;
 mod company;
+mod durable_pace;
 pub mod manifest_log;
 pub mod memory;
 mod mending;

@@ -18,12 +18,13 @@ use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES};
 use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES, ZoneCharge};
 use crate::log::commit::{Commit, Deferred, Level, Mends, State, Turn, Work};
 use crate::log::company::Company;
+use crate::log::durable_pace::DurablePace;
 use crate::log::memory::{UnitKey, UnitMemory};
 use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
 use crate::patience::LockSoon;
 use crate::queue::{Completion, IoQueue, Outcome, Request, Wait};
 use crate::signal::Signal;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Instant, Mutex};
 use crate::units::{DevicePosition, Generation, SeqNo, ZoneId};
 use crate::zones::{Allocator, Purpose, Role, ZoneClaims, ZoneTable, charge_bytes};
@@ -145,7 +146,7 @@ pub struct LogWriter {
     /// On cache lines of its own: every put writes to it, and reads what lies around it.
     pub(super) user: CachePadded<Mutex<UserLog>>,
     pub(super) relocation: CachePadded<Mutex<Stream>>,
-    expects_durable: AtomicBool,
+    durable_pace: DurablePace,
     company: Company,
     /// Why the zone that was wanted last is not to be had, when that is for want of room on the host.
     host_full: Mutex<Option<EngineError>>,
@@ -197,8 +198,10 @@ impl LogWriter {
     /// A writer that goes on where recovery found the end.
     #[must_use]
     pub fn new(parts: LogParts, start: LogStart) -> Self {
+        let geometry = *parts.device.geometry();
+        let durable_pace = DurablePace::new(geometry.zone_capacity_bytes, start.expects_durable);
         Self {
-            geometry: *parts.device.geometry(),
+            geometry,
             parts,
             store: start.store,
             incarnation: start.incarnation,
@@ -211,7 +214,7 @@ impl LogWriter {
                 deferred: Vec::new(),
             })),
             relocation: CachePadded::new(Mutex::new(start.relocation)),
-            expects_durable: AtomicBool::new(start.expects_durable),
+            durable_pace,
             company: Company::default(),
             host_full: Mutex::default(),
             clock_bytes: AtomicU64::new(0),
@@ -343,7 +346,7 @@ impl LogWriter {
 
     /// A zone that is ready to be filled; `None` when none is to be had, be it for want of zones or of room on the host.
     fn prepare_zone(&self, kind: StreamKind, purpose: Purpose) -> EngineResult<Option<(ZoneId, u32)>> {
-        let durable = kind == StreamKind::User && self.expects_durable.load(Ordering::Relaxed);
+        let durable = kind == StreamKind::User && self.durable_pace.is_dense(self.clock_bytes());
         let preparation = if durable { Preparation::DurableAppends } else { Preparation::Streaming };
         while let Some(zone) = self.parts.allocator.take(kind, purpose) {
             match self.make_ready(zone, preparation) {
@@ -691,7 +694,7 @@ impl LogWriter {
     }
 
     fn make_durable(&self, forced: Option<(SeqNo, Claim)>) -> EngineResult<()> {
-        self.expects_durable.store(true, Ordering::Relaxed);
+        self.durable_pace.note(self.clock_bytes());
         match forced {
             Some((covered, claim)) => self.publish_up_to(covered, claim),
             None => self.flush_and_publish()?,
