@@ -28,6 +28,7 @@ mod opening;
 #[cfg(any(test, feature = "testing"))]
 pub mod simulated;
 
+use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 
@@ -36,6 +37,13 @@ pub use geometry::{Geometry, ZoneDescriptor, ZoneState};
 pub use opening::{Place, erase_leading_conventional, identify_device, open_device, place_at};
 
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
+
+/// Memory of a device that outlives the process, though not the machine: what was written to it before the process was killed
+/// is found there by the next one.
+pub trait KeptMemory: fmt::Debug + Send {
+    /// All of it.
+    fn bytes(&mut self) -> &mut [u8];
+}
 
 /// Whether an append must be on stable media when its completion is reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,7 +199,7 @@ impl ReadCommand {
 /// A zoned device: an array of zones that are appended to, read anywhere and reset whole.
 ///
 /// All methods may be called from any number of threads. All of them block for as long as the device takes.
-pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
+pub trait ZonedDevice: Send + Sync + fmt::Debug {
     /// Sizes and limits; they never change while the device is open.
     fn geometry(&self) -> &Geometry;
 
@@ -259,6 +267,22 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
     /// one too many on a device that takes them one at a time has a bug, and gets an error.
     fn append_order(&self) -> AppendOrder {
         AppendOrder::Concurrent
+    }
+
+    /// Memory that outlives the process; `None` from devices that have none. One holder at a time.
+    ///
+    /// # Errors
+    /// [`DeviceError::HostFull`], [`DeviceError::Io`].
+    fn keep_memory(&self) -> DeviceResult<Option<Box<dyn KeptMemory>>> {
+        Ok(None)
+    }
+
+    /// What that memory holds, for reading only; empty from devices that have none.
+    ///
+    /// # Errors
+    /// [`DeviceError::Io`].
+    fn kept_bytes(&self) -> DeviceResult<Vec<u8>> {
+        Ok(Vec::new())
     }
 
     /// Ends an append: `result` is the raw result of its command.

@@ -90,6 +90,11 @@ impl Engine {
         if starts_threads {
             *engine.threads.lock() = background::start(&engine.inner)?;
         }
+        if options.read_only {
+            engine.show_journal()?;
+        } else {
+            engine.replay_journal()?;
+        }
         Ok(engine)
     }
 
@@ -245,6 +250,7 @@ fn assemble(
             recovered.report.scanned_bytes,
         ),
         recovery: recovered.report.clone(),
+        last_recovered: recovered.last_seqno,
         running,
         device,
     };

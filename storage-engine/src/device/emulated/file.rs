@@ -96,6 +96,11 @@ impl DeviceFile {
         self.metadata.write_all_at(bytes, at_bytes)
     }
 
+    /// Reads metadata, as the page cache has them.
+    pub(super) fn read_metadata(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<()> {
+        self.metadata.read_exact_at(into, at_bytes)
+    }
+
     /// Puts everything written through either descriptor on stable media.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.metadata.sync_data()

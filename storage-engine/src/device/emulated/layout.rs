@@ -5,7 +5,8 @@
 //! byte 4096      header, copy B      128 bytes
 //! byte 8192      session block       64 bytes      who had the device open, and whether it was closed in order
 //! byte 12288     zone table          64 bytes a zone
-//! next MiB       zone 0, zone 1, …   one zone size each
+//! next MiB       kept memory         2 MiB         what is to outlive the process, and need not outlive the machine
+//! then           zone 0, zone 1, …   one zone size each
 //! ```
 //!
 //! Rules:
@@ -22,7 +23,7 @@ use crate::device::{Geometry, ZoneState};
 use crate::units::{ZoneId, ZoneOffset};
 
 /// The format version that this program reads and writes.
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT_VERSION: u32 = 2;
 /// Where the two copies of the header lie.
 pub(super) const HEADER_AT_BYTES: [u64; 2] = [0, 4096];
 /// Where the session block lies.
@@ -31,6 +32,8 @@ pub(super) const SESSION_AT_BYTES: u64 = 8192;
 pub(super) const TABLE_AT_BYTES: u64 = 12_288;
 /// Zone data begin at a multiple of this; no device is shorter.
 pub(super) const DATA_ALIGNMENT_BYTES: u64 = 1 << 20;
+/// Length of the memory that is kept for the store.
+pub(super) const KEPT_MEMORY_BYTES: u64 = 2 << 20;
 /// Length of a header.
 pub(super) const HEADER_BYTES: usize = 128;
 /// Length of the session block.
@@ -87,9 +90,14 @@ pub(super) fn entry_at_bytes(zone: ZoneId) -> u64 {
     TABLE_AT_BYTES + u64::from(zone.get()) * ENTRY_BYTES as u64
 }
 
+/// Where the kept memory lies in the file.
+pub(super) fn kept_memory_at_bytes(zone_count: u32) -> u64 {
+    entry_at_bytes(ZoneId::new(zone_count)).next_multiple_of(DATA_ALIGNMENT_BYTES)
+}
+
 /// Where zone data begin in the file.
 pub(super) fn data_start_bytes(zone_count: u32) -> u64 {
-    entry_at_bytes(ZoneId::new(zone_count)).next_multiple_of(DATA_ALIGNMENT_BYTES)
+    kept_memory_at_bytes(zone_count) + KEPT_MEMORY_BYTES
 }
 
 /// How long the file of a device with a valid geometry is, or why no emulated device has this one.

@@ -34,6 +34,7 @@ pub(crate) mod decoders;
 mod draft;
 mod file;
 mod inspection;
+mod kept_memory;
 mod layout;
 mod making;
 mod opening;
@@ -58,8 +59,8 @@ use super::activity::ActivityCounters;
 use super::lock;
 use super::transition::ZoneCommand;
 use super::{
-    AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence, Preparation, RawResult,
-    ReadCommand, ZoneDescriptor, ZonedDevice,
+    AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, KeptMemory, Persistence, Preparation,
+    RawResult, ReadCommand, ZoneDescriptor, ZonedDevice,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -277,6 +278,14 @@ impl ZonedDevice for EmulatedDevice {
         persistence: Persistence,
     ) -> DeviceResult<AppendTicket> {
         self.admit_append(zone_start, len_bytes, persistence)
+    }
+
+    fn keep_memory(&self) -> DeviceResult<Option<Box<dyn KeptMemory>>> {
+        self.map_kept_memory()
+    }
+
+    fn kept_bytes(&self) -> DeviceResult<Vec<u8>> {
+        self.read_kept_memory()
     }
 
     fn end_append(&self, ticket: AppendTicket, result: RawResult) -> DeviceResult<ZoneSector> {
