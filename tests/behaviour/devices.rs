@@ -77,7 +77,7 @@ fn a_loop_device_holds_a_store_like_a_file() {
     a_store_can_be_made_overwritten_and_found_again(&medium.node, &create);
     let db = Db::open(&medium.node, Options::default().read_only(true)).expect("open");
     let info = db.info();
-    assert_eq!((info.device.as_str(), info.zone_count), ("emulated on a block device", 21));
+    assert_eq!((info.device.as_str(), info.zone_count), ("emulated on a block device", 23));
 }
 
 #[test]

@@ -33,7 +33,9 @@ pub(crate) fn write_and_wait(task: &Task) {
     }
     db.delete(&key(7)).expect("delete");
     let mut batch = WriteBatch::new();
-    batch.put(b"batch a", b"1").delete(&key(8)).put(b"batch b", b"2");
+    batch.put(b"batch a", b"1");
+    batch.delete(&key(8));
+    batch.put(b"batch b", b"2");
     db.write(batch).expect("write");
     assert_eq!(
         db.stats().device_bytes_written,
@@ -50,7 +52,7 @@ pub(crate) fn write_and_wait(task: &Task) {
         argument => panic!("unknown argument {argument}"),
     }
     let unimportant = WriteOptions::default().durability(Durability::Buffered);
-    db.put_with(b"buffered", b"perhaps", &unimportant).expect("put");
+    db.put_with(b"buffered", b"perhaps", unimportant).expect("put");
     tell("written");
     loop {
         std::thread::park();

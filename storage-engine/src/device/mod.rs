@@ -43,6 +43,12 @@ use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 pub trait KeptMemory: fmt::Debug + Send {
     /// All of it.
     fn bytes(&mut self) -> &mut [u8];
+
+    /// Gives it back: nobody wants what it holds any more.
+    ///
+    /// # Errors
+    /// [`DeviceError::Io`].
+    fn give_back(self: Box<Self>) -> DeviceResult<()>;
 }
 
 /// Whether an append must be on stable media when its completion is reported.

@@ -326,7 +326,7 @@ impl Engine {
         worn.for_each(|(_, zone)| zone.claim_landed());
         self.inner.checkpoint_at_close();
         log.commit().check()?;
-        log.end_journal();
+        log.end_journal()?;
         self.inner.write_manifest(true)?;
         Ok(self.inner.device.flush()?)
     }

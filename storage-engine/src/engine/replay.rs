@@ -53,10 +53,12 @@ impl Engine {
 
     /// What is in it must not be taken for a part of what is written from here on, not even after a power cut.
     fn clear_journal(&self) -> EngineResult<()> {
-        if let Some(mut memory) = self.inner.device.keep_memory()? {
+        let mut memory = self.inner.device.keep_memory()?;
+        if let Some(memory) = &mut memory {
             JournalHeader::erase(memory.bytes());
         }
-        Ok(self.inner.device.flush()?)
+        self.inner.device.flush()?;
+        Ok(memory.map_or(Ok(()), |memory| memory.give_back())?)
     }
 }
 

@@ -106,8 +106,9 @@ impl Journal {
     }
 
     /// Ends the journal: everything in it has been appended.
-    pub(super) fn end(mut self) {
+    pub(super) fn end(mut self) -> EngineResult<()> {
         JournalHeader::erase(self.memory.bytes());
+        Ok(self.memory.give_back()?)
     }
 }
 
@@ -191,20 +192,21 @@ impl LogWriter {
     }
 
     /// Ends the journal; everything logged has been appended, and nothing more will be.
-    pub fn end_journal(&self) {
-        let mut log = self.user.lock();
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn end_journal(&self) -> EngineResult<()> {
+        let journal = self.user.lock().journal.take();
         self.journaling.allowed.store(false, Ordering::Release);
         self.journaling.on.store(false, Ordering::Release);
-        if let Some(journal) = log.journal.take() {
-            journal.end();
-        }
+        journal.map_or(Ok(()), Journal::end)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::Journal;
-    use crate::device::KeptMemory;
+    use crate::device::{DeviceResult, KeptMemory};
     use crate::format::journal::{JournalHeader, RING_AT_BYTES, frames};
     use crate::format::record::{Record, RecordKind, value_crc};
     use crate::units::SeqNo;
@@ -215,6 +217,10 @@ mod tests {
     impl KeptMemory for Memory {
         fn bytes(&mut self) -> &mut [u8] {
             &mut self.0
+        }
+
+        fn give_back(self: Box<Self>) -> DeviceResult<()> {
+            Ok(())
         }
     }
 

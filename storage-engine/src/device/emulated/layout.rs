@@ -5,8 +5,8 @@
 //! byte 4096      header, copy B      128 bytes
 //! byte 8192      session block       64 bytes      who had the device open, and whether it was closed in order
 //! byte 12288     zone table          64 bytes a zone
-//! next MiB       kept memory         2 MiB         what is to outlive the process, and need not outlive the machine
-//! then           zone 0, zone 1, …   one zone size each
+//! next MiB       zone 0, zone 1, …   one zone size each
+//! next 64 KiB    kept memory         2 MiB         where it has been asked for: what outlives the process
 //! ```
 //!
 //! Rules:
@@ -23,7 +23,7 @@ use crate::device::{Geometry, ZoneState};
 use crate::units::{ZoneId, ZoneOffset};
 
 /// The format version that this program reads and writes.
-pub(super) const FORMAT_VERSION: u32 = 2;
+pub(super) const FORMAT_VERSION: u32 = 1;
 /// Where the two copies of the header lie.
 pub(super) const HEADER_AT_BYTES: [u64; 2] = [0, 4096];
 /// Where the session block lies.
@@ -34,6 +34,8 @@ pub(super) const TABLE_AT_BYTES: u64 = 12_288;
 pub(super) const DATA_ALIGNMENT_BYTES: u64 = 1 << 20;
 /// Length of the memory that is kept for the store.
 pub(super) const KEPT_MEMORY_BYTES: u64 = 2 << 20;
+/// It begins at a multiple of this, which no processor's pages are larger than.
+const KEPT_MEMORY_ALIGNMENT_BYTES: u64 = 64 << 10;
 /// Length of a header.
 pub(super) const HEADER_BYTES: usize = 128;
 /// Length of the session block.
@@ -90,14 +92,9 @@ pub(super) fn entry_at_bytes(zone: ZoneId) -> u64 {
     TABLE_AT_BYTES + u64::from(zone.get()) * ENTRY_BYTES as u64
 }
 
-/// Where the kept memory lies in the file.
-pub(super) fn kept_memory_at_bytes(zone_count: u32) -> u64 {
-    entry_at_bytes(ZoneId::new(zone_count)).next_multiple_of(DATA_ALIGNMENT_BYTES)
-}
-
 /// Where zone data begin in the file.
 pub(super) fn data_start_bytes(zone_count: u32) -> u64 {
-    kept_memory_at_bytes(zone_count) + KEPT_MEMORY_BYTES
+    entry_at_bytes(ZoneId::new(zone_count)).next_multiple_of(DATA_ALIGNMENT_BYTES)
 }
 
 /// How long the file of a device with a valid geometry is, or why no emulated device has this one.
@@ -108,6 +105,12 @@ pub(super) fn file_bytes(geometry: &Geometry) -> Result<u64, String> {
     }
     // So many of the largest zones make 2^61 bytes, which a file offset can name.
     Ok(data_start_bytes(zone_count) + geometry.zone_size_bytes * u64::from(zone_count))
+}
+
+/// Where the kept memory lies in the file, behind the zones of a valid geometry. Not every device has it.
+pub(super) fn kept_memory_at_bytes(geometry: &Geometry) -> u64 {
+    let zones_bytes = geometry.zone_size_bytes * u64::from(geometry.zone_count);
+    (data_start_bytes(geometry.zone_count) + zones_bytes).next_multiple_of(KEPT_MEMORY_ALIGNMENT_BYTES)
 }
 
 /// What the device is; written once, at creation.

@@ -116,7 +116,7 @@ fn zones_on_a_block_device_are_appended_to_read_reset_and_found_again() {
 
 #[test]
 fn a_reset_gives_the_blocks_back() {
-    let Some(medium) = LoopDevice::new(8 * MIB) else { return };
+    let Some(medium) = LoopDevice::new(4 * MIB) else { return };
     let device = medium.format();
     let used = || {
         use std::os::unix::fs::MetadataExt;
@@ -183,9 +183,9 @@ fn what_is_on_a_block_device_is_told_and_gone_after_formatting() {
 fn as_many_zones_are_made_as_there_is_room_for() {
     let Some(medium) = LoopDevice::new(4 * MIB) else { return };
     let target = EmulatedDevice::claim_block_device(&medium.node).expect("claim");
-    // One MiB is for the headers and the table, two are kept memory.
-    assert_eq!(target.capacity_bytes(&SMALL), 8 * SMALL.zone_capacity_bytes);
-    let too_many = crate::device::Geometry { zone_count: 9, ..SMALL };
+    // One MiB is for the headers and the table.
+    assert_eq!(target.capacity_bytes(&SMALL), 24 * SMALL.zone_capacity_bytes);
+    let too_many = crate::device::Geometry { zone_count: 25, ..SMALL };
     let error = target.begin(&too_many, DirectIo::Preferred).expect_err("no room");
     assert!(error.to_string().contains("4325376 bytes"), "{error}");
     assert_eq!(medium.contents(), None, "what is refused writes nothing");

@@ -29,15 +29,18 @@ fn what_a_killed_process_stored_is_found_by_the_next_one_and_no_zone_is_touched(
 fn a_new_device_keeps_nothing_and_takes_no_room_for_it() {
     let place = Place::new();
     let device = place.create(&SMALL);
-    assert!(device.kept_bytes().unwrap().iter().all(|&byte| byte == 0));
+    assert_eq!(device.kept_bytes().unwrap(), []);
     let allocated_bytes = || {
         use std::os::unix::fs::MetadataExt;
         std::fs::metadata(place.path()).unwrap().blocks() * 512
     };
     assert!(allocated_bytes() < MIB);
-    let _memory = device.keep_memory().unwrap();
+    let memory = device.keep_memory().unwrap().expect("there is room");
     // Room is taken before the memory is written to: a write to it could not be refused.
     assert!(allocated_bytes() >= 2 * MIB, "{} KiB", allocated_bytes() / KIB);
+    memory.give_back().unwrap();
+    assert!(allocated_bytes() < MIB);
+    assert_eq!(device.kept_bytes().unwrap(), []);
 }
 
 #[test]
