@@ -197,7 +197,8 @@ fn try_entry_pages(mut payload: &[u8]) {
     let bytes = sealed(block);
     let mut again = &bytes[..];
     for (prefix, suffixes, rows) in written {
-        let page = EntryPage::next(&mut again).ok().flatten().expect("what was read can be written and read again");
+        let page =
+            EntryPage::next(&mut again).ok().flatten().expect("what was read can be written and read again");
         assert_eq!((page.prefix(), page.suffixes(), page.rows()), (&prefix[..], &suffixes[..], &rows[..]));
     }
 }

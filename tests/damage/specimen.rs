@@ -1,6 +1,7 @@
 //! A small store with everything in it, and all that was ever written to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -10,6 +11,10 @@ use crate::structures::Map;
 
 /// Keys with all values that they ever had.
 pub(crate) type History = BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>;
+
+/// Zones of a specimen that is cleaned, and of one that is not.
+pub(crate) const ZONE_COUNT: u64 = 14;
+const ROOMY_ZONE_COUNT: u64 = 22;
 
 pub(crate) struct Specimen {
     directory: TempDir,
@@ -32,21 +37,41 @@ struct Writer {
 }
 
 impl Specimen {
+    /// A store whose zones were cleaned again and again. There is no room for checkpoints.
     pub(crate) fn new(block_bytes: u32) -> Self {
+        Self::of(&options(block_bytes), [0..1400, 1400..2400], |writer, number| {
+            let is_last = matches!(number, 1399 | 2399);
+            assert!(!is_last || writer.db.stats().zone_resets > 2, "zones were cleaned");
+        })
+    }
+
+    /// A store with room, of which two checkpoints stand for different zones.
+    pub(crate) fn with_checkpoints(block_bytes: u32) -> Self {
+        // One active zone more than a store needs: a checkpoint takes one.
+        let options = crate::stores::small(ROOMY_ZONE_COUNT).max_active_zones(9);
+        let options = options.block_bytes(block_bytes).unit_bytes(96 << 10);
+        Self::of(&options, [0..300, 300..600], |writer, number| {
+            if matches!(number, 200 | 350 | 500) {
+                assert!(writer.db.checkpoint().unwrap().is_some(), "there is room for a checkpoint");
+            }
+        })
+    }
+
+    fn of(options: &Options, sessions: [Range<u64>; 2], after_each: impl Fn(&Writer, u64)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("specimen");
         let (mut contents, mut history) = (BTreeMap::new(), History::new());
         let mut older = Vec::new();
-        for steps in [0..1400_u64, 1400..2400] {
+        for steps in sessions {
             older = std::fs::read(&path).unwrap_or_default();
-            let db = Db::open(&path, options(block_bytes)).unwrap();
+            let db = Db::open(&path, options.clone()).unwrap();
             let mut writer = Writer { db, contents, history };
-            steps.for_each(|number| writer.step(number));
-            Writer { contents, history, .. } = {
-                assert!(writer.db.stats().zone_resets > 2, "zones were cleaned");
-                writer.db.clone().close().unwrap();
-                writer
-            };
+            for number in steps {
+                writer.step(number);
+                after_each(&writer, number);
+            }
+            writer.db.clone().close().unwrap();
+            Writer { contents, history, .. } = writer;
         }
         let bytes = std::fs::read(&path).unwrap();
         let map = Map::of(&bytes);
@@ -69,7 +94,7 @@ impl Specimen {
 }
 
 fn options(block_bytes: u32) -> Options {
-    crate::stores::small(14).block_bytes(block_bytes).unit_bytes(96 << 10)
+    crate::stores::small(ZONE_COUNT).block_bytes(block_bytes).unit_bytes(96 << 10)
 }
 
 pub(crate) fn to_read() -> Options {

@@ -131,6 +131,42 @@ impl ZoneFound {
         self.stream = Some(header.stream);
     }
 
+    /// Whether a header that the records behind it do not confirm tells of another filling than records do.
+    fn contradicts(&self, header: &UnitHeader) -> bool {
+        header.generation > self.generation && self.units.iter().any(|unit| unit.is_whole)
+    }
+
+    /// Takes the headers found so far for those of other places, if none is confirmed by its records, and an earlier filling
+    /// is by its own.
+    fn distrust_headers_alone(&mut self, earlier: Generation) {
+        if self.units.iter().any(|unit| unit.is_whole) {
+            return;
+        }
+        for unit in std::mem::take(&mut self.units) {
+            self.miss_writes_of(unit.offset, &unit.header);
+            let len_bytes = unit.header.unit_bytes();
+            let error = refused("generation", unit.header.generation.get());
+            let found = self.seqnos_in((unit.offset, unit.offset + len_bytes));
+            self.gaps.push(Gap {
+                offset: unit.offset,
+                len_bytes,
+                error,
+                chain: Some((unit.offset, unit.offset + len_bytes)),
+                found,
+                is_complete: false,
+            });
+        }
+        self.versions.iter_mut().for_each(|version| version.proof = Proof::Likely);
+        self.generation = earlier;
+    }
+
+    /// The lowest and the highest seqno of the records that begin in a range of the zone.
+    fn seqnos_in(&self, (start, end): (u64, u64)) -> Option<(SeqNo, SeqNo)> {
+        let is_inside = |version: &&Version| (start..end).contains(&version.offset);
+        let seqnos = || self.versions.iter().filter(is_inside).map(|version| version.seqno);
+        seqnos().min().zip(seqnos().max())
+    }
+
     pub(super) fn add(&mut self, record: &Encoded<'_>, proof: Proof, incarnation: u32) {
         let DecodedRecord { record: found, value_check, encoded_bytes } = record.decoded;
         let key_start = self.keys.len();
@@ -171,10 +207,14 @@ pub(super) fn scan_zone(
         let bytes = window.from(at, MAX_UNIT_BYTES as usize);
         match whole_header(bytes, store, block) {
             Ok((header, unit_bytes)) => {
-                let is_past = header.generation < found.generation
-                    || resets.is_some_and(|resets| header.reset_count < resets);
-                let is_others = header.records(&bytes[UNIT_HEADER_BYTES..unit_bytes]).is_none()
-                    && (is_past || is_foreign(&header, bytes, block));
+                let is_whole = header.records(&bytes[UNIT_HEADER_BYTES..unit_bytes]).is_some();
+                let is_reset = resets.is_some_and(|resets| header.reset_count < resets);
+                if is_whole && !is_reset && header.generation < found.generation {
+                    found.distrust_headers_alone(header.generation);
+                }
+                let is_past = is_reset || header.generation < found.generation;
+                let is_others =
+                    !is_whole && (is_past || found.contradicts(&header) || is_foreign(&header, bytes, block));
                 let unit = bytes[..if is_others { bytes.len() } else { unit_bytes }].to_vec();
                 let used = if is_others {
                     if !is_past {
@@ -215,17 +255,19 @@ const fn refused(field: &'static str, found: u64) -> DecodeError {
     DecodeError::Field { structure: "unit header", field, found }
 }
 
-/// Whether a header cannot be that of the records behind it: they go on over what it says is their end, or end before it.
+/// Whether a header cannot be that of the records behind it: they go on over what it says is their end, or end before it, or
+/// none of them is one of the writes that it tells of.
 ///
 /// Only records that are whole count: a damaged one may look longer than it is.
 fn is_foreign(header: &UnitHeader, bytes: &[u8], block: u64) -> bool {
     let body_end = UNIT_HEADER_BYTES + header.body_bytes as usize;
-    let (mut position, mut count) = (UNIT_HEADER_BYTES, 0);
+    let (mut position, mut count, mut told_count) = (UNIT_HEADER_BYTES, 0, 0);
     while let Some(rest) = bytes.get(position..)
         && let Ok(decoded) = Record::decode(rest)
         && decoded.value_check.is_ok()
     {
         (position, count) = (position + decoded.encoded_bytes, count + 1);
+        told_count += u32::from((header.first_seqno..=header.last_seqno()).contains(&decoded.record.seqno));
     }
     if count == 0 {
         return false;
@@ -234,7 +276,8 @@ fn is_foreign(header: &UnitHeader, bytes: &[u8], block: u64) -> bool {
     let next = position.next_multiple_of(block);
     let ends_early =
         next < body_end && bytes.get(next..).is_some_and(|next| UnitHeader::decode(next).is_ok());
-    position > body_end || count > header.record_count || ends_early
+    let are_others = header.stream == StreamKind::User && told_count == 0;
+    position > body_end || count > header.record_count || ends_early || are_others
 }
 
 /// Looks for records in a block that begins with no header, and gives where to go on.
@@ -275,10 +318,7 @@ impl ZoneFound {
     fn close_gap(&mut self, gap: Option<(u64, DecodeError)>, end: u64) {
         let chain = self.first_chain.take();
         let Some((offset, error)) = gap else { return };
-        let is_inside =
-            |version: &&Version| chain.is_some_and(|(start, end)| (start..end).contains(&version.offset));
-        let seqnos = || self.versions.iter().filter(is_inside).map(|version| version.seqno);
-        let found = seqnos().min().zip(seqnos().max());
+        let found = chain.and_then(|chain| self.seqnos_in(chain));
         let is_complete = found.is_some();
         self.gaps.push(Gap { offset, len_bytes: end - offset, error, chain, found, is_complete });
     }
