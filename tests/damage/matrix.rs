@@ -7,7 +7,7 @@ use std::path::Path;
 
 use zonal::{CheckReport, Db, Depth, ErrorKind, Salvage, SalvageOptions, SalvageReport};
 
-use crate::specimen::{Specimen, readable, to_read};
+use crate::specimen::{Contents, Specimen, copied, to_read};
 use crate::structures::{Loss, Map, STRUCTURES, Structure};
 
 /// A kind of damage.
@@ -138,22 +138,14 @@ fn salvage(specimen: &Specimen, path: &Path, hit: &[Range<u64>]) -> Option<Salva
             return None;
         }
     };
-    let into = specimen.vacant();
-    let db = Db::open(&into, salvage.like_the_original().direct_io(false)).unwrap();
-    salvage.copy_into(&db, &|_| {}).unwrap();
-    db.close().unwrap();
+    let saved = copied(&salvage, &specimen.vacant());
     assert!(std::fs::read(path).unwrap() == before, "the damaged store was changed");
     let report = salvage.report().clone();
-    judge(specimen, &readable(&into), &report, hit);
+    judge(specimen, &saved, &report, hit);
     Some(report)
 }
 
-fn judge(
-    specimen: &Specimen,
-    saved: &std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
-    report: &SalvageReport,
-    hit: &[Range<u64>],
-) {
+fn judge(specimen: &Specimen, saved: &Contents, report: &SalvageReport, hit: &[Range<u64>]) {
     let keys_hit: BTreeSet<Vec<u8>> = hit.iter().flat_map(|range| specimen.map.keys_hit(range)).collect();
     let doubtful: BTreeSet<&[u8]> = report.doubtful_keys.iter().map(|found| &found.key[..]).collect();
     let lost: BTreeSet<&[u8]> = report.lost_keys.iter().map(|lost| &lost.key[..]).collect();
@@ -261,9 +253,10 @@ fn the_specimens_have_every_structure() {
 
 #[test]
 fn a_store_that_is_whole_is_salvaged_whole() {
-    let specimen = Specimen::new(4096);
-    let path = specimen.file(&specimen.bytes);
-    assert!(!read(&specimen, &path) && !check(&specimen, &path, &(0..1), false));
-    let report = salvage(&specimen, &path, &[]).unwrap();
-    assert_loss(Loss::Nothing, &report, specimen.contents.len());
+    for specimen in [Specimen::new(4096), Specimen::with_checkpoints(4096)] {
+        let path = specimen.file(&specimen.bytes);
+        assert!(!read(&specimen, &path) && !check(&specimen, &path, &(0..1), false));
+        let report = salvage(&specimen, &path, &[]).unwrap();
+        assert_loss(Loss::Nothing, &report, specimen.contents.len());
+    }
 }

@@ -5,9 +5,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use zonal::{Db, Durability, Options, WriteBatch, WriteOptions};
+use zonal::{Db, Durability, Options, Salvage, SalvageOptions, SalvageReport, WriteBatch, WriteOptions};
 
 use crate::structures::Map;
+
+pub(crate) use crate::stores::Contents;
 
 /// Keys with all values that they ever had.
 pub(crate) type History = BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>;
@@ -23,7 +25,7 @@ pub(crate) struct Specimen {
     /// The file as it was some time before.
     pub(crate) older: Vec<u8>,
     /// What the store holds.
-    pub(crate) contents: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) contents: Contents,
     /// What it ever held.
     pub(crate) history: History,
     /// What lies where.
@@ -32,7 +34,7 @@ pub(crate) struct Specimen {
 
 struct Writer {
     db: Db,
-    contents: BTreeMap<Vec<u8>, Vec<u8>>,
+    contents: Contents,
     history: History,
 }
 
@@ -60,7 +62,7 @@ impl Specimen {
     fn of(options: &Options, sessions: [Range<u64>; 2], after_each: impl Fn(&Writer, u64)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("specimen");
-        let (mut contents, mut history) = (BTreeMap::new(), History::new());
+        let (mut contents, mut history) = (Contents::new(), History::new());
         let mut older = Vec::new();
         for steps in sessions {
             older = std::fs::read(&path).unwrap_or_default();
@@ -85,6 +87,12 @@ impl Specimen {
         path
     }
 
+    /// What can be saved of a damaged store, and what is said of the rest.
+    pub(crate) fn saved(&self, path: &Path, options: &SalvageOptions) -> (Contents, SalvageReport) {
+        let salvage = Salvage::open(path, options, &|_, _| {}).unwrap();
+        (copied(&salvage, &self.vacant()), salvage.report().clone())
+    }
+
     /// Where a new store can be made; what was there goes away.
     pub(crate) fn vacant(&self) -> PathBuf {
         let path = self.directory.path().join("saved");
@@ -102,9 +110,17 @@ pub(crate) fn to_read() -> Options {
 }
 
 /// All that a store gives, errors left out.
-pub(crate) fn readable(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub(crate) fn readable(path: &Path) -> Contents {
     let db = Db::open(path, to_read()).unwrap();
     db.iter().filter_map(Result::ok).map(|(key, value)| (key, value.to_vec())).collect()
+}
+
+/// What a store holds that all that was found is copied into.
+pub(crate) fn copied(salvage: &Salvage, into: &Path) -> Contents {
+    let db = Db::open(into, salvage.like_the_original().direct_io(false)).unwrap();
+    salvage.copy_into(&db, &|_| {}).unwrap();
+    db.close().unwrap();
+    readable(into)
 }
 
 impl Writer {
