@@ -5,9 +5,11 @@
 //! place of one, and then anywhere. Every record has checksums of its own, so that what is found is what was written at some
 //! time; whether it belongs to the present filling of its zone is noted as its [`Proof`].
 
+use std::ops::Range;
+
 use super::mending::TornRecord;
 use super::records::{Encoded, Missing, UnitBody, looks_like_a_record};
-use super::source::{Source, Window};
+use super::source::{Source, Unreadable, Window};
 use crate::format::DecodeError;
 use crate::format::record::{DecodedRecord, Group, Record, RecordKind};
 use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
@@ -75,8 +77,19 @@ pub(super) struct Gap {
     pub(super) chain: Option<(u64, u64)>,
     /// Their seqnos.
     pub(super) found: Option<(SeqNo, SeqNo)>,
-    /// Whether what was found ends as a unit does, so that nothing else was there.
-    pub(super) is_complete: bool,
+    /// Of how many units there are records in it, if it holds nothing but whole records that end as units do: then nothing
+    /// else was there.
+    pub(super) complete_units: Option<usize>,
+}
+
+/// Records that follow one another without a header before them.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    /// Where the header would be, or the first record where that is not known.
+    start: u64,
+    end: u64,
+    /// Whether nothing but zeros follows up to the end of the block.
+    is_closed: bool,
 }
 
 /// What was found in one zone.
@@ -92,9 +105,10 @@ pub(super) struct ZoneFound {
     pub(super) versions: Vec<Version>,
     keys: Vec<u8>,
     pub(super) mended_count: u64,
-    /// Where the first records of the present gap lie.
-    first_chain: Option<(u64, u64)>,
-    pub(super) unreadable: Vec<u64>,
+    /// Where the records of the present gap lie.
+    chains: Vec<Chain>,
+    /// Whether the present gap has blocks that are neither zeros nor records.
+    has_unknown_blocks: bool,
 }
 
 impl ZoneFound {
@@ -110,8 +124,8 @@ impl ZoneFound {
             versions: Vec::new(),
             keys: Vec::new(),
             mended_count: 0,
-            first_chain: None,
-            unreadable: Vec::new(),
+            chains: Vec::new(),
+            has_unknown_blocks: false,
         }
     }
 
@@ -123,7 +137,7 @@ impl ZoneFound {
     /// may belong to any.
     fn begin(&mut self, header: &UnitHeader, gap: &mut Option<(u64, DecodeError)>) {
         if self.generation > Generation::default() {
-            *self = Self { unreadable: std::mem::take(&mut self.unreadable), ..Self::new(self.zone) };
+            *self = Self::new(self.zone);
             *gap = None;
         }
         self.generation = header.generation;
@@ -153,7 +167,7 @@ impl ZoneFound {
                 error,
                 chain: Some((unit.offset, unit.offset + len_bytes)),
                 found,
-                is_complete: false,
+                complete_units: None,
             });
         }
         self.versions.iter_mut().for_each(|version| version.proof = Proof::Likely);
@@ -196,6 +210,7 @@ pub(super) fn scan_zone(
     zone: ZoneId,
     store: Option<StoreId>,
     resets: Option<u32>,
+    unreadable: &mut Unreadable,
 ) -> ZoneFound {
     let block = u64::from(source.sizes.block_bytes);
     let mut found = ZoneFound::new(zone);
@@ -221,7 +236,7 @@ pub(super) fn scan_zone(
                         found.miss_writes_of(at, &header);
                     }
                     gap.get_or_insert((at, refused("place", header.unit.into())));
-                    found.add_headless(at, &unit).max(1)
+                    found.add_headless(at, &unit, block_len(block))
                 } else if is_past {
                     gap.get_or_insert((at, refused("generation", header.generation.get())));
                     unit_bytes as u64
@@ -229,7 +244,7 @@ pub(super) fn scan_zone(
                     if header.generation > found.generation {
                         found.begin(&header, &mut gap);
                     }
-                    found.close_gap(gap.take(), at);
+                    found.close_gap(gap.take(), at, block);
                     found.add_unit(at, &header, &unit);
                     unit_bytes as u64
                 };
@@ -246,8 +261,8 @@ pub(super) fn scan_zone(
             }
         }
     }
-    found.close_gap(gap, window.end);
-    found.unreadable = std::mem::take(&mut window.unreadable);
+    found.close_gap(gap, window.end, block);
+    unreadable.add(&window);
     found
 }
 
@@ -287,14 +302,20 @@ fn skip_block(window: &mut Window<'_>, found: &mut ZoneFound, at: u64, block: u6
         return next_data.next_multiple_of(block).min(window.end).max(at + block);
     }
     let bytes = window.from(at, MAX_UNIT_BYTES as usize);
-    let block_len = usize::try_from(block).unwrap_or(bytes.len()).min(bytes.len());
-    if bytes[..block_len].iter().all(|&byte| byte == 0) {
+    let block_len = block_len(block).min(bytes.len());
+    if is_zero(&bytes[..block_len]) {
         return at + block;
     }
     let bytes = bytes[..bytes.len().min(MAX_UNIT_BYTES as usize)].to_vec();
-    let used = found.add_headless(at, &bytes);
-    let used = if used > 0 { used } else { found.add_anywhere(at, &bytes, block_len) };
-    (at + used.max(1)).next_multiple_of(block)
+    (at + found.add_headless(at, &bytes, block_len)).next_multiple_of(block)
+}
+
+fn block_len(block: u64) -> usize {
+    usize::try_from(block).unwrap_or(usize::MAX)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
 }
 
 /// A header of the store that is looked for, and the length of its unit in whole blocks.
@@ -315,12 +336,22 @@ fn whole_header(
 }
 
 impl ZoneFound {
-    fn close_gap(&mut self, gap: Option<(u64, DecodeError)>, end: u64) {
-        let chain = self.first_chain.take();
+    fn close_gap(&mut self, gap: Option<(u64, DecodeError)>, end: u64, block: u64) {
+        let chains = std::mem::take(&mut self.chains);
+        let has_unknown_blocks = std::mem::take(&mut self.has_unknown_blocks);
         let Some((offset, error)) = gap else { return };
+        let chain = chains.first().map(|first| (first.start, first.end));
         let found = chain.and_then(|chain| self.seqnos_in(chain));
-        let is_complete = found.is_some();
-        self.gaps.push(Gap { offset, len_bytes: end - offset, error, chain, found, is_complete });
+        // One after the other, each from where a unit may begin to where it may end.
+        let mut next = offset;
+        let follow = chains.iter().all(|chain| {
+            let follows = chain.start == next && chain.is_closed;
+            next = chain.end.next_multiple_of(block);
+            follows
+        });
+        let is_complete = !chains.is_empty() && follow && !has_unknown_blocks;
+        let complete_units = is_complete.then_some(chains.len());
+        self.gaps.push(Gap { offset, len_bytes: end - offset, error, chain, found, complete_units });
     }
 
     fn add_unit(&mut self, at: u64, header: &UnitHeader, unit: &[u8]) {
@@ -421,12 +452,31 @@ impl ZoneFound {
         true
     }
 
-    /// Takes records that follow the place of a header; gives how many bytes they take with it, or 0.
-    fn add_headless(&mut self, at: u64, bytes: &[u8]) -> u64 {
-        self.add_chain(at, bytes, UNIT_HEADER_BYTES)
+    /// Takes records that follow the place of a header, or begin anywhere in its block; gives how many bytes they take, up to
+    /// the end of a block.
+    fn add_headless(&mut self, at: u64, bytes: &[u8], block_len: usize) -> u64 {
+        let mut position = self.add_chain(at, bytes, (0, UNIT_HEADER_BYTES));
+        loop {
+            let block_end = position.max(1).next_multiple_of(block_len).min(bytes.len());
+            if position > 0 && is_zero(&bytes[position..block_end]) {
+                if let Some(last) = self.chains.last_mut() {
+                    last.is_closed = true;
+                }
+                return block_end as u64;
+            }
+            match self.add_anywhere(at, bytes, position..block_end) {
+                Some(end) => position = end,
+                None => {
+                    self.has_unknown_blocks = true;
+                    return block_end as u64;
+                }
+            }
+        }
     }
 
-    fn add_chain(&mut self, at: u64, bytes: &[u8], from: usize) -> u64 {
+    /// Takes records that follow one another from a place on, for a chain that begins at another; gives where they end, 0
+    /// where there are none.
+    fn add_chain(&mut self, at: u64, bytes: &[u8], (start, from): (usize, usize)) -> usize {
         let mut position = from;
         let incarnation = self.units.last().map_or(u32::MAX, |unit| unit.header.incarnation);
         while let Some(rest) = bytes.get(position..)
@@ -438,20 +488,13 @@ impl ZoneFound {
         if position == from {
             return 0;
         }
-        self.first_chain.get_or_insert((at, at + position as u64));
-        position as u64
+        self.chains.push(Chain { start: at + start as u64, end: at + position as u64, is_closed: false });
+        position
     }
 
-    /// Takes records that begin anywhere in the first `within` bytes; gives up to where.
-    fn add_anywhere(&mut self, at: u64, bytes: &[u8], within: usize) -> u64 {
-        for start in 0..within {
-            if looks_like_a_record(&bytes[start..]) {
-                let used = self.add_chain(at, bytes, start);
-                if used > 0 {
-                    return used;
-                }
-            }
-        }
-        within as u64
+    /// Takes the records from the first place on at which there is one; gives where they end.
+    fn add_anywhere(&mut self, at: u64, bytes: &[u8], within: Range<usize>) -> Option<usize> {
+        let mut starts = within.filter(|&start| looks_like_a_record(&bytes[start..]));
+        starts.find_map(|start| Some(self.add_chain(at, bytes, (start, start))).filter(|&end| end > 0))
     }
 }
