@@ -1,9 +1,11 @@
-//! Looks at what nothing hangs on as long as it is the only damage: older and second copies of the manifest, padding.
+//! Looks at what nothing hangs on as long as it is the only damage: older and second copies of the manifest, padding of
+//! units and of checkpoints.
 //!
 //! A crash may leave holes among the manifest's versions, and old bytes in whole sectors behind a unit's last record. What is
 //! reported here is only what no crash leaves.
 
 use crate::buffer::AlignedBuffer;
+use crate::checkpoint::loader::Loader;
 use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
 use crate::format::DecodeError;
@@ -133,8 +135,26 @@ pub(super) fn padding_flaws(device: &dyn ZonedDevice, store: StoreId) -> EngineR
             continue;
         }
         for end in unit_ends(device, store, &descriptor)? {
-            if let Some(offset) = first_byte_of_padding_that_is_not_zero(device, zone, end)? {
+            let padding = (end, end.next_multiple_of(SECTOR_BYTES));
+            if let Some(offset) = first_byte_of_padding_that_is_not_zero(device, zone, padding)? {
                 let what = "a unit is not filled up with zeros".to_owned();
+                damages.push(Damage { zone, offset, what, confined: true });
+            }
+        }
+    }
+    Ok(damages)
+}
+
+/// Bytes behind the items of a checkpoint's blocks that are not zero. A checkpoint that is named was on stable media whole.
+pub(super) fn checkpoint_padding_flaws(
+    device: &dyn ZonedDevice,
+    manifest: &Manifest,
+) -> EngineResult<Vec<Damage>> {
+    let mut damages = Vec::new();
+    for name in &manifest.checkpoints {
+        for (zone, end, block_end) in (Loader { device, store: manifest.store, name }).block_ends() {
+            if let Some(offset) = first_byte_of_padding_that_is_not_zero(device, zone, (end, block_end))? {
+                let what = format!("a block of checkpoint {} is not filled up with zeros", name.number);
                 damages.push(Damage { zone, offset, what, confined: true });
             }
         }
@@ -159,16 +179,16 @@ fn unit_ends(device: &dyn ZonedDevice, store: StoreId, zone: &ZoneDescriptor) ->
 fn first_byte_of_padding_that_is_not_zero(
     device: &dyn ZonedDevice,
     zone: ZoneId,
-    end: u64,
+    (end, padding_end): (u64, u64),
 ) -> EngineResult<Option<ZoneOffset>> {
     let block_start = device.geometry().round_down_to_block(end);
-    if end.is_multiple_of(SECTOR_BYTES) {
+    if end == padding_end {
         return Ok(None);
     }
     let mut block = AlignedBuffer::zeroed(device.geometry().block_bytes as usize);
     device.read(zone, ZoneOffset::new(block_start), &mut block)?;
     let from = usize::try_from(end - block_start).expect("below a block");
-    let to = usize::try_from(end.next_multiple_of(SECTOR_BYTES) - block_start).expect("a block at most");
+    let to = usize::try_from(padding_end - block_start).expect("a block at most");
     let found = block[from..to].iter().position(|&byte| byte != 0);
     Ok(found.map(|place| ZoneOffset::new(end + place as u64)))
 }

@@ -79,9 +79,9 @@ impl Engine {
         report.wrong_ledger = self.compare_ledger(&recount);
         report.harmless = spare::manifest_flaws(&*self.inner.device)?;
         if depth == Depth::Deep {
-            report
-                .harmless
-                .extend(spare::padding_flaws(&*self.inner.device, self.inner.manifest.lock().store)?);
+            let manifest = self.inner.manifest.lock().clone();
+            report.harmless.extend(spare::padding_flaws(&*self.inner.device, manifest.store)?);
+            report.harmless.extend(spare::checkpoint_padding_flaws(&*self.inner.device, &manifest)?);
         }
         report.damages.sort_by_key(|damage| (damage.zone, damage.offset));
         report.damages.dedup_by_key(|damage| (damage.zone, damage.offset));

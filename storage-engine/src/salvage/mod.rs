@@ -22,12 +22,12 @@ mod source;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use self::source::KnownSizes;
+pub use self::source::{KnownSizes, UnreadableRun};
 
 use self::choose::{Chooser, Kept};
 use self::lost::{Claims, Fillings, Limits};
 use self::scan::{ZoneFound, scan_zone};
-use self::source::{Source, Window};
+use self::source::{Source, Unreadable, Window};
 use crate::device::Geometry;
 use crate::device::emulated::Flaw;
 use crate::error::{EngineError, EngineResult};
@@ -122,6 +122,8 @@ pub struct TornBatch {
 pub struct Findings {
     /// Damage outside the zones.
     pub flaws: Vec<Flaw>,
+    /// Blocks that the device failed to read.
+    pub unreadable: Vec<UnreadableRun>,
     /// What could not be read and how that was made up for.
     pub notes: Vec<String>,
     /// Keys that have a value.
@@ -165,11 +167,25 @@ impl Salvage {
     /// Those of opening a device, but for damage; [`EngineError::NoStore`] where no part of a store can be found;
     /// [`EngineError::ManifestDamaged`] where the device's sizes are known neither from it nor from the options.
     pub fn read(path: &Path, options: &SalvageOptions, progress: &dyn Fn(u64, u64)) -> EngineResult<Self> {
-        let source = Source::open(path, &options.sizes)?;
+        Self::of(Source::open(path, &options.sizes)?, options, progress)
+    }
+
+    /// The same of a device that has been opened.
+    #[cfg(test)]
+    pub(crate) fn of_device(
+        device: std::sync::Arc<dyn crate::device::ZonedDevice>,
+        options: &SalvageOptions,
+    ) -> EngineResult<Self> {
+        Self::of(Source::of_device(device), options, &|_, _| {})
+    }
+
+    fn of(source: Source, options: &SalvageOptions, progress: &dyn Fn(u64, u64)) -> EngineResult<Self> {
         let mut findings = Findings { flaws: source.flaws().to_vec(), ..Findings::default() };
-        let manifest = newest_manifest(&source);
+        let mut unreadable = Unreadable::default();
+        let manifest = newest_manifest(&source, &mut unreadable);
         note_sources(&source, manifest.as_ref(), &mut findings.notes);
-        let mut zones = scan_zones(&source, manifest.as_ref(), progress);
+        let mut zones = scan_zones(&source, manifest.as_ref(), &mut unreadable, progress);
+        findings.unreadable = unreadable.runs;
         let store = manifest.as_ref().map(|manifest| manifest.store).or_else(|| most_frequent(&zones));
         zones.retain(|zone| zone.store == store && zone.store.is_some() || zone.store.is_none());
         if store.is_none() && zones.iter().all(|zone| zone.versions.is_empty()) {
@@ -272,7 +288,7 @@ impl Salvage {
 const MAX_WINDOWS: usize = 16;
 
 /// The version of the manifest with the highest number, wherever in its zones it lies.
-fn newest_manifest(source: &Source) -> Option<Manifest> {
+fn newest_manifest(source: &Source, unreadable: &mut Unreadable) -> Option<Manifest> {
     let mut newest: Option<Manifest> = None;
     for zone in source.manifest_zones() {
         let mut window = Window::new(source, zone);
@@ -286,6 +302,7 @@ fn newest_manifest(source: &Source) -> Option<Manifest> {
             }
             at = window.next_data(at + u64::from(source.sizes.block_bytes));
         }
+        unreadable.add(&window);
     }
     newest
 }
@@ -309,7 +326,12 @@ fn note_sources(source: &Source, manifest: Option<&Manifest>, notes: &mut Vec<St
     }
 }
 
-fn scan_zones(source: &Source, manifest: Option<&Manifest>, progress: &dyn Fn(u64, u64)) -> Vec<ZoneFound> {
+fn scan_zones(
+    source: &Source,
+    manifest: Option<&Manifest>,
+    unreadable: &mut Unreadable,
+    progress: &dyn Fn(u64, u64),
+) -> Vec<ZoneFound> {
     let for_manifest = source.manifest_zones();
     let all: Vec<ZoneId> = source.zones().filter(|zone| !for_manifest.contains(zone)).collect();
     let total: u64 = all.iter().map(|&zone| source.end_bytes(zone)).sum();
@@ -317,7 +339,7 @@ fn scan_zones(source: &Source, manifest: Option<&Manifest>, progress: &dyn Fn(u6
     let mut zones = Vec::new();
     for zone in all {
         let store = manifest.map(|manifest| manifest.store);
-        let found = scan_zone(source, zone, store, source.reset_count(zone));
+        let found = scan_zone(source, zone, store, source.reset_count(zone), unreadable);
         if !found.units.is_empty() || !found.versions.is_empty() || !found.gaps.is_empty() {
             zones.push(found);
         }

@@ -10,6 +10,7 @@ mod history;
 mod media;
 mod passthrough;
 mod power;
+mod salvaging;
 mod vain;
 mod wearing;
 mod worn;
