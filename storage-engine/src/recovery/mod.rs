@@ -96,7 +96,7 @@ pub struct UsedCheckpoint {
 pub enum Rely {
     /// On checkpoints, where they are good.
     OnCheckpoints,
-    /// On the log alone. Checkpoints that are not good are told as damage.
+    /// On the log alone. Whether checkpoints are good is looked at all the same.
     OnLog,
 }
 
@@ -169,7 +169,6 @@ pub fn recover(
     };
     if rely == Rely::OnLog {
         unusable.extend(recovery.checkpoints.iter().filter_map(|name| recovery.try_out(name).err()));
-        recovered.report.damages.extend(unusable.iter().map(Damage::of_checkpoint));
     }
     recovered.report.unusable_checkpoints = unusable;
     recovered.report.elapsed = began.elapsed();
@@ -332,7 +331,7 @@ fn holds_its_zones(loader: &Loader<'_>, for_manifest: &[ZoneId]) -> Result<(), U
 
 impl Damage {
     /// A checkpoint that cannot be used: all of it is in the log as well.
-    fn of_checkpoint(unusable: &Unusable) -> Self {
+    pub(crate) fn of_checkpoint(unusable: &Unusable) -> Self {
         let Unusable { zone, offset, what } = unusable;
         Self {
             zone: *zone,

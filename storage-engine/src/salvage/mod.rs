@@ -26,7 +26,7 @@ pub use self::source::{KnownSizes, UnreadableRun};
 
 use self::choose::{Chooser, Kept};
 use self::lost::{Claims, Fillings, Limits};
-use self::scan::{ZoneFound, scan_zone};
+use self::scan::{Version, ZoneFound, scan_zone};
 use self::source::{Source, Unreadable, Window};
 use crate::device::Geometry;
 use crate::device::emulated::Flaw;
@@ -259,11 +259,10 @@ impl Salvage {
 
     fn read_piece<'s>(
         &'s self,
-        piece: &choose::Piece,
+        version: &Version,
         windows: &mut BTreeMap<ZoneId, Window<'s>>,
         value: &mut Vec<u8>,
     ) -> EngineResult<()> {
-        let version = &piece.version;
         if windows.len() >= MAX_WINDOWS && !windows.contains_key(&version.zone) {
             windows.clear();
         }

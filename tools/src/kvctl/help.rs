@@ -161,7 +161,7 @@ With --format json an object with 'sound', 'deep', 'unreadable' (null, or why th
 'keys', 'values', 'clean' (whether it had been closed in order; if not, it recovers when it is opened), 'records', \
 'void_records', 'damages' (a list of objects with 'zone', 'offset' in bytes from the zone's start, 'device_offset' in bytes from \
 the start of the file or device, 'what', and 'confined': whether the value of one key is all that is concerned), \
-'harmless_damages' (the same, of spare copies of the manifest and of padding), 'device_damages' (outside the zones: objects with \
+'harmless_damages' (the same, of spare copies of the manifest, checkpoints and padding), 'device_damages' (outside the zones: objects with \
 'device_offset' and 'what') and 'wrong_accounts'. `kvctl salvage` saves what can be read of a damaged store.
 
 Examples:

@@ -119,7 +119,7 @@ fn a_damaged_checkpoint_is_named_and_the_store_is_opened_without_it() {
         fs::write(sandbox.path("d.zonal"), &bytes).unwrap();
         let output = sandbox.run(&["check", "--deep", "d.zonal", "--format", "json"]);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let damage = &report["damages"][0];
+        let damage = &report["harmless_damages"][0];
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(damage["device_offset"], block.bytes.start, "{report}");
         assert_eq!(damage["zone"], map.zone_of(block.bytes.start).unwrap(), "{report}");
