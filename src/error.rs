@@ -42,6 +42,9 @@ pub enum ErrorKind {
     Closed,
     /// An earlier write or flush failed. Reads go on; open the store anew to recover.
     WritesRefused,
+    /// The device was removed, or its driver unbound. What was durable still is: attach the device again, and open the store
+    /// anew, by the name that the device has then.
+    DeviceGone,
     /// The operating system does not let this process write to what is there, or not even read it: its mode or owner, or the
     /// mount, is in the way. Change that, or open for reading only.
     PermissionDenied,
@@ -120,6 +123,7 @@ fn device_kind(error: &DeviceError) -> ErrorKind {
         DeviceError::Locked { .. } => ErrorKind::Locked,
         DeviceError::ReadOnly { .. } => ErrorKind::ReadOnly,
         DeviceError::HostFull { .. } => ErrorKind::NoSpace,
+        DeviceError::Gone { .. } => ErrorKind::DeviceGone,
         DeviceError::Io { source, .. } => io_kind(source),
         _ => ErrorKind::Io,
     }
