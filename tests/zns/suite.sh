@@ -80,7 +80,6 @@ build() {
     }
     tests=$(executable zns)
     engine_tests=$(executable zonal_engine)
-    behaviour=$(executable behaviour)
     tools=${tests%/deps/*}
 }
 
@@ -96,8 +95,8 @@ boot() {
 
 devices() {
     boot devices --timeout 900 --nvme default --plain 256 --null-blk default --smr default \
-        --file "$tools/kvctl" --file "$tools/ycsb" --file "$engine_tests" --file "$behaviour" \
-        --file tests/zns/jobs/devices.sh devices.sh "${engine_tests##*/}" "${behaviour##*/}"
+        --file "$tools/kvctl" --file "$tools/ycsb" --file "$engine_tests" \
+        --file tests/zns/jobs/devices.sh devices.sh "${engine_tests##*/}"
 }
 
 stores() {
