@@ -25,6 +25,7 @@ pub mod block;
 pub mod emulated;
 pub mod nvme;
 mod opening;
+mod presence;
 #[cfg(any(test, feature = "testing"))]
 pub mod simulated;
 
@@ -324,9 +325,15 @@ pub trait ZonedDevice: Send + Sync + fmt::Debug {
         Some(self.geometry().position(zone, offset).get())
     }
 
+    /// Says that the device is gone where that explains an error.
+    fn explain(&self, error: DeviceError) -> DeviceError {
+        error
+    }
+
     /// What to say of a read that failed with an error of the operating system.
     fn read_error(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64, source: io::Error) -> DeviceError {
-        DeviceError::Io { action: format!("reading {len_bytes} bytes at {offset} of {zone}"), source }
+        let action = format!("reading {len_bytes} bytes at {offset} of {zone}");
+        self.explain(DeviceError::Io { action, source })
     }
 
     /// Says whether a queued read of `len_bytes` brought all of them, from the raw result of its command.
@@ -342,7 +349,9 @@ pub trait ZonedDevice: Send + Sync + fmt::Debug {
     ) -> DeviceResult<()> {
         match result.moved_bytes() {
             Ok(read_bytes) if read_bytes == len_bytes => Ok(()),
-            Ok(read_bytes) => Err(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes }),
+            Ok(read_bytes) => {
+                Err(self.explain(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes }))
+            }
             Err(source) => Err(self.read_error(zone, offset, len_bytes, source)),
         }
     }

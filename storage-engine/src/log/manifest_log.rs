@@ -9,12 +9,13 @@
 //! The manifest zones are the first two that have a write pointer. Which zones have none is fixed when a drive is made or
 //! formatted, so that they are always the same two.
 //!
-//! A manifest zone that has worn out is left alone; the other one goes on by itself, until it is full.
+//! A manifest zone that has worn out is left alone; the other one goes on by itself, until it is full. Then the store can be
+//! written no more, for a reset would leave it without a manifest if power failed.
 
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{DeviceError, Preparation, ZoneDescriptor, ZoneState, ZonedDevice};
+use crate::device::{Preparation, ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
 use crate::format::manifest::Manifest;
@@ -106,7 +107,7 @@ impl ManifestLog {
     /// Appends a version. It is on stable media when this returns.
     ///
     /// # Errors
-    /// The device's.
+    /// [`EngineError::WornOut`]; the device's.
     pub fn append(&self, manifest: &Manifest) -> EngineResult<()> {
         let states =
             self.zones.map(|zone| self.device.report(zone).map(|descriptor| (zone, descriptor.state)));
@@ -130,11 +131,21 @@ impl ManifestLog {
                 }
             }
             [only] => {
-                self.append_to(only, manifest, WhenFull::Refuse)?;
+                match self.append_to(only, manifest, WhenFull::Refuse) {
+                    Err(_) if self.is_worn(only) => return Err(self.worn_out()),
+                    appended => appended?,
+                }
                 Ok(self.device.flush()?)
             }
-            _ => Err(DeviceError::ZoneReadOnly { zone: self.zones[0] }.into()),
+            _ => Err(self.worn_out()),
         }
+    }
+
+    fn worn_out(&self) -> EngineError {
+        let mut zones = self.zones;
+        zones.sort_unstable();
+        let worn = zones.into_iter().find(|&zone| self.is_worn(zone)).unwrap_or(zones[0]);
+        EngineError::WornOut { zones, worn }
     }
 
     fn is_worn(&self, zone: ZoneId) -> bool {
@@ -148,7 +159,7 @@ impl ManifestLog {
         let mut encoded = encode(descriptor.reset_count);
         if descriptor.write_pointer.get() + encoded.len() as u64 > geometry.zone_capacity_bytes {
             if when_full == WhenFull::Refuse {
-                return Err(DeviceError::ZoneFull { zone }.into());
+                return Err(self.worn_out());
             }
             self.device.flush()?;
             self.device.reset(zone)?;

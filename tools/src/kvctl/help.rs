@@ -251,12 +251,14 @@ Examples:
   kvctl device bench /dev/ng0n1              what are many appends in flight worth?";
 
 pub(super) const DEVICE_LIST: &str = "\
-Reads what the kernel tells under /sys and /proc and opens no device. DEVICE is what to name to the other commands: for an \
-NVMe drive the character device, which takes true zone appends. Processes of other users show to root only.
+Reads what the kernel tells under /sys and /proc, and opens no device but NVMe namespaces that the kernel makes no block \
+device for: these have to be asked. DEVICE is what to name to the other commands: for an NVMe drive the character device, \
+which takes true zone appends. Processes of other users show to root only.
 
-With --format json a list of objects with 'path', 'block_path', 'model', 'kind' (host-managed, host-aware), 'zone_count', \
-'zone_size_bytes', 'block_bytes', 'max_open_zones', 'max_active_zones' (0 is no limit), 'append_limit_bytes' (0: the kernel \
-offers no append) and 'held_by', a list of objects with 'device', 'mount' or 'process' (an object with 'id' and 'name').
+With --format json a list of objects with 'path', 'block_path', 'model', 'kind' (host-managed, host-aware; unknown of a \
+namespace that did not answer), 'zone_count', 'zone_size_bytes', 'block_bytes', 'max_open_zones', 'max_active_zones' (0 is \
+no limit), 'append_limit_bytes' (0: the kernel offers no append) and 'held_by', a list of objects with 'device', 'mount' \
+or 'process' (an object with 'id' and 'name').
 
 Exit code 0: done, also where there is none; 2: wrong usage; 3: failed.";
 

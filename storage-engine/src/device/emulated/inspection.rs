@@ -17,6 +17,7 @@ use super::layout::{
 };
 use super::opening::{failure, open_file, present_boot_id};
 use super::reckoning::Trust;
+use super::stay::with_stay;
 use crate::device::direct::read_until_end;
 use crate::device::{DeviceError, DeviceResult, Geometry};
 use crate::units::ZoneId;
@@ -59,7 +60,7 @@ impl Inspected {
             Self { file, path, medium, length_bytes, geometry: None, trust: None, flaws: Vec::new() };
         found.geometry = found.look_at_headers()?;
         if let Some(geometry) = found.geometry {
-            found.look_at_the_rest(&geometry);
+            found.look_at_the_rest(&geometry, with_stay(present_boot_id(), &metadata));
         }
         Ok(found)
     }
@@ -178,9 +179,9 @@ impl Inspected {
         }
     }
 
-    fn look_at_the_rest(&mut self, geometry: &Geometry) {
+    fn look_at_the_rest(&mut self, geometry: &Geometry, boot_id: [u8; 16]) {
         let session = Session::decode(&self.array::<SESSION_BYTES>(SESSION_AT_BYTES));
-        self.trust = session.as_ref().ok().map(|session| Trust::after(session, present_boot_id()));
+        self.trust = session.as_ref().ok().map(|session| Trust::after(session, boot_id));
         if let Err(error) = session {
             self.note(SESSION_AT_BYTES, format!("session block: {error}"));
         }

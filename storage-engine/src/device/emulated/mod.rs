@@ -41,6 +41,7 @@ mod opening;
 mod reading;
 mod reckoning;
 mod stable;
+mod stay;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -203,7 +204,7 @@ impl EmulatedDevice {
         self.begin_changes()?;
         let mut row = self.stable.row(zone);
         self.table().command(zone, command)?;
-        self.stable.bring_up_to_date(zone, &mut row).map(|_| ())
+        self.stable.bring_up_to_date(zone, &mut row).map(|_| ()).map_err(|error| self.explain(error))
     }
 
     fn file_offset_bytes(&self, zone: ZoneId, offset: ZoneOffset) -> u64 {
@@ -215,6 +216,8 @@ impl Drop for EmulatedDevice {
     fn drop(&mut self) {
         // There is nobody to tell. The session stays marked as under way, and the next opening recovers.
         let _ = self.stable.close();
+        // A process that is just being forked off has the descriptors, too.
+        let _ = lock::give_up(self.stable.file().locked(), self.path());
     }
 }
 
@@ -242,7 +245,7 @@ impl ZonedDevice for EmulatedDevice {
     fn reset(&self, zone: ZoneId) -> DeviceResult<()> {
         self.table().check_exists(zone)?;
         self.begin_changes()?;
-        self.empty_zone(zone)
+        self.empty_zone(zone).map_err(|error| self.explain(error))
     }
 
     fn open(&self, zone: ZoneId) -> DeviceResult<()> {
@@ -277,7 +280,7 @@ impl ZonedDevice for EmulatedDevice {
         len_bytes: u64,
         persistence: Persistence,
     ) -> DeviceResult<AppendTicket> {
-        self.admit_append(zone_start, len_bytes, persistence)
+        self.admit_append(zone_start, len_bytes, persistence).map_err(|error| self.explain(error))
     }
 
     fn keep_memory(&self) -> DeviceResult<Option<Box<dyn KeptMemory>>> {
@@ -289,7 +292,11 @@ impl ZonedDevice for EmulatedDevice {
     }
 
     fn end_append(&self, ticket: AppendTicket, result: RawResult) -> DeviceResult<ZoneSector> {
-        self.conclude_append(&ticket, result)
+        self.conclude_append(&ticket, result).map_err(|error| self.explain(error))
+    }
+
+    fn explain(&self, error: DeviceError) -> DeviceError {
+        self.stable.file().presence().explain(error)
     }
 
     fn read_command(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ReadCommand> {
@@ -297,7 +304,7 @@ impl ZonedDevice for EmulatedDevice {
     }
 
     fn read(&self, zone: ZoneId, offset: ZoneOffset, into: &mut [u8]) -> DeviceResult<()> {
-        self.read_blocks(zone, offset, into)
+        self.read_blocks(zone, offset, into).map_err(|error| self.explain(error))
     }
 
     fn device_byte(&self, zone: ZoneId, offset: ZoneOffset) -> Option<u64> {
@@ -309,13 +316,13 @@ impl ZonedDevice for EmulatedDevice {
         if self.access == Access::ReadOnly {
             return Ok(());
         }
-        self.stable.flush()?;
+        self.stable.flush().map_err(|error| self.explain(error))?;
         self.counters.flush_count.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     fn shut_down(&self) -> DeviceResult<()> {
-        let closed = self.stable.close();
+        let closed = self.stable.close().map_err(|error| self.explain(error));
         lock::give_up(self.stable.file().locked(), self.path()).and(closed)
     }
 

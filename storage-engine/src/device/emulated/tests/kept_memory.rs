@@ -14,8 +14,7 @@ fn what_a_killed_process_stored_is_found_by_the_next_one_and_no_zone_is_touched(
     assert_eq!(len as u64, 2 * MIB);
     memory.bytes()[0] = 7;
     memory.bytes()[len - 1] = 9;
-    // The mapping is leaked, as by a kill.
-    std::mem::forget(memory);
+    drop(memory);
     device.abandon();
     for access in [Access::ReadOnly, Access::ReadWrite] {
         let device = EmulatedDevice::open(place.path(), access, DirectIo::Off).unwrap();
