@@ -339,7 +339,7 @@ pub(crate) const STRUCTURES: &[Structure] = &[
     of_checkpoint("checkpoint: parts", |map| block_items(map, BlockKind::Parts)),
     of_checkpoint("checkpoint: whole block of zones", |map| whole_blocks(map, BlockKind::Zones)),
     of_checkpoint("checkpoint: whole block of entries", |map| whole_blocks(map, BlockKind::Entries)),
-    of_checkpoint("checkpoint: padding", |map| block_paddings(map)),
+    of_checkpoint("checkpoint: padding", block_paddings),
     of_checkpoint("manifest's names of checkpoints", |map| map.naming.clone()),
     Structure { is_checked: false, ..row("free space", free_space, Loss::Nothing, Loss::Nothing) },
 ];

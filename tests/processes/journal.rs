@@ -29,12 +29,12 @@ pub(crate) fn write_and_wait(task: &Task) {
     db.put(b"first", b"appended").expect("put");
     let appended_bytes = db.stats().device_bytes_written;
     for number in 0..200 {
-        db.put(&key(number), &value(number)).expect("put");
+        db.put(key(number), value(number)).expect("put");
     }
-    db.delete(&key(7)).expect("delete");
+    db.delete(key(7)).expect("delete");
     let mut batch = WriteBatch::new();
     batch.put(b"batch a", b"1");
-    batch.delete(&key(8));
+    batch.delete(key(8));
     batch.put(b"batch b", b"2");
     db.write(batch).expect("write");
     assert_eq!(
@@ -46,7 +46,7 @@ pub(crate) fn write_and_wait(task: &Task) {
         "small" => {}
         "large" => {
             // It has no place in the journal, and what follows is not to be there without it.
-            db.put(b"large", &vec![5; 200_000]).expect("put");
+            db.put(b"large", vec![5; 200_000]).expect("put");
             db.put(b"after", b"it").expect("put");
         }
         argument => panic!("unknown argument {argument}"),
@@ -91,8 +91,8 @@ fn what_was_acknowledged_and_not_appended_is_there_for_readers_and_after_opening
     assert!(std::fs::read(&store).expect("read") == before, "reading changed the store");
     let db = Db::open(&store, options()).expect("open");
     assert_all_there(&db);
-    db.delete(&key(9)).expect("delete");
-    db.put(&key(9), &value(9)).expect("put");
+    db.delete(key(9)).expect("delete");
+    db.put(key(9), value(9)).expect("put");
     drop(db);
     assert_all_there(&Db::open(&store, options()).expect("open"));
     assert_sound(&store, "after all");
@@ -113,12 +113,12 @@ fn opening_may_be_killed_and_what_was_replaced_since_does_not_come_back() {
     }
     let db = Db::open(&store, options()).expect("open");
     for number in 0..200 {
-        db.delete(&key(number)).expect("delete");
+        db.delete(key(number)).expect("delete");
     }
     db.flush().expect("flush");
     drop(db);
     let db = Db::open(&store, options()).expect("open");
-    assert!((0..200).all(|number| db.get(&key(number)).expect("get").is_none()));
+    assert!((0..200).all(|number| db.get(key(number)).expect("get").is_none()));
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl JournalHeader {
         let (magic, store, incarnation) = (fields.bytes::<8>(), fields.bytes::<16>(), fields.u32());
         let crc = fields.u32();
         let is_good = magic == MAGIC && crc == crc32fast::hash(&area[..CRC_AT_BYTES]);
-        is_good.then_some((Self { store: store, incarnation }, crc))
+        is_good.then_some((Self { store, incarnation }, crc))
     }
 
     /// Ends the journal of an area.
