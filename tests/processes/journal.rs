@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use zonal::{Db, Durability, Options, WriteBatch, WriteOptions};
+use zonal::{Db, Durability, Options, Salvage, SalvageOptions, WriteBatch, WriteOptions};
 
 use crate::child::{Child, Task, quick_directory, tell};
 use crate::stores::{assert_sound, contents, small};
@@ -96,6 +96,22 @@ fn what_was_acknowledged_and_not_appended_is_there_for_readers_and_after_opening
     drop(db);
     assert_all_there(&Db::open(&store, options()).expect("open"));
     assert_sound(&store, "after all");
+}
+
+#[test]
+fn salvage_takes_what_was_acknowledged_and_not_appended() {
+    let directory = quick_directory();
+    let store = directory.path().join("store");
+    kill_after_writing(&store, "small");
+    // Older versions, and keys that the journal deletes, are in the log now.
+    drop(Db::open(&store, options()).expect("open"));
+    kill_after_writing(&store, "small");
+    let salvage = Salvage::open(&store, &SalvageOptions::default(), &|_, _| {}).expect("read");
+    assert!(salvage.report().is_complete(), "{:?}", salvage.report());
+    let saved = Db::open(directory.path().join("saved"), options()).expect("make");
+    salvage.copy_into(&saved, &|_| {}).expect("copy");
+    assert_all_there(&saved);
+    assert_eq!(saved.stats().keys, salvage.report().keys);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Durability, Engine, Inner};
 use crate::buffer::AlignedBuffer;
 use crate::error::EngineResult;
-use crate::format::journal::{JournalHeader, RING_AT_BYTES, frames};
+use crate::format::journal::{self, JournalHeader};
 use crate::format::record::{Record, RecordKind};
 use crate::format::unit::StoreId;
 use crate::index::{Entry, Location, MAX_UNIT_BYTES, ZoneCharge};
@@ -109,23 +109,17 @@ impl<'a> Shown<'a> {
 }
 
 /// The writes in a journal that follow a seqno without a gap: whole groups, in their order.
-pub(super) fn groups_after(area: &[u8], store: StoreId, after: SeqNo) -> Vec<Vec<Record<'_>>> {
-    let Some((_, seed)) = JournalHeader::decode(area).filter(|(header, _)| header.store == store) else {
-        return Vec::new();
-    };
+fn groups_after(area: &[u8], store: StoreId, after: SeqNo) -> Vec<Vec<Record<'_>>> {
     let mut expected = after.next();
-    let (mut groups, mut group) = (Vec::new(), Vec::new());
-    for record in frames(&area[RING_AT_BYTES..], seed).into_iter().filter(|record| record.seqno > after) {
-        if record.seqno != expected {
-            break;
-        }
-        expected = expected.next();
-        let is_last = record.group.is_none_or(|group| group.index + 1 == group.len);
-        group.push(record);
-        if is_last {
-            groups.push(std::mem::take(&mut group));
-        }
-    }
+    let mut groups = journal::groups(area, store);
+    groups.retain(|group| group[0].seqno > after);
+    let mut follows = |group: &[Record<'_>]| {
+        let is_next = group[0].seqno == expected;
+        expected = expected.forward(group.len() as u64);
+        is_next
+    };
+    let count = groups.iter().take_while(|group| follows(group)).count();
+    groups.truncate(count);
     groups
 }
 

@@ -106,6 +106,29 @@ pub fn frames(ring: &[u8], seed: u32) -> Vec<Record<'_>> {
     found.into_iter().map(|(.., record)| record).collect()
 }
 
+/// The writes in an area that is a store's journal, in their order: whole groups.
+#[must_use]
+pub fn groups(area: &[u8], store: StoreId) -> Vec<Vec<Record<'_>>> {
+    let Some((_, seed)) = JournalHeader::decode(area).filter(|(header, _)| header.store == store) else {
+        return Vec::new();
+    };
+    let (mut groups, mut group) = (Vec::new(), Vec::<Record<'_>>::new());
+    for record in frames(area.get(RING_AT_BYTES..).unwrap_or_default(), seed) {
+        let (index, len) = record.group.map_or((0, 1), |group| (group.index as usize, group.len as usize));
+        let goes_on = group.last().is_some_and(|last| last.seqno.next() == record.seqno);
+        if index == 0 || !goes_on || index != group.len() {
+            group.clear();
+        }
+        if index == group.len() {
+            group.push(record);
+        }
+        if group.len() == len {
+            groups.push(std::mem::take(&mut group));
+        }
+    }
+    groups
+}
+
 fn frame_at(ring: &[u8], at: usize, seed: u32) -> Option<(u64, DecodedRecord<'_>)> {
     let mut fields = Fields::new(ring.get(at..at + FRAME_HEAD_BYTES)?);
     let (position, record_bytes, crc) = (fields.u64(), fields.u32() as usize, fields.u32());
@@ -125,8 +148,8 @@ fn head_crc(seed: u32, head: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{JournalHeader, RING_AT_BYTES, encode_frame, frame_bytes, frames};
-    use crate::format::record::{Record, RecordKind, value_crc};
+    use super::{JournalHeader, RING_AT_BYTES, encode_frame, frame_bytes, frames, groups};
+    use crate::format::record::{Group, Record, RecordKind, value_crc};
     use crate::units::SeqNo;
 
     const HEADER: JournalHeader = JournalHeader { store: [7; 16], incarnation: 3 };
@@ -186,6 +209,37 @@ mod tests {
         encode_frame(48, seed, &record(2, b"forged", b"x"), value_crc(b"x"), &mut forged);
         put(&mut area, 0, seed, &record(1, b"8 bytes!", &forged));
         assert_eq!(seqnos(&area), [1]);
+    }
+
+    #[test]
+    fn a_group_counts_when_it_is_whole() {
+        let mut area = vec![0; RING_AT_BYTES + 4096];
+        let seed = HEADER.encode(&mut area);
+        let grouped = |seqno, index, len| {
+            let group = Some(Group { index, len, part_index: 0, part_count: 0 });
+            Record { group, ..record(seqno, b"key", b"value") }
+        };
+        let records = [
+            // The start of the first is not there, of the third the middle, and of the last the end.
+            grouped(2, 1, 2),
+            record(3, b"alone", b""),
+            grouped(4, 0, 2),
+            grouped(5, 1, 2),
+            grouped(6, 0, 3),
+            grouped(8, 2, 3),
+            record(9, b"alone", b""),
+            grouped(10, 0, 2),
+        ];
+        let mut position = 0;
+        for record in &records {
+            position = put(&mut area, position, seed, record);
+        }
+        let found: Vec<Vec<u64>> = groups(&area, HEADER.store)
+            .iter()
+            .map(|group| group.iter().map(|record| record.seqno.get()).collect())
+            .collect();
+        assert_eq!(found, [vec![3], vec![4, 5], vec![9]]);
+        assert_eq!(groups(&area, [0; 16]), Vec::<Vec<Record<'_>>>::new(), "another store's");
     }
 
     #[test]

@@ -16,8 +16,16 @@ type Handle = (u32, u32);
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) key: Box<[u8]>,
-    /// The records that its value consists of, in order.
-    pub(super) pieces: Vec<Version>,
+    pub(super) value: KeptValue,
+}
+
+/// Where a value is.
+#[derive(Debug)]
+pub(super) enum KeptValue {
+    /// In the zones: the records that it consists of, in order.
+    Logged(Vec<Version>),
+    /// It was in the journal.
+    Journaled(Box<[u8]>),
 }
 
 /// What becomes of the keys.
@@ -26,6 +34,8 @@ pub(super) struct Chosen {
     pub(super) kept: Vec<Kept>,
     pub(super) lost: Vec<LostKey>,
     pub(super) doubtful: Vec<DoubtfulKey>,
+    /// Keys whose newest write is a delete.
+    pub(super) deleted: Vec<(Box<[u8]>, SeqNo)>,
 }
 
 /// Chooses among the versions that count.
@@ -87,6 +97,7 @@ impl<'a> Chooser<'a> {
         let newest = self.version(versions[0]);
         let key = self.key(versions[0]);
         if newest.kind == RecordKind::Delete {
+            chosen.deleted.push((key.into(), newest.seqno));
             return;
         }
         match self.pieces(newest) {
@@ -131,7 +142,7 @@ impl<'a> Chooser<'a> {
             });
         }
         if kept {
-            chosen.kept.push(Kept { key: key.into(), pieces });
+            chosen.kept.push(Kept { key: key.into(), value: KeptValue::Logged(pieces) });
         }
     }
 

@@ -5,7 +5,8 @@
 //!
 //! Steps, each in its module: `source` reads zones without counting on what the device says of itself; `scan` finds records,
 //! also where headers are gone, with `records` for those of one unit; `mending` puts damaged record heads right where that can be proven; `lost` finds out what
-//! must have been there and is not; `choose` takes the newest version of each key.
+//! must have been there and is not; `choose` takes the newest version of each key, and `journal`
+//! what a killed process had not appended yet.
 //!
 //! Invariants:
 //! - What is kept was written to that key at some time, and passes its checksum again when it is copied.
@@ -13,6 +14,7 @@
 //! - A key of which a newer version may have been lost is kept and named.
 
 mod choose;
+mod journal;
 mod lost;
 mod mending;
 mod records;
@@ -24,7 +26,7 @@ use std::path::Path;
 
 pub use self::source::{KnownSizes, UnreadableRun};
 
-use self::choose::{Chooser, Kept};
+use self::choose::{Chooser, Kept, KeptValue};
 use self::lost::{Claims, Fillings, Limits};
 use self::scan::{Version, ZoneFound, scan_zone};
 use self::source::{Source, Unreadable, Window};
@@ -202,7 +204,13 @@ impl Salvage {
         findings.lost_writes = lost::find(manifest.as_ref(), &source, (&zones, &claims), &limits);
         findings.torn_batches = lost::torn_batches(&zones, &findings.lost_writes);
         let lost_up_to = findings.lost_writes.iter().map(|lost| lost.at_most).max().unwrap_or(SeqNo::ZERO);
-        let chosen = Chooser::new(&zones, options, lost_up_to).choose(|version| limits.counts(version));
+        let mut chosen = Chooser::new(&zones, options, lost_up_to).choose(|version| limits.counts(version));
+        let journaled = store.map_or(0, |store| journal::take(&source.kept_bytes(), store, &mut chosen));
+        if journaled > 0 {
+            let what =
+                format!("the newest writes of {journaled} keys are taken from a killed process's journal");
+            findings.notes.push(what);
+        }
         findings.key_count = chosen.kept.len() as u64;
         let versions = || zones.iter().flat_map(|zone| &zone.versions);
         findings.record_count = versions().count() as u64;
@@ -249,8 +257,13 @@ impl Salvage {
         let mut value = Vec::new();
         for kept in &self.kept {
             value.clear();
-            for piece in &kept.pieces {
-                self.read_piece(piece, &mut windows, &mut value)?;
+            match &kept.value {
+                KeptValue::Journaled(journaled) => value.extend_from_slice(journaled),
+                KeptValue::Logged(pieces) => {
+                    for piece in pieces {
+                        self.read_piece(piece, &mut windows, &mut value)?;
+                    }
+                }
             }
             take(&kept.key, &value)?;
         }

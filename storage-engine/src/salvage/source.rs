@@ -74,6 +74,15 @@ impl Source {
         Ok(Self { medium: Medium::File { file, first_zone_at_bytes }, sizes, geometry, sizes_from })
     }
 
+    /// What the device holds in memory that outlives processes.
+    pub(super) fn kept_bytes(&self) -> Vec<u8> {
+        match &self.medium {
+            Medium::File { file, .. } => file.kept_bytes(self.sizes.zone_count, self.sizes.zone_size_bytes),
+            // Only emulated devices have any, and those are read as files.
+            Medium::Device(_) => Vec::new(),
+        }
+    }
+
     pub(super) fn flaws(&self) -> &[Flaw] {
         match &self.medium {
             Medium::File { file, .. } => file.flaws(),

@@ -48,7 +48,7 @@ impl EmulatedDevice {
     pub(super) fn map_kept_memory(&self) -> DeviceResult<Option<Box<dyn KeptMemory>>> {
         self.begin_changes()?;
         let (file, medium) = (self.stable.file().locked(), self.stable.file().medium());
-        let at_bytes = kept_memory_at_bytes(self.geometry());
+        let at_bytes = self.kept_memory_at_bytes();
         let mapped = || {
             allocate(file, medium, at_bytes)?;
             Ok(MappedRange { map: map(file, at_bytes)?, file: file.try_clone()?, at_bytes, medium })
@@ -64,7 +64,7 @@ impl EmulatedDevice {
 
     /// Empty where nobody has asked for it yet.
     pub(super) fn read_kept_memory(&self) -> DeviceResult<Vec<u8>> {
-        let (file, at_bytes) = (self.stable.file(), kept_memory_at_bytes(self.geometry()));
+        let (file, at_bytes) = (self.stable.file(), self.kept_memory_at_bytes());
         let read = || {
             if length_bytes(file.locked())? < at_bytes + KEPT_MEMORY_BYTES {
                 return Ok(Vec::new());
@@ -73,6 +73,10 @@ impl EmulatedDevice {
             file.read_metadata(at_bytes, &mut bytes).map(|()| bytes)
         };
         read().map_err(|source| self.kept_memory_error("reading", source))
+    }
+
+    fn kept_memory_at_bytes(&self) -> u64 {
+        kept_memory_at_bytes(self.geometry().zone_count, self.geometry().zone_size_bytes)
     }
 
     fn kept_memory_error(&self, doing: &str, source: io::Error) -> DeviceError {

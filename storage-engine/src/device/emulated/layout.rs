@@ -107,10 +107,10 @@ pub(super) fn file_bytes(geometry: &Geometry) -> Result<u64, String> {
     Ok(data_start_bytes(zone_count) + geometry.zone_size_bytes * u64::from(zone_count))
 }
 
-/// Where the kept memory lies in the file, behind the zones of a valid geometry. Not every device has it.
-pub(super) fn kept_memory_at_bytes(geometry: &Geometry) -> u64 {
-    let zones_bytes = geometry.zone_size_bytes * u64::from(geometry.zone_count);
-    (data_start_bytes(geometry.zone_count) + zones_bytes).next_multiple_of(KEPT_MEMORY_ALIGNMENT_BYTES)
+/// Where the kept memory lies in the file, behind zones of valid sizes. Not every device has it.
+pub(super) fn kept_memory_at_bytes(zone_count: u32, zone_size_bytes: u64) -> u64 {
+    let zones_end_bytes = data_start_bytes(zone_count) + zone_size_bytes * u64::from(zone_count);
+    zones_end_bytes.next_multiple_of(KEPT_MEMORY_ALIGNMENT_BYTES)
 }
 
 /// What the device is; written once, at creation.
