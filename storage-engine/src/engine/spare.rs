@@ -106,7 +106,8 @@ fn flaws_in_zone(
                     Piece::Gap(..) => None,
                 });
                 let is_damage = match (before, after) {
-                    (Some(before), Some(after)) => after.saturating_sub(before) < jump,
+                    // Between neighbours none is missing: a process was killed while it appended the later one.
+                    (Some(before), Some(after)) => (2..jump).contains(&after.saturating_sub(before)),
                     // The first version in a zone: the other zone tells what came before the next one.
                     (None, Some(after)) => {
                         let before = versions.iter().filter(|&&version| version < after).max();

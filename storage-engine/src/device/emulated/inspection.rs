@@ -12,9 +12,9 @@ use rustix::fs::SeekFrom;
 use super::Access;
 use super::file::{Medium, length_bytes};
 use super::layout::{
-    DATA_ALIGNMENT_BYTES, ENTRY_BYTES, HEADER_AT_BYTES, HEADER_BYTES, Header, KEPT_MEMORY_BYTES, LayoutError,
-    SESSION_AT_BYTES, SESSION_BYTES, Session, ZoneEntry, data_start_bytes, entry_at_bytes, file_bytes,
-    kept_memory_at_bytes,
+    DATA_ALIGNMENT_BYTES, ENTRY_BYTES, HEADER_AT_BYTES, HEADER_BYTES, Header, KEPT_MEMORY_BYTES,
+    KEPT_MEMORY_LEN, LayoutError, SESSION_AT_BYTES, SESSION_BYTES, Session, ZoneEntry, data_start_bytes,
+    entry_at_bytes, file_bytes, kept_memory_at_bytes,
 };
 use super::opening::{failure, open_file, present_boot_id};
 use super::reckoning::Trust;
@@ -100,7 +100,7 @@ impl Inspected {
     #[must_use]
     pub fn kept_bytes(&self, zone_count: u32, zone_size_bytes: u64) -> Vec<u8> {
         let at_bytes = kept_memory_at_bytes(zone_count, zone_size_bytes);
-        let mut bytes = vec![0; usize::try_from(KEPT_MEMORY_BYTES).expect("2 MiB")];
+        let mut bytes = vec![0; KEPT_MEMORY_LEN];
         let is_there = self.length_bytes >= at_bytes + KEPT_MEMORY_BYTES && self.read(at_bytes, &mut bytes);
         if is_there { bytes } else { Vec::new() }
     }

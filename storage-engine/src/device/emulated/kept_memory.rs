@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::EmulatedDevice;
 use super::file::{Medium, length_bytes};
-use super::layout::{KEPT_MEMORY_BYTES, kept_memory_at_bytes};
+use super::layout::{KEPT_MEMORY_BYTES, KEPT_MEMORY_LEN, kept_memory_at_bytes};
 use crate::device::{DeviceError, DeviceResult, KeptMemory, ZonedDevice};
 
 /// The mapped range.
@@ -69,7 +69,7 @@ impl EmulatedDevice {
             if length_bytes(file.locked())? < at_bytes + KEPT_MEMORY_BYTES {
                 return Ok(Vec::new());
             }
-            let mut bytes = vec![0; len_bytes()];
+            let mut bytes = vec![0; KEPT_MEMORY_LEN];
             file.read_metadata(at_bytes, &mut bytes).map(|()| bytes)
         };
         read().map_err(|source| self.kept_memory_error("reading", source))
@@ -84,15 +84,11 @@ impl EmulatedDevice {
     }
 }
 
-fn len_bytes() -> usize {
-    usize::try_from(KEPT_MEMORY_BYTES).expect("2 MiB")
-}
-
 fn map(file: &File, at_bytes: u64) -> io::Result<MmapMut> {
     // SAFETY: the memory is only ever seen as bytes, which may have any value, and any change of them by others is
     // harmless to the program: they are checksummed. Others could make the file shorter and have the process killed, as they
     // could by sending it a signal: the file belongs to the store, is locked, and is readable and writable by its owner only.
-    unsafe { MmapOptions::new().offset(at_bytes).len(len_bytes()).map_mut(file) }
+    unsafe { MmapOptions::new().offset(at_bytes).len(KEPT_MEMORY_LEN).map_mut(file) }
 }
 
 /// Makes the file long enough. A block device is as long as it is.
@@ -104,7 +100,7 @@ fn allocate(file: &File, medium: Medium, at_bytes: u64) -> io::Result<()> {
     }
     match rustix::fs::fallocate(file, FallocateFlags::empty(), at_bytes, KEPT_MEMORY_BYTES) {
         // Not every file system can.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.write_all_at(&vec![0; len_bytes()], at_bytes),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.write_all_at(&vec![0; KEPT_MEMORY_LEN], at_bytes),
         done => Ok(done?),
     }
 }

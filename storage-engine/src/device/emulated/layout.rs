@@ -33,7 +33,9 @@ pub(super) const TABLE_AT_BYTES: u64 = 12_288;
 /// Zone data begin at a multiple of this; no device is shorter.
 pub(super) const DATA_ALIGNMENT_BYTES: u64 = 1 << 20;
 /// Length of the memory that is kept for the store.
-pub(super) const KEPT_MEMORY_BYTES: u64 = 2 << 20;
+pub(super) const KEPT_MEMORY_LEN: usize = 2 << 20;
+/// The same as a length in the file.
+pub(super) const KEPT_MEMORY_BYTES: u64 = KEPT_MEMORY_LEN as u64;
 /// It begins at a multiple of this, which no processor's pages are larger than.
 const KEPT_MEMORY_ALIGNMENT_BYTES: u64 = 64 << 10;
 /// Length of a header.

@@ -7,6 +7,7 @@ mod checkpoints;
 mod collecting;
 mod failures;
 mod history;
+mod manifest;
 mod media;
 mod passthrough;
 mod power;
