@@ -68,8 +68,9 @@ fn perform(command: Command, words: &[OsString]) -> Result<u8, UsageError> {
         Command::Run(run) if run.load => execute(&plan(Task::LoadAndRun, &run.shared)?),
         Command::Run(run) => execute(&plan(Task::Run, &run.shared)?),
         Command::Compare(mut arguments) => {
-            arguments.fill_in_defaults();
-            let plan = plan(Task::LoadAndRun, &arguments.shared)?;
+            let given = given_properties(&arguments.shared)?;
+            arguments.fill_in_defaults(&given);
+            let plan = resolve(Task::LoadAndRun, &arguments.shared, &given)?;
             // The first word is the program's name.
             compare::execute(&arguments, plan, &words[1..])
         }
