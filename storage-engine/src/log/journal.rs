@@ -172,19 +172,18 @@ impl LogWriter {
         if !self.journaling.allowed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let is_new = self.user.lock().journal.is_none();
-        let memory = if is_new { self.parts.device.keep_memory()? } else { None };
-        if is_new && memory.is_none() {
-            // The device has none; it will not have any later.
-            self.journaling.allowed.store(false, Ordering::Release);
-            return Ok(());
-        }
         let mut log = self.user.lock();
-        let header = JournalHeader { store: self.store, incarnation: self.incarnation };
-        match (&mut log.journal, memory) {
-            (Some(journal), _) => (journal.paused, journal.idle_units) = (false, 0),
-            (journal, Some(memory)) => *journal = Some(Journal::begin(memory, header)),
-            (None, None) => return Ok(()),
+        match &mut log.journal {
+            Some(journal) => (journal.paused, journal.idle_units) = (false, 0),
+            none => {
+                // Once in a run, and under the lock: two holders would write over each other.
+                let Some(memory) = self.parts.device.keep_memory()? else {
+                    self.journaling.allowed.store(false, Ordering::Release);
+                    return Ok(());
+                };
+                let header = JournalHeader { store: self.store, incarnation: self.incarnation };
+                *none = Some(Journal::begin(memory, header));
+            }
         }
         self.journaling.unjournaled.store(log.next_seqno.back(1).get(), Ordering::Release);
         self.journaling.on.store(true, Ordering::Release);

@@ -20,7 +20,10 @@ pub(super) fn take(area: &[u8], store: StoreId, chosen: &mut Chosen) -> usize {
     let mut newest: BTreeMap<Box<[u8]>, Journaled> = BTreeMap::new();
     for record in groups(area, store).iter().flatten() {
         let value = (record.kind != RecordKind::Delete).then(|| record.value.into());
-        newest.insert(record.key.into(), Journaled { seqno: record.seqno, value });
+        // A frame cut off by the kill may show the record of an earlier lap.
+        if newest.get(record.key).is_none_or(|it| it.seqno < record.seqno) {
+            newest.insert(record.key.into(), Journaled { seqno: record.seqno, value });
+        }
     }
     newest.retain(|key, journaled| journaled.seqno > logged(chosen, key));
     let is_older = |key: &[u8], seqno: SeqNo| newest.get(key).is_some_and(|it| it.seqno >= seqno);
