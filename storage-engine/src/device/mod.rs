@@ -218,6 +218,11 @@ pub trait ZonedDevice: Send + Sync + fmt::Debug {
         String::new()
     }
 
+    /// Whether its last user ended with [`Self::shut_down`]; true of devices that do not know.
+    fn was_closed_in_order(&self) -> bool {
+        true
+    }
+
     /// Which commands [`Self::begin_append`] and [`Self::read_command`] name; never any others.
     fn command_set(&self) -> CommandSet {
         CommandSet::Positioned

@@ -202,9 +202,11 @@ pub(super) fn append_queue(
 fn assemble(
     (device, running): (Arc<dyn ZonedDevice>, Running),
     options: &OpenOptions,
-    Newest { manifest, zone: manifest_zone }: Newest,
+    Newest { mut manifest, zone: manifest_zone, is_copied }: Newest,
     recovered: &Recovered,
 ) -> EngineResult<Inner> {
+    // Whoever closed the store was killed before the end: what comes next is numbered as after any crash.
+    manifest.clean &= is_copied;
     let geometry = *device.geometry();
     let unit_limit = unit_limit_bytes_from(running.least_unit_bytes(), &geometry, options.unit_bytes)?;
     let budget = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);

@@ -35,8 +35,10 @@ pub(super) fn manifest_flaws(device: &dyn ZonedDevice) -> EngineResult<Vec<Damag
         zones.iter().filter_map(|(_, pieces)| newest(pieces)).max_by_key(|manifest| manifest.version);
     let versions: Vec<u64> = zones.iter().flat_map(|(_, pieces)| versions(pieces)).collect();
     let jump = device.geometry().zone_capacity_bytes / u64::from(device.geometry().block_bytes);
+    // A process killed while it closed the store has left the last version in one zone only.
+    let closed = (jump, device.was_closed_in_order());
     let flaws =
-        zones.iter().flat_map(|(zone, pieces)| flaws_in_zone(*zone, pieces, (newest, &versions), jump));
+        zones.iter().flat_map(|(zone, pieces)| flaws_in_zone(*zone, pieces, (newest, &versions), closed));
     Ok(flaws.collect())
 }
 
@@ -85,7 +87,7 @@ fn flaws_in_zone(
     zone: ZoneId,
     pieces: &[Piece],
     (newest, versions): (Option<&Manifest>, &[u64]),
-    jump: u64,
+    (jump, closed_in_order): (u64, bool),
 ) -> Vec<Damage> {
     let mut damages = Vec::new();
     let mut note = |offset, what: String| damages.push(Damage { zone, offset, what, confined: false });
@@ -114,7 +116,7 @@ fn flaws_in_zone(
                         before.is_some_and(|before| after - before < jump)
                     }
                     (_, None) => newest.is_some_and(|newest| {
-                        newest.clean && before.is_none_or(|before| before < newest.version)
+                        newest.clean && before.is_none_or(|before| before < newest.version) && closed_in_order
                     }),
                 };
                 if is_damage {

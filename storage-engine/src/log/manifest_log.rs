@@ -60,6 +60,8 @@ pub struct Newest {
     pub manifest: Manifest,
     /// A zone that holds it.
     pub zone: ZoneId,
+    /// Whether the other one holds it too, where it could.
+    pub is_copied: bool,
 }
 
 impl ManifestLog {
@@ -83,7 +85,7 @@ impl ManifestLog {
     /// The device's; [`EngineError::ManifestDamaged`] when there is something and none of it can be read.
     pub fn read(device: &dyn ZonedDevice) -> EngineResult<Option<Newest>> {
         let mut newest: Option<Newest> = None;
-        let mut written = false;
+        let (mut written, mut versions) = (false, Vec::new());
         for zone in manifest_zones(device)? {
             let descriptor = device.report(zone)?;
             written |= descriptor.write_pointer > ZoneOffset::START;
@@ -91,17 +93,21 @@ impl ManifestLog {
                 continue;
             }
             let found = newest_in_zone(device, &descriptor)?;
+            if !descriptor.state.is_worn() {
+                versions.push(found.as_ref().map(|manifest| manifest.version));
+            }
             if let Some(manifest) = found
                 && newest.as_ref().is_none_or(|newest| manifest.version > newest.manifest.version)
             {
-                newest = Some(Newest { manifest, zone });
+                newest = Some(Newest { manifest, zone, is_copied: true });
             }
         }
         if newest.is_none() && written {
             let what = "neither manifest zone has a version that passes its checksum".to_owned();
             return Err(EngineError::ManifestDamaged(what));
         }
-        Ok(newest)
+        let is_copied = versions.windows(2).all(|pair| pair[0] == pair[1]);
+        Ok(newest.map(|newest| Newest { is_copied, ..newest }))
     }
 
     /// Appends a version. It is on stable media when this returns.

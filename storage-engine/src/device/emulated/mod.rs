@@ -283,6 +283,10 @@ impl ZonedDevice for EmulatedDevice {
         self.admit_append(zone_start, len_bytes, persistence).map_err(|error| self.explain(error))
     }
 
+    fn was_closed_in_order(&self) -> bool {
+        self.stable.is_clean_on_file()
+    }
+
     fn keep_memory(&self) -> DeviceResult<Option<Box<dyn KeptMemory>>> {
         self.map_kept_memory()
     }
