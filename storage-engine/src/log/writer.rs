@@ -360,7 +360,10 @@ impl LogWriter {
         while let Some(zone) = self.parts.allocator.take(kind, purpose) {
             match self.make_ready(zone, preparation) {
                 Ok(Some(reset_count)) => {
-                    self.note_host(None);
+                    // The collector may have got one whose blocks were there already: that is no room for others.
+                    if purpose == Purpose::Put {
+                        self.note_host(None);
+                    }
                     self.parts.housekeeping.raise();
                     return Ok(Some((zone, reset_count)));
                 }
