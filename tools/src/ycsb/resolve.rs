@@ -158,6 +158,7 @@ fn workloads(arguments: &Arguments, given: &Properties) -> Result<Vec<Workload>,
 }
 
 /// Whether options or properties give shares of operations themselves.
+#[must_use]
 pub fn describes_a_mix(arguments: &Arguments, given: &Properties) -> bool {
     OperationKind::ALL
         .into_iter()
