@@ -42,11 +42,12 @@ impl Engine {
         let inner = &self.inner;
         let bytes = inner.device.kept_bytes()?;
         let store = inner.manifest.lock().store;
+        let groups = groups_after(&bytes, store, inner.last_recovered);
+        if groups.is_empty() {
+            return Ok(());
+        }
         let mut shown = Shown::new(inner)?;
-        groups_after(&bytes, store, inner.last_recovered)
-            .iter()
-            .flatten()
-            .for_each(|record| shown.show(record));
+        groups.iter().flatten().for_each(|record| shown.show(record));
         shown.end_unit();
         Ok(())
     }

@@ -36,9 +36,10 @@ pub(super) fn manifest_flaws(device: &dyn ZonedDevice) -> EngineResult<Vec<Damag
     let versions: Vec<u64> = zones.iter().flat_map(|(_, pieces)| versions(pieces)).collect();
     let jump = device.geometry().zone_capacity_bytes / u64::from(device.geometry().block_bytes);
     // A process killed while it closed the store has left the last version in one zone only.
-    let closed = (jump, device.was_closed_in_order());
+    let closed_with = newest.filter(|newest| newest.clean && device.was_closed_in_order());
+    let closed_with = closed_with.map(|newest| newest.version);
     let flaws =
-        zones.iter().flat_map(|(zone, pieces)| flaws_in_zone(*zone, pieces, (newest, &versions), closed));
+        zones.iter().flat_map(|(zone, pieces)| flaws_in_zone(*zone, pieces, (closed_with, &versions), jump));
     Ok(flaws.collect())
 }
 
@@ -86,8 +87,8 @@ fn pieces(device: &dyn ZonedDevice, zone: &ZoneDescriptor) -> EngineResult<Vec<P
 fn flaws_in_zone(
     zone: ZoneId,
     pieces: &[Piece],
-    (newest, versions): (Option<&Manifest>, &[u64]),
-    (jump, closed_in_order): (u64, bool),
+    (closed_with, versions): (Option<u64>, &[u64]),
+    jump: u64,
 ) -> Vec<Damage> {
     let mut damages = Vec::new();
     let mut note = |offset, what: String| damages.push(Damage { zone, offset, what, confined: false });
@@ -115,9 +116,7 @@ fn flaws_in_zone(
                         let before = versions.iter().filter(|&&version| version < after).max();
                         before.is_some_and(|before| after - before < jump)
                     }
-                    (_, None) => newest.is_some_and(|newest| {
-                        newest.clean && before.is_none_or(|before| before < newest.version) && closed_in_order
-                    }),
+                    (_, None) => closed_with.is_some_and(|last| before.is_none_or(|before| before < last)),
                 };
                 if is_damage {
                     note(*offset, format!("a version of the manifest: {error}"));

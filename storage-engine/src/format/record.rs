@@ -137,8 +137,7 @@ impl RawHeader {
     /// The same with another kind, with or without an extension, in the only keyspace that there is.
     #[must_use]
     pub fn of_kind(self, kind: RecordKind, is_grouped: bool) -> Self {
-        let code = if is_grouped { kind.code() | GROUPED } else { kind.code() };
-        Self { code, keyspace: 0, ..self }
+        Self { code: code(kind, is_grouped), keyspace: 0, ..self }
     }
 
     /// Whether it may be that of a record, before any checksum is computed.
@@ -146,6 +145,10 @@ impl RawHeader {
     pub fn is_plausible(&self) -> bool {
         decode_kind(self.code).is_ok() && self.keyspace == 0
     }
+}
+
+const fn code(kind: RecordKind, is_grouped: bool) -> u8 {
+    if is_grouped { kind.code() | GROUPED } else { kind.code() }
 }
 
 /// The checksum that a head must carry, of the head itself: header, extension and key.
@@ -205,14 +208,17 @@ impl<'a> Record<'a> {
         let into = &mut into[..len_bytes];
         let key_len = u16::try_from(self.key.len()).expect("keys are at most 65,535 bytes");
         let value_len = u32::try_from(self.value.len()).expect("values in one record are below 4 GiB");
-        let mut fields = FieldsMut::new(into);
-        fields.u32(0);
-        fields.u32(value_crc);
-        fields.u64(self.seqno.get());
-        fields.u32(value_len);
-        fields.u16(key_len);
-        fields.u8(self.kind_code());
-        fields.u8(0);
+        let header = RawHeader {
+            head_crc: 0,
+            value_crc,
+            seqno: self.seqno.get(),
+            value_bytes: value_len,
+            key_bytes: key_len,
+            code: code(self.kind, self.group.is_some()),
+            keyspace: 0,
+        };
+        header.write(into);
+        let mut fields = FieldsMut::new(&mut into[RECORD_HEADER_BYTES..]);
         if let Some(group) = self.group {
             fields.u32(group.index);
             fields.u32(group.len);
@@ -229,12 +235,7 @@ impl<'a> Record<'a> {
     /// Whether the encoded record at the start of `bytes` has a group extension; for bytes known to be a record.
     #[must_use]
     pub fn is_grouped(bytes: &[u8]) -> bool {
-        bytes.get(22).is_some_and(|code| code & GROUPED != 0)
-    }
-
-    fn kind_code(&self) -> u8 {
-        let kind = self.kind.code();
-        if self.group.is_some() { kind | GROUPED } else { kind }
+        RawHeader::read(bytes).is_some_and(|header| header.is_grouped())
     }
 
     /// Reads the record at the start of `from`.

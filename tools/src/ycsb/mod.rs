@@ -98,9 +98,7 @@ fn create_page(path: &Path) -> Result<File, UsageError> {
 }
 
 fn execute(plan: &Plan) -> Result<u8, UsageError> {
-    for warning in &plan.warnings {
-        eprintln!("ycsb: {warning}");
-    }
+    plan.tell_warnings();
     // Made before the run: after hours of it would be a bad time to learn that the file cannot be written.
     let page = plan.report.as_deref().map(create_page).transpose()?;
     let mut out = io::stdout().lock();

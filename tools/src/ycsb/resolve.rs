@@ -91,6 +91,15 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+impl Plan {
+    /// Tells the user, on stderr, what there is to tell before beginning.
+    pub fn tell_warnings(&self) {
+        for warning in &self.warnings {
+            eprintln!("ycsb: {warning}");
+        }
+    }
+}
+
 /// Makes a plan of the command line and the properties given with it (files in order, then `-p`).
 ///
 /// # Errors
