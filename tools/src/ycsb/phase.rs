@@ -65,8 +65,8 @@ pub fn run_phase<S: Store>(
     let workload = settings.workload;
     let context = PhaseContext { store, workload, inserts, pool, stop: AtomicBool::new(false) };
     let records = RecordChooser::for_phase(workload, inserts.acknowledged(), settings.operations);
-    let mut workers: Vec<_> = (0..workload.threads as u64)
-        .map(|thread| Worker::new(&context, records.clone(), mix(settings.seed ^ mix(thread))))
+    let mut workers: Vec<_> = (0..workload.threads)
+        .map(|thread| Worker::new(&context, thread, records.clone(), mix(settings.seed ^ mix(thread as u64))))
         .collect();
     if workload.warmup_operations > 0 {
         progress.start(&format!("{} warm-up", workload.name), Some(workload.warmup_operations), None);
@@ -126,14 +126,14 @@ fn run_pass<S: Store>(
     let all_ready = Barrier::new(workers.len() + 1);
     let (report, reports) = mpsc::channel();
     let collected = thread::scope(|scope| {
-        for (number, ((worker, done), operations)) in workers.iter_mut().zip(&done).zip(shares).enumerate() {
+        for ((worker, done), operations) in workers.iter_mut().zip(&done).zip(shares) {
             let (report, all_ready, recording) = (report.clone(), &all_ready, &recording);
             let limit = PassLimit { operations, time: pass.time };
             scope.spawn(move || {
                 let _guard = StopOnPanic(&context.stop);
                 all_ready.wait();
                 // The receiver lives until every sender is gone, so this cannot fail.
-                let _ = report.send(worker.run(limit, number, recording, &done.0));
+                let _ = report.send(worker.run(limit, recording, &done.0));
             });
         }
         drop(report);

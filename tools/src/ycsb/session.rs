@@ -74,9 +74,11 @@ struct Session<'a, S, F> {
 
 impl<S: Store, F: FnMut(&PhaseReport)> Session<'_, S, F> {
     fn run(mut self, records: u64, progress: &mut Progress, report: &mut Report) -> Result<(), Failure> {
-        let mut inserts = InsertSequence::starting_at(records);
+        let workloads = self.plan.load.iter().map(|(workload, _)| workload).chain(&self.plan.phases);
+        let threads = workloads.map(|workload| workload.threads).max().unwrap_or(1);
+        let mut inserts = InsertSequence::starting_at(records, threads);
         if let Some((workload, count)) = &self.plan.load {
-            inserts = InsertSequence::starting_at(0);
+            inserts = InsertSequence::starting_at(0, threads);
             self.phase(workload, Some(*count), &inserts, progress, report)?;
         }
         for workload in &self.plan.phases {

@@ -70,6 +70,9 @@ impl Timed {
 /// The state of one thread.
 pub struct Worker<'a, S> {
     context: &'a PhaseContext<'a, S>,
+    number: usize,
+    /// The most records that the store was seen to hold.
+    acknowledged: u64,
     random: SmallRng,
     records: RecordChooser,
     scan_lengths: ScanLengthChooser,
@@ -80,12 +83,14 @@ pub struct Worker<'a, S> {
 }
 
 impl<'a, S: Store> Worker<'a, S> {
-    /// A worker whose choices follow from `seed` alone, but for what other threads insert.
+    /// The `number`th worker, whose choices follow from `seed` alone, but for what other threads insert.
     #[must_use]
-    pub fn new(context: &'a PhaseContext<'a, S>, records: RecordChooser, seed: u64) -> Self {
+    pub fn new(context: &'a PhaseContext<'a, S>, number: usize, records: RecordChooser, seed: u64) -> Self {
         let workload = context.workload;
         Self {
             context,
+            number,
+            acknowledged: 0,
             random: SmallRng::seed_from_u64(seed),
             records,
             scan_lengths: ScanLengthChooser::new(workload.scan_lengths, workload.zipfian_constant),
@@ -95,7 +100,7 @@ impl<'a, S: Store> Worker<'a, S> {
         }
     }
 
-    /// Runs operations until the limit, as the `number`th worker of a recording, publishing how many in `done` as it goes.
+    /// Runs operations until the limit, publishing how many in `done` as it goes.
     ///
     /// # Errors
     ///
@@ -103,18 +108,16 @@ impl<'a, S: Store> Worker<'a, S> {
     pub fn run(
         &mut self,
         limit: PassLimit,
-        number: usize,
         recording: &Recording,
         done: &AtomicU64,
     ) -> Result<PassTally, Failure> {
         let started = recording.began();
-        let mut position = recording.enter(number);
+        let mut position = recording.enter(self.number);
         let mut tally = PassTally { operations: 0, started, ended: started };
         while tally.operations < limit.operations && !self.context.stop.load(Ordering::Relaxed) {
             let kind = self.context.workload.mix.pick(self.random.next_u64());
-            let timed =
+            let Timed { kind, begun, ended } =
                 self.operate(kind).inspect_err(|_| self.context.stop.store(true, Ordering::Relaxed))?;
-            let Some(Timed { kind, begun, ended }) = timed else { break };
             if ended >= position.ends {
                 position = recording.turn(position, &mut self.latency, ended);
             }
@@ -130,14 +133,14 @@ impl<'a, S: Store> Worker<'a, S> {
         Ok(tally)
     }
 
-    /// Runs one operation and says when it was; `None` when the phase stopped before it began.
-    fn operate(&mut self, kind: OperationKind) -> Result<Option<Timed>, Failure> {
+    /// Runs one operation and says when it was.
+    fn operate(&mut self, kind: OperationKind) -> Result<Timed, Failure> {
         match kind {
-            OperationKind::Read => self.read().map(Some),
-            OperationKind::Update => self.update().map(Some),
+            OperationKind::Read => self.read(),
+            OperationKind::Update => self.update(),
             OperationKind::Insert => self.insert(),
-            OperationKind::Scan => self.scan().map(Some),
-            OperationKind::ReadModifyWrite => self.read_modify_write().map(Some),
+            OperationKind::Scan => self.scan(),
+            OperationKind::ReadModifyWrite => self.read_modify_write(),
         }
     }
 
@@ -156,15 +159,15 @@ impl<'a, S: Store> Worker<'a, S> {
         Ok(Timed::since(OperationKind::Update, begun))
     }
 
-    fn insert(&mut self) -> Result<Option<Timed>, Failure> {
-        let Some(record) = self.context.inserts.take(&self.context.stop) else { return Ok(None) };
+    fn insert(&mut self) -> Result<Timed, Failure> {
+        let record = self.context.inserts.take(self.number);
         let key = Key::of_record(record, self.context.workload.key_order);
         self.make_value(&key);
         let begun = Instant::now();
         self.put("insert", &key)?;
         let timed = Timed::since(OperationKind::Insert, begun);
-        self.context.inserts.acknowledge(record);
-        Ok(Some(timed))
+        self.context.inserts.acknowledge(self.number);
+        Ok(timed)
     }
 
     fn read_modify_write(&mut self) -> Result<Timed, Failure> {
@@ -195,8 +198,8 @@ impl<'a, S: Store> Worker<'a, S> {
     }
 
     fn choose(&mut self) -> (u64, Key) {
-        let acknowledged = self.context.inserts.acknowledged();
-        let record = self.records.choose(&mut self.random, acknowledged);
+        self.acknowledged = self.acknowledged.max(self.context.inserts.acknowledged());
+        let record = self.records.choose(&mut self.random, self.acknowledged);
         (record, Key::of_record(record, self.context.workload.key_order))
     }
 

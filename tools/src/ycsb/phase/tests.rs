@@ -16,6 +16,7 @@ use super::super::zipfian::YCSB_CONSTANT;
 use super::{PhaseOutcome, PhaseSettings, run_phase, shares};
 
 const RECORDS: u64 = 500;
+const THREADS: usize = 3;
 const WINDOW_LENGTH: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
@@ -105,7 +106,7 @@ fn workload(shares: [f64; 5]) -> Workload {
         scan_lengths: ScanLengths { min_records: 5, max_records: 20, favour_short: false },
         key_order: KeyOrder::Hashed,
         value_bytes: 100,
-        threads: 3,
+        threads: THREADS,
         warmup_operations: 0,
         extent: Extent::default(),
     }
@@ -130,7 +131,7 @@ fn run(
 
 fn loaded(fault: Fault) -> (MemoryStore, InsertSequence) {
     let mut store = MemoryStore::default();
-    let inserts = InsertSequence::starting_at(0);
+    let inserts = InsertSequence::starting_at(0, THREADS);
     run(&store, &workload([0.0, 0.0, 1.0, 0.0, 0.0]), &inserts, RECORDS).unwrap();
     store.fault = fault;
     (store, inserts)
@@ -280,7 +281,7 @@ fn shares_of_the_threads_add_up() {
 #[test]
 fn one_thread_and_one_seed_give_one_sequence_of_operations() {
     let final_records = || {
-        let (store, inserts) = (MemoryStore::default(), InsertSequence::starting_at(0));
+        let (store, inserts) = (MemoryStore::default(), InsertSequence::starting_at(0, THREADS));
         for shares in [[0.0, 0.0, 1.0, 0.0, 0.0], [0.2, 0.4, 0.2, 0.0, 0.2]] {
             run(&store, &Workload { threads: 1, ..workload(shares) }, &inserts, RECORDS).unwrap();
         }
