@@ -17,6 +17,7 @@ mod spare;
 mod stats;
 #[cfg(any(test, feature = "testing"))]
 mod stepping;
+mod substitutes;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -59,6 +60,7 @@ use checkpointing::Checkpointing;
 use latches::Latches;
 use running::Running;
 use values::ValueCache;
+use substitutes::take_zone;
 
 /// Entries of a queue for reads: how many of one call are in flight together.
 const READ_QUEUE_ENTRIES: u32 = 64;
@@ -179,7 +181,7 @@ impl Inner {
         };
         let mut manifest = self.manifest.lock();
         let oldest_generation = self.oldest_generation();
-        let next = Manifest {
+        let mut next = Manifest {
             version: manifest.version + 1,
             watermark: log.commit().durable(),
             generation: self.allocator.generation(),
@@ -189,7 +191,11 @@ impl Inner {
             counters: self.life_counters(),
             ..manifest.clone()
         };
-        manifest_log.append(&next)?;
+        let appended = manifest_log
+            .append(&mut next, &|urgency| take_zone(&*self.device, &self.zones, &self.allocator, urgency));
+        // Zones that were taken are taken, whatever became of the version.
+        manifest.substitutes.clone_from(&next.substitutes);
+        appended?;
         *manifest = next;
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::background;
 use super::checkpointing::Checkpointing;
 use super::running::Running;
 use super::values::ValueCache;
+use super::substitutes::take_zone;
 use super::{Counters, Engine, Inner, ReadQueues};
 use crate::device::emulated::{Access, DirectIo};
 use crate::device::{DeviceError, Geometry, ZoneState, ZonedDevice, open_device};
@@ -86,7 +87,7 @@ impl Engine {
         running: Running,
     ) -> EngineResult<Self> {
         let starts_threads = !options.read_only && !running.is_stepped();
-        let engine = Self::at_rest(device, options, running)?;
+        let mut engine = Self::at_rest(device, options, running)?;
         if starts_threads {
             *engine.threads.lock() = background::start(&engine.inner)?;
         }
@@ -343,6 +344,7 @@ fn make_writable(
 fn claim(end: &StreamEnd) -> Claim {
     end.zone.map_or(Claim::default(), |zone| Claim { generation: zone.generation, unit_end: zone.next_unit })
 }
+    let (device, zones, allocator) = (&inner.device, &inner.zones, &inner.allocator);
 
 /// Takes down that a new run of the store begins, and makes what was cut void for good.
 fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovered) -> EngineResult<()> {
@@ -352,8 +354,7 @@ fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovere
     let mut cuts = recovered.cuts.clone();
     if !manifest.clean {
         // Versions that a power cut hid must not be taken for newer ones when they turn up.
-        version +=
-            inner.device.geometry().zone_capacity_bytes / u64::from(inner.device.geometry().block_bytes);
+        version += device.geometry().zone_capacity_bytes / u64::from(device.geometry().block_bytes);
         let (after, generation) = (recovered.last_seqno, recovered.generation);
         // Of cuts at one place the last says it all.
         cuts.retain(|cut| cut.after < after);
@@ -369,12 +370,12 @@ fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovere
         generation: recovered.generation,
         oldest_generation: recovered.oldest_generation,
         clean: false,
-        device: Some(DeviceSizes::of(inner.device.geometry())),
+        device: Some(DeviceSizes::of(device.geometry())),
         checkpoints: recovered.checkpoints.clone(),
         ..manifest.clone()
     };
-    manifest_log.append(manifest)?;
-    Ok(inner.device.flush()?)
+    manifest_log.append(manifest, &|urgency| take_zone(&**device, zones, allocator, urgency))?;
+    Ok(device.flush()?)
 }
 
 #[cfg(test)]

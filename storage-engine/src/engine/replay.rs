@@ -14,7 +14,7 @@ use crate::format::record::{Record, RecordKind};
 use crate::format::unit::StoreId;
 use crate::index::{Entry, Location, MAX_UNIT_BYTES, ZoneCharge};
 use crate::log::commit::Level;
-use crate::log::manifest_log::manifest_zones;
+use crate::log::manifest_log::home_zones;
 use crate::log::memory::UnitKey;
 use crate::log::writer::LogWrite;
 use crate::units::{SeqNo, ZoneId};
@@ -75,7 +75,7 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn new(inner: &'a Inner) -> EngineResult<Self> {
-        let zone = manifest_zones(&*inner.device)?[0];
+        let zone = home_zones(&*inner.device)?[0];
         Ok(Self {
             inner,
             zone,

@@ -299,10 +299,26 @@ impl Salvage {
 /// Zones whose bytes are held at once while values are copied.
 const MAX_WINDOWS: usize = 16;
 
-/// The version of the manifest with the highest number, wherever in its zones it lies.
+/// The zones that hold versions of the manifest.
+fn manifest_zones(source: &Source, manifest: Option<&Manifest>) -> Vec<ZoneId> {
+    let mut zones = source.home_zones();
+    let named = manifest.into_iter().flat_map(|manifest| &manifest.substitutes);
+    zones.extend(named.copied().filter(|zone| zone.get() < source.sizes.zone_count));
+    zones
+}
+
+/// The version of the manifest with the highest number, wherever in its zones it lies: in the home zones, in those that begin
+/// with a version, and in those that a version names.
 fn newest_manifest(source: &Source, unreadable: &mut Unreadable) -> Option<Manifest> {
     let mut newest: Option<Manifest> = None;
-    for zone in source.manifest_zones() {
+    let mut looked_at = Vec::new();
+    let mut to_look_at = source.home_zones();
+    to_look_at.extend(source.zones().filter(|&zone| source.begins_with_a_manifest(zone)));
+    while let Some(zone) = to_look_at.pop() {
+        if looked_at.contains(&zone) {
+            continue;
+        }
+        looked_at.push(zone);
         let mut window = Window::new(source, zone);
         let mut at = window.next_data(0);
         while at < window.end {
@@ -310,6 +326,7 @@ fn newest_manifest(source: &Source, unreadable: &mut Unreadable) -> Option<Manif
             let counts =
                 |manifest: &Manifest| newest.as_ref().is_none_or(|newest| manifest.version > newest.version);
             if let Some(manifest) = found.filter(counts) {
+                to_look_at.extend(manifest_zones(source, Some(&manifest)));
                 newest = Some(manifest);
             }
             at = window.next_data(at + u64::from(source.sizes.block_bytes));
@@ -344,7 +361,7 @@ fn scan_zones(
     unreadable: &mut Unreadable,
     progress: &dyn Fn(u64, u64),
 ) -> Vec<ZoneFound> {
-    let for_manifest = source.manifest_zones();
+    let for_manifest = manifest_zones(source, manifest);
     let all: Vec<ZoneId> = source.zones().filter(|zone| !for_manifest.contains(zone)).collect();
     let total: u64 = all.iter().map(|&zone| source.end_bytes(zone)).sum();
     let mut done = 0;
