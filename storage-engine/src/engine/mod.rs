@@ -31,6 +31,7 @@ use std::time::Duration;
 pub use creating::{Contents, CreateOptions, GeometryWishes, NewStore};
 pub use opening::{OpenOptions, StorePath};
 pub use read::{Bytes, Direction, Page};
+pub use replay::FoundJournal;
 pub use stats::{EngineInfo, EngineStats, ZoneStats};
 #[cfg(any(test, feature = "testing"))]
 pub use stepping::{BackgroundStep, BegunWrite};
@@ -59,8 +60,8 @@ use crate::zones::{Allocator, Role, ZoneTable};
 use checkpointing::Checkpointing;
 use latches::Latches;
 use running::Running;
-use values::ValueCache;
 use substitutes::take_zone;
+use values::ValueCache;
 
 /// Entries of a queue for reads: how many of one call are in flight together.
 const READ_QUEUE_ENTRIES: u32 = 64;
@@ -70,6 +71,7 @@ const READ_QUEUE_ENTRIES: u32 = 64;
 pub struct Engine {
     inner: Arc<Inner>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    journal: FoundJournal,
 }
 
 #[derive(Debug)]
@@ -335,6 +337,12 @@ impl Engine {
         log.end_journal()?;
         self.inner.write_manifest(true)?;
         Ok(self.inner.device.flush()?)
+    }
+
+    /// What opening the store found of a journal.
+    #[must_use]
+    pub fn found_journal(&self) -> FoundJournal {
+        self.journal
     }
 
     /// What recovery found when the store was opened.

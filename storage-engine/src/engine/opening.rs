@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::background;
 use super::checkpointing::Checkpointing;
+use super::replay::FoundJournal;
 use super::running::Running;
-use super::values::ValueCache;
 use super::substitutes::take_zone;
+use super::values::ValueCache;
 use super::{Counters, Engine, Inner, ReadQueues};
 use crate::device::emulated::{Access, DirectIo};
 use crate::device::{DeviceError, Geometry, ZoneState, ZonedDevice, open_device};
@@ -91,11 +92,7 @@ impl Engine {
         if starts_threads {
             *engine.threads.lock() = background::start(&engine.inner)?;
         }
-        if options.read_only {
-            engine.show_journal()?;
-        } else {
-            engine.replay_journal()?;
-        }
+        engine.journal = if options.read_only { engine.show_journal()? } else { engine.replay_journal()? };
         Ok(engine)
     }
 
@@ -117,7 +114,7 @@ impl Engine {
             return Err(named(&*device, damage));
         }
         let inner = Arc::new(assemble((device, running), options, newest, &recovered)?);
-        Ok(Self { inner, threads: Mutex::new(Vec::new()) })
+        Ok(Self { inner, threads: Mutex::new(Vec::new()), journal: FoundJournal::default() })
     }
 }
 
@@ -344,10 +341,10 @@ fn make_writable(
 fn claim(end: &StreamEnd) -> Claim {
     end.zone.map_or(Claim::default(), |zone| Claim { generation: zone.generation, unit_end: zone.next_unit })
 }
-    let (device, zones, allocator) = (&inner.device, &inner.zones, &inner.allocator);
 
 /// Takes down that a new run of the store begins, and makes what was cut void for good.
 fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovered) -> EngineResult<()> {
+    let (device, zones, allocator) = (&inner.device, &inner.zones, &inner.allocator);
     let manifest = inner.manifest.get_mut();
     let incarnation = manifest.incarnation + 1;
     let mut version = manifest.version + 1;
