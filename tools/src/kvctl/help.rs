@@ -199,7 +199,7 @@ where nothing tells whether they still counted. A table shows 20 keys of a kind.
 
 With --format json an object with 'complete', 'into', 'keys', 'records', 'void_records', 'mended_records', 'device_damages' \
 ('device_offset', 'what'), 'unreadable' (blocks that the device fails to read: 'zone', 'offset', 'device_offset', 'len_bytes'), \
-'notes', 'lost_keys' ('key' or 'key_base64', 'seqno', 'zone', 'offset', 'device_offset', 'what', 'older_seqno'), 'lost_writes' ('zone', 'offset', 'device_offset', 'len_bytes', 'what', 'first_seqno', 'last_seqno'), \
+'notes', 'lost_keys' ('key' or 'key_base64', 'seqno', 'zone', 'offset', 'device_offset', 'what', 'older_seqno'), 'lost_writes' ('zone', 'offset', 'device_offset', 'len_bytes', 'what', 'first_seqno', 'last_seqno', 'keys_named': whether a checkpoint tells of which keys they were), \
 'torn_batches' ('first_seqno', 'writes') and 'doubtful_keys' ('key' or 'key_base64', 'seqno', 'zone', 'offset', 'doubt': \
 newer_version_lost, maybe_superseded or maybe_left_over, 'kept').
 
