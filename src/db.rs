@@ -365,7 +365,7 @@ impl Db {
     /// What hardly changes while the store is open: sizes, limits, how the device is accessed, how opening went.
     #[must_use]
     pub fn info(&self) -> Info {
-        Info::new(self.engine.info(), Opening::new(self.engine.recovery()))
+        Info::new(self.engine.info(), Opening::new(self.engine.recovery(), self.engine.found_journal()))
     }
 
     /// All zones of the device, in order.

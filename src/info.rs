@@ -3,7 +3,7 @@
 use serde::Serialize;
 use zonal_engine::device;
 use zonal_engine::device::emulated::Flaw;
-use zonal_engine::engine::{Engine, EngineInfo, EngineStats, VerifyReport, ZoneStats};
+use zonal_engine::engine::{Engine, EngineInfo, EngineStats, FoundJournal, VerifyReport, ZoneStats};
 use zonal_engine::format::manifest::CheckpointName;
 use zonal_engine::format::unit::StreamKind;
 use zonal_engine::recovery::RecoveryReport;
@@ -104,10 +104,18 @@ pub struct Opening {
     pub records_read: u64,
     /// How long it took, in microseconds.
     pub microseconds: u64,
+    /// Writes that a killed process had acknowledged and not appended, taken from its journal. A store that is open for reading
+    /// only has them from there; opening it for writing appends them.
+    pub journal_writes: u64,
+    /// Bytes of their records.
+    pub journal_bytes: u64,
+    /// Whether there was such a journal and it is gone, as when the file was cut: the last writes that were acknowledged as
+    /// [`Durability::Written`](crate::Durability::Written) may be lost.
+    pub journal_lost: bool,
 }
 
 impl Opening {
-    pub(crate) fn new(report: &RecoveryReport) -> Self {
+    pub(crate) fn new(report: &RecoveryReport, journal: FoundJournal) -> Self {
         let used = report.checkpoint.unwrap_or_default();
         Self {
             checkpoint: used.number,
@@ -118,6 +126,9 @@ impl Opening {
             bytes_read: report.scanned_bytes,
             records_read: report.record_count,
             microseconds: u64::try_from(report.elapsed.as_micros()).unwrap_or(u64::MAX),
+            journal_writes: journal.write_count,
+            journal_bytes: journal.byte_count,
+            journal_lost: journal.is_lost,
         }
     }
 }
@@ -262,6 +273,8 @@ pub struct Info {
     pub index: String,
     /// Checkpoints of the index that the next opening may choose, the newest last.
     pub checkpoints: Vec<Checkpoint>,
+    /// Whether the device keeps memory that outlives the process, so that a `Written` write need not wait for its append.
+    pub keeps_journal: bool,
     /// How opening the store went.
     pub opening: Opening,
 }
@@ -286,6 +299,7 @@ impl Info {
             append_limit_bytes: geometry.append_limit_bytes,
             index: "ordered".to_owned(),
             checkpoints: engine.checkpoints.iter().map(Checkpoint::new).collect(),
+            keeps_journal: engine.keeps_journal,
             opening,
         }
     }

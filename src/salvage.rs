@@ -101,7 +101,7 @@ pub struct DoubtfulKey {
     pub kept: bool,
 }
 
-/// Writes that are gone, and nobody knows of which keys.
+/// Writes that are gone, and whose records do not tell of which keys they were.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LostWrites {
@@ -119,6 +119,9 @@ pub struct LostWrites {
     pub first_seqno: Option<u64>,
     /// The number of the last one.
     pub last_seqno: Option<u64>,
+    /// Whether a checkpoint of the index tells of which keys they were: those that had their newest write there are among
+    /// [`SalvageReport::lost_keys`]. Where none does, older values of any key may be there in the place of newer ones.
+    pub keys_named: bool,
 }
 
 /// Blocks that the device fails to read. What was in them is looked for elsewhere, and told of where it is gone.
@@ -165,7 +168,7 @@ pub struct SalvageReport {
     pub notes: Vec<String>,
     /// Keys whose value is gone.
     pub lost_keys: Vec<LostKey>,
-    /// Writes that are gone, of unknown keys.
+    /// Writes that are gone and whose keys cannot be read.
     pub lost_writes: Vec<LostWrites>,
     /// Batches of which something is gone.
     pub torn_batches: Vec<TornBatch>,
@@ -352,6 +355,7 @@ fn lost_writes(salvage: &engine::Salvage, lost: &engine::LostWrites) -> LostWrit
         what: lost.what.clone(),
         first_seqno: lost.seqnos.map(|(first, _)| first.get()),
         last_seqno: lost.seqnos.map(|(_, last)| last.get()),
+        keys_named: lost.keys_named,
     }
 }
 

@@ -53,15 +53,14 @@ pub enum EngineError {
         /// The sizes that there are.
         found: DeviceSizes,
     },
-    /// There is no room left for the manifest: of its two zones one has worn out at least, and what is left of them is full.
+    /// There is no room left for the manifest: a zone that held it has worn out, the other one is worn out or full, and none
+    /// is free.
     #[error(
-        "the store can be read but not written any more: of {} and {}, which hold its manifest, {worn} has worn out, and \
-         the other one is worn out or full; copy the store to another device", zones[0], zones[1]
+        "the store can be read but not written any more: {worn}, which held its manifest, has worn out, and no zone is left to \
+         take its place; copy the store to another device"
     )]
     WornOut {
-        /// The manifest zones.
-        zones: [ZoneId; 2],
-        /// The one that has worn out.
+        /// The first of its zones that has worn out.
         worn: ZoneId,
     },
     /// The store was opened for reading only.

@@ -7,7 +7,7 @@ use zonal::{Db, Depth, Opening, Options, SalvageOptions};
 use zonal_engine::format::manifest::{CheckpointName, Manifest};
 use zonal_engine::units::{SeqNo, ZoneId};
 
-use crate::specimen::{Contents, Specimen, readable, to_read};
+use crate::specimen::{Contents, ROOMY_ZONE_COUNT, Specimen, readable, to_read};
 use crate::structures::{Map, MappedBlock, ZONES_AT};
 
 fn index(place: u64) -> usize {
@@ -201,4 +201,63 @@ fn a_zone_that_is_gone_under_a_checkpoint_is_found_and_costs_what_was_in_it() {
         let is_said = report.doubtful_keys.iter().any(|found| found.key == *key);
         assert!(is_saved || hit.contains(key) && (is_said || !saved.contains_key(key)), "{key:?}");
     }
+}
+
+/// The keys used to be unknown, and all older values in doubt.
+#[test]
+fn the_keys_of_lost_records_are_named_by_the_newest_checkpoint_with_their_places() {
+    let specimen = Specimen::with_checkpoints(4096);
+    let map = &specimen.map;
+    let mut named_count = 0;
+    for zone in 2..ROOMY_ZONE_COUNT {
+        let place = ZONES_AT + zone * map.zone_size..ZONES_AT + (zone + 1) * map.zone_size;
+        if map.blocks.iter().any(|block| place.contains(&block.bytes.start)) {
+            continue;
+        }
+        let mut bytes = specimen.bytes.clone();
+        bytes[index(place.start)..index(place.end)].fill(0xa5);
+        let (saved, report) = specimen.saved(&specimen.file(&bytes), &SalvageOptions::default());
+        if report.lost_writes.is_empty() || report.lost_writes.iter().any(|lost| !lost.keys_named) {
+            // Not all of it was complete when the checkpoint was written: it cannot tell, and the report says so.
+            continue;
+        }
+        named_count += 1;
+        let hit = map.keys_hit(&place);
+        for (key, value) in &specimen.contents {
+            let lost = report.lost_keys.iter().find(|lost| lost.key == *key);
+            assert_eq!(lost.is_some(), hit.contains(key), "zone {zone}, {key:?}: {lost:?}");
+            match lost {
+                None => assert!(saved.get(key) == Some(value), "zone {zone}, {key:?} was not hit"),
+                Some(lost) => {
+                    assert!(!saved.contains_key(key), "zone {zone}, {key:?}: an older version came back");
+                    let record = map.records().any(|record| {
+                        record.is_live
+                            && record.key == *key
+                            && Some(record.bytes().start) == lost.device_offset
+                    });
+                    assert!(record || lost.what.contains("part"), "zone {zone}: {lost:?}");
+                }
+            }
+        }
+        let unexpected = saved.keys().filter(|key| !specimen.contents.contains_key(*key)).count();
+        assert_eq!(unexpected, 0, "zone {zone}: a deleted key is back");
+        assert!(report.doubtful_keys.is_empty(), "zone {zone}: {:?}", report.doubtful_keys);
+    }
+    assert!(named_count > 2, "{named_count} zones stood");
+}
+
+#[test]
+fn without_a_checkpoint_that_can_be_read_whole_salvage_says_that_it_knows_no_keys() {
+    let specimen = Specimen::with_checkpoints(4096);
+    let map = &specimen.map;
+    let mut bytes = specimen.bytes.clone();
+    bytes[index(ZONES_AT + 2 * map.zone_size)..index(ZONES_AT + 3 * map.zone_size)].fill(0xa5);
+    for block in &map.blocks {
+        bytes[index(block.bytes.start)] ^= 0xff;
+    }
+    let (_, report) = specimen.saved(&specimen.file(&bytes), &SalvageOptions::default());
+    assert!(
+        !report.lost_writes.is_empty() && report.lost_writes.iter().all(|lost| !lost.keys_named),
+        "{report:?}"
+    );
 }

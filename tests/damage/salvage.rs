@@ -248,12 +248,19 @@ fn a_tombstone_under_the_head_of_a_longer_record_is_missed() {
 /// one record of it was found, and the lost ones behind it were not missed.
 #[test]
 fn a_record_that_is_gone_from_a_unit_of_copies_without_a_header_is_missed() {
-    let specimen = Specimen::new(4096);
-    let unit = specimen.map.units.iter().find(|unit| {
-        let is_wanted = unit.records.len() > 3 && unit.records.iter().all(|record| record.is_live);
-        unit.header.stream == StreamKind::Relocation && is_wanted
+    let wanted = |specimen: &Specimen| {
+        specimen.map.units.iter().position(|unit| {
+            let is_wanted = unit.records.len() > 3 && unit.records.iter().all(|record| record.is_live);
+            unit.header.stream == StreamKind::Relocation && is_wanted
+        })
+    };
+    // What lies where is a matter of the threads' pace: not every specimen has one.
+    let found = (0..50).find_map(|_| {
+        let specimen = Specimen::new(4096);
+        wanted(&specimen).map(|unit| (specimen, unit))
     });
-    let unit = unit.expect("the specimen has one");
+    let (specimen, unit) = found.expect("one specimen in a few has one");
+    let unit = &specimen.map.units[unit];
     for hit in 1..unit.records.len() - 1 {
         let mut bytes = specimen.bytes.clone();
         wipe(&mut bytes, unit.bytes.start, UNIT_HEADER_BYTES as u64);

@@ -16,7 +16,7 @@ pub(crate) type History = BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>;
 
 /// Zones of a specimen that is cleaned, and of one that is not.
 pub(crate) const ZONE_COUNT: u64 = 14;
-const ROOMY_ZONE_COUNT: u64 = 22;
+pub(crate) const ROOMY_ZONE_COUNT: u64 = 22;
 
 pub(crate) struct Specimen {
     directory: TempDir,

@@ -99,6 +99,35 @@ fn what_was_acknowledged_and_not_appended_is_there_for_readers_and_after_opening
 }
 
 #[test]
+fn a_journal_that_was_cut_off_the_file_is_told_of_at_the_next_opening_and_only_there() {
+    let directory = quick_directory();
+    let store = directory.path().join("store");
+    kill_after_writing(&store, "small");
+    let found = |read_only| {
+        let db = Db::open(&store, options().read_only(read_only)).expect("open");
+        let opening = db.info().opening;
+        (opening.journal_writes, opening.journal_lost)
+    };
+    let (writes, is_lost) = found(true);
+    assert!(writes >= 204 && !is_lost, "{writes} writes");
+    let file = std::fs::OpenOptions::new().write(true).open(&store).expect("open the file");
+    let end_bytes = file.metadata().expect("look").len();
+    file.set_len(end_bytes - (2 << 20)).expect("cut the file");
+    let device_damages = || Db::check_device(&store).expect("look");
+    assert_eq!(found(true), (0, true));
+    assert!(
+        matches!(&device_damages()[..], [gone] if gone.what.contains("journal")),
+        "{:?}",
+        device_damages()
+    );
+    // Opened for writing it is told of, and then it is over, also for a process that is killed without a journal of its own.
+    assert_eq!(found(false), (0, true));
+    assert_eq!(found(true), (0, false));
+    assert_eq!(device_damages(), []);
+    assert_sound(&store, "without its journal");
+}
+
+#[test]
 fn salvage_takes_what_was_acknowledged_and_not_appended() {
     let directory = quick_directory();
     let store = directory.path().join("store");

@@ -161,6 +161,26 @@ fn an_empty_zone_that_turns_offline_under_load_takes_nothing_with_it() {
 
 #[test]
 #[ignore = "needs a drive whose zones can be turned: tests/zns/suite.sh --kernel 6.12 wear"]
+fn zones_of_the_manifest_that_turn_are_replaced_and_nothing_is_lost() {
+    let is_well = |zone: &Zone| !matches!(zone.state, ZoneState::ReadOnly | ZoneState::Offline);
+    let well = |zone: &Zone| zone.role == ZoneRole::Manifest && is_well(zone);
+    let mut patient = Patient::new("ZONAL_TEST_NULL_BLK");
+    let mut turned = Vec::new();
+    for switch in ["zone_readonly", "zone_offline", "zone_readonly"] {
+        turned.push(patient.write_while_turning(switch, well).zone);
+        // Each run begins with a version of the manifest.
+        let zones = patient.open().zones().expect("zones");
+        assert_eq!(zones.iter().filter(|zone| well(zone)).count(), 2, "{switch}: {zones:?}");
+    }
+    patient.write(2000, &|_| {});
+    patient.assert_went_on();
+    turned.dedup();
+    assert_eq!(turned.len(), 3, "{turned:?}");
+    assert_sound(&patient.path, Depth::Deep, &patient.context);
+}
+
+#[test]
+#[ignore = "needs a drive whose zones can be turned: tests/zns/suite.sh --kernel 6.12 wear"]
 fn of_a_filled_zone_that_turns_offline_under_load_the_loss_is_told_and_the_rest_is_kept() {
     lose_a_zone(sealed);
 }

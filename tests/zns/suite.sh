@@ -2,7 +2,7 @@
 # The tests on zoned drives, in virtual machines: suite.sh [--kernel 6.1|6.12] [GROUP...]
 #
 #   devices  the engine's own tests and the append contract on each kind of drive, over each queue
-#   stores   kvctl, ycsb and fio in turns on each kind of drive
+#   stores   kvctl, ycsb, fio and the embedded API in turns on each kind of drive
 #   crashes  a kernel that crashes 20 times under load
 #   faults   drives that fail writes
 #   refusals drives that stores are not made on
@@ -80,6 +80,7 @@ build() {
     }
     tests=$(executable zns)
     engine_tests=$(executable zonal_engine)
+    behaviour=$(executable behaviour)
     tools=${tests%/deps/*}
 }
 
@@ -101,8 +102,8 @@ devices() {
 
 stores() {
     boot stores --timeout 900 --nvme "$small_nvme" --nvme "$small_nvme" --null-blk "$small_null_blk" --smr "$small_smr" \
-        --file "$tools/kvctl" --file "$tools/ycsb" --file "$(command -v fio)" \
-        --file tests/zns/jobs/fio.sh --file tests/zns/jobs/stores.sh stores.sh
+        --file "$tools/kvctl" --file "$tools/ycsb" --file "$(command -v fio)" --file "$behaviour" \
+        --file tests/zns/jobs/fio.sh --file tests/zns/jobs/stores.sh stores.sh "${behaviour##*/}"
 }
 
 crashes() {

@@ -297,6 +297,16 @@ pub trait ZonedDevice: Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
+    /// Whether the device has such memory, if there is room for it.
+    fn keeps_memory(&self) -> bool {
+        false
+    }
+
+    /// Whether an earlier process relied on that memory, and was not told otherwise, and it is gone.
+    fn lacks_kept_memory(&self) -> bool {
+        false
+    }
+
     /// Ends an append: `result` is the raw result of its command.
     ///
     /// Performs the flush that the ticket may ask for, and gives the place.

@@ -403,7 +403,7 @@ impl Inner {
             }
             // Room in the host's file system is lacking, perhaps: nothing has been written.
             if self.device.prepare(zone, Preparation::Streaming).is_err() {
-                self.allocator.give_back_from_checkpoint(zone);
+                self.allocator.give_back_set_aside(zone);
                 return Ok(None);
             }
             return Ok(Some(zone));
@@ -439,7 +439,7 @@ impl Inner {
     fn give_zones_back(&self, zones: impl Iterator<Item = ZoneId>) -> EngineResult<()> {
         for zone in zones {
             match self.device.reset(zone) {
-                Ok(()) => self.allocator.give_back_from_checkpoint(zone),
+                Ok(()) => self.allocator.give_back_set_aside(zone),
                 Err(_) if self.is_worn(zone)? => self.zones.zone(zone).set_role(Role::Lost),
                 Err(error) => return Err(error.into()),
             }

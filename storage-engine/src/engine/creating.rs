@@ -5,12 +5,14 @@
 //! found before it holds one. Both manifest zones have their blocks from the start: a store whose host is full can still be
 //! opened, cleaned and closed.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Engine;
 use super::opening::{OfUse, append_queue, check_device, check_geometry, direct_io};
 use super::running::Running;
+use super::substitutes::take_blank_zone;
 use crate::device::emulated::{Access, DirectIo, EmulatedDevice, UnfinishedDevice};
 use crate::device::{
     DeviceError, Geometry, Place, Preparation, ZoneState, ZonedDevice, erase_leading_conventional,
@@ -19,8 +21,7 @@ use crate::device::{
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::{Counters as LifeCounters, DeviceSizes, Manifest, SpaceUse};
 use crate::format::unit::StoreId;
-use crate::log::manifest_log::{ManifestLog, manifest_zones};
-
+use crate::log::manifest_log::{ManifestLog, home_zones};
 use crate::log::writer::unit_limit_bytes;
 use crate::queue::QueueKind;
 use crate::units::{Generation, SeqNo};
@@ -282,8 +283,8 @@ pub(super) fn write_first_manifest(
     store: StoreId,
     space_use: SpaceUse,
 ) -> EngineResult<()> {
-    let manifest = Manifest {
-        version: 1,
+    let mut manifest = Manifest {
+        version: first_version(&**device)?,
         store,
         incarnation: 1,
         cuts: Vec::new(),
@@ -297,13 +298,31 @@ pub(super) fn write_first_manifest(
         device: Some(DeviceSizes::of(device.geometry())),
         checkpoints: Vec::new(),
         last_checkpoint: 0,
+        substitutes: Vec::new(),
     };
-    for zone in manifest_zones(&**device)? {
-        device.prepare(zone, Preparation::Streaming)?;
+    for zone in home_zones(&**device)? {
+        if !device.report(zone)?.state.is_worn() {
+            device.prepare(zone, Preparation::Streaming)?;
+        }
     }
     let queue = append_queue(device, running, QueueKind::Automatic)?;
-    ManifestLog::new(Arc::clone(device), queue, None)?.append(&manifest)?;
+    let taken = RefCell::new(Vec::new());
+    let take = |_| {
+        let zone = take_blank_zone(&**device, &taken.borrow())?;
+        taken.borrow_mut().extend(zone);
+        Ok(zone)
+    };
+    ManifestLog::new(Arc::clone(device), queue, None)?.append(&mut manifest, &take)?;
     Ok(device.flush()?)
+}
+
+/// What an earlier store has left in zones that can only be read must not be the newest version.
+fn first_version(device: &dyn ZonedDevice) -> EngineResult<u64> {
+    match ManifestLog::read(device) {
+        Ok(left) => Ok(left.map_or(0, |left| left.manifest.version) + 1),
+        Err(EngineError::ManifestDamaged(_)) => Ok(1),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod spare;
 mod stats;
 #[cfg(any(test, feature = "testing"))]
 mod stepping;
+mod substitutes;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub use creating::{Contents, CreateOptions, GeometryWishes, NewStore};
 pub use opening::{OpenOptions, StorePath};
 pub use read::{Bytes, Direction, Page};
+pub use replay::FoundJournal;
 pub use stats::{EngineInfo, EngineStats, ZoneStats};
 #[cfg(any(test, feature = "testing"))]
 pub use stepping::{BackgroundStep, BegunWrite};
@@ -58,6 +60,7 @@ use crate::zones::{Allocator, Role, ZoneTable};
 use checkpointing::Checkpointing;
 use latches::Latches;
 use running::Running;
+use substitutes::take_zone;
 use values::ValueCache;
 
 /// Entries of a queue for reads: how many of one call are in flight together.
@@ -68,6 +71,7 @@ const READ_QUEUE_ENTRIES: u32 = 64;
 pub struct Engine {
     inner: Arc<Inner>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    journal: FoundJournal,
 }
 
 #[derive(Debug)]
@@ -179,7 +183,7 @@ impl Inner {
         };
         let mut manifest = self.manifest.lock();
         let oldest_generation = self.oldest_generation();
-        let next = Manifest {
+        let mut next = Manifest {
             version: manifest.version + 1,
             watermark: log.commit().durable(),
             generation: self.allocator.generation(),
@@ -189,7 +193,11 @@ impl Inner {
             counters: self.life_counters(),
             ..manifest.clone()
         };
-        manifest_log.append(&next)?;
+        let appended = manifest_log
+            .append(&mut next, &|urgency| take_zone(&*self.device, &self.zones, &self.allocator, urgency));
+        // Zones that were taken are taken, whatever became of the version.
+        manifest.substitutes.clone_from(&next.substitutes);
+        appended?;
         *manifest = next;
         Ok(())
     }
@@ -329,6 +337,12 @@ impl Engine {
         log.end_journal()?;
         self.inner.write_manifest(true)?;
         Ok(self.inner.device.flush()?)
+    }
+
+    /// What opening the store found of a journal.
+    #[must_use]
+    pub fn found_journal(&self) -> FoundJournal {
+        self.journal
     }
 
     /// What recovery found when the store was opened.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::background;
 use super::checkpointing::Checkpointing;
+use super::replay::FoundJournal;
 use super::running::Running;
+use super::substitutes::take_zone;
 use super::values::ValueCache;
 use super::{Counters, Engine, Inner, ReadQueues};
 use crate::device::emulated::{Access, DirectIo};
@@ -86,15 +88,11 @@ impl Engine {
         running: Running,
     ) -> EngineResult<Self> {
         let starts_threads = !options.read_only && !running.is_stepped();
-        let engine = Self::at_rest(device, options, running)?;
+        let mut engine = Self::at_rest(device, options, running)?;
         if starts_threads {
             *engine.threads.lock() = background::start(&engine.inner)?;
         }
-        if options.read_only {
-            engine.show_journal()?;
-        } else {
-            engine.replay_journal()?;
-        }
+        engine.journal = if options.read_only { engine.show_journal()? } else { engine.replay_journal()? };
         Ok(engine)
     }
 
@@ -116,7 +114,7 @@ impl Engine {
             return Err(named(&*device, damage));
         }
         let inner = Arc::new(assemble((device, running), options, newest, &recovered)?);
-        Ok(Self { inner, threads: Mutex::new(Vec::new()) })
+        Ok(Self { inner, threads: Mutex::new(Vec::new()), journal: FoundJournal::default() })
     }
 }
 
@@ -346,14 +344,14 @@ fn claim(end: &StreamEnd) -> Claim {
 
 /// Takes down that a new run of the store begins, and makes what was cut void for good.
 fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovered) -> EngineResult<()> {
+    let (device, zones, allocator) = (&inner.device, &inner.zones, &inner.allocator);
     let manifest = inner.manifest.get_mut();
     let incarnation = manifest.incarnation + 1;
     let mut version = manifest.version + 1;
     let mut cuts = recovered.cuts.clone();
     if !manifest.clean {
         // Versions that a power cut hid must not be taken for newer ones when they turn up.
-        version +=
-            inner.device.geometry().zone_capacity_bytes / u64::from(inner.device.geometry().block_bytes);
+        version += device.geometry().zone_capacity_bytes / u64::from(device.geometry().block_bytes);
         let (after, generation) = (recovered.last_seqno, recovered.generation);
         // Of cuts at one place the last says it all.
         cuts.retain(|cut| cut.after < after);
@@ -369,12 +367,12 @@ fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovere
         generation: recovered.generation,
         oldest_generation: recovered.oldest_generation,
         clean: false,
-        device: Some(DeviceSizes::of(inner.device.geometry())),
+        device: Some(DeviceSizes::of(device.geometry())),
         checkpoints: recovered.checkpoints.clone(),
         ..manifest.clone()
     };
-    manifest_log.append(manifest)?;
-    Ok(inner.device.flush()?)
+    manifest_log.append(manifest, &|urgency| take_zone(&**device, zones, allocator, urgency))?;
+    Ok(device.flush()?)
 }
 
 #[cfg(test)]

@@ -14,19 +14,40 @@ use crate::format::record::{Record, RecordKind};
 use crate::format::unit::StoreId;
 use crate::index::{Entry, Location, MAX_UNIT_BYTES, ZoneCharge};
 use crate::log::commit::Level;
-use crate::log::manifest_log::manifest_zones;
+use crate::log::manifest_log::home_zones;
 use crate::log::memory::UnitKey;
 use crate::log::writer::LogWrite;
 use crate::units::{SeqNo, ZoneId};
 
+/// What opening found of the journal of a process that had been killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FoundJournal {
+    /// Writes in it that the log lacked. They are logged when a store is opened for writing.
+    pub write_count: u64,
+    /// Bytes of their records.
+    pub byte_count: u64,
+    /// There was a journal, and it is gone: writes that were acknowledged as `Written` may be lost.
+    pub is_lost: bool,
+}
+
+impl FoundJournal {
+    fn count(&mut self, group: &[Record<'_>]) {
+        self.write_count += group.len() as u64;
+        self.byte_count += group.iter().map(|record| record.encoded_bytes() as u64).sum::<u64>();
+    }
+}
+
 impl Engine {
     /// Logs what the journal has beyond the log's end, then clears the journal. Durable on return.
-    pub(super) fn replay_journal(&self) -> EngineResult<()> {
+    pub(super) fn replay_journal(&self) -> EngineResult<FoundJournal> {
         let log = self.inner.log()?;
+        let mut found =
+            FoundJournal { is_lost: self.inner.device.lacks_kept_memory(), ..FoundJournal::default() };
         let bytes = self.inner.device.kept_bytes()?;
-        if JournalHeader::decode(&bytes).is_some() {
+        if JournalHeader::decode(&bytes).is_some() || found.is_lost {
             let store = self.inner.manifest.lock().store;
             for group in groups_after(&bytes, store, log.last_seqno()) {
+                found.count(&group);
                 let writes: Vec<LogWrite<'_>> = group.iter().map(write_of).collect();
                 self.write(&writes, Durability::Buffered)?;
             }
@@ -34,22 +55,24 @@ impl Engine {
             self.clear_journal()?;
         }
         log.allow_journal();
-        Ok(())
+        Ok(found)
     }
 
     /// Makes readers see what the journal has beyond the log's end.
-    pub(super) fn show_journal(&self) -> EngineResult<()> {
+    pub(super) fn show_journal(&self) -> EngineResult<FoundJournal> {
         let inner = &self.inner;
+        let mut found = FoundJournal { is_lost: inner.device.lacks_kept_memory(), ..FoundJournal::default() };
         let bytes = inner.device.kept_bytes()?;
         let store = inner.manifest.lock().store;
         let groups = groups_after(&bytes, store, inner.last_recovered);
         if groups.is_empty() {
-            return Ok(());
+            return Ok(found);
         }
+        groups.iter().for_each(|group| found.count(group));
         let mut shown = Shown::new(inner)?;
         groups.iter().flatten().for_each(|record| shown.show(record));
         shown.end_unit();
-        Ok(())
+        Ok(found)
     }
 
     /// What is in it must not be taken for a part of what is written from here on, not even after a power cut.
@@ -75,7 +98,7 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn new(inner: &'a Inner) -> EngineResult<Self> {
-        let zone = manifest_zones(&*inner.device)?[0];
+        let zone = home_zones(&*inner.device)?[0];
         Ok(Self {
             inner,
             zone,

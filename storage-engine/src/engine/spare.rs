@@ -23,11 +23,13 @@ enum Piece {
 }
 
 /// Versions of the manifest that must be there and cannot be read, or are not in order.
-pub(super) fn manifest_flaws(device: &dyn ZonedDevice) -> EngineResult<Vec<Damage>> {
+///
+/// Zones that have worn out are not asked: the last version in one may have been torn when it did.
+pub(super) fn manifest_flaws(device: &dyn ZonedDevice, manifest: &Manifest) -> EngineResult<Vec<Damage>> {
     let mut zones = Vec::new();
-    for zone in manifest_zones(device)? {
+    for zone in manifest_zones(device, manifest)? {
         let descriptor = device.report(zone)?;
-        if descriptor.state != ZoneState::Offline {
+        if !descriptor.state.is_worn() {
             zones.push((zone, pieces(device, &descriptor)?));
         }
     }
@@ -128,15 +130,15 @@ fn flaws_in_zone(
 }
 
 /// Bytes behind the last record of a unit, up to the end of its sector, that are not zero.
-pub(super) fn padding_flaws(device: &dyn ZonedDevice, store: StoreId) -> EngineResult<Vec<Damage>> {
-    let for_manifest = manifest_zones(device)?;
+pub(super) fn padding_flaws(device: &dyn ZonedDevice, manifest: &Manifest) -> EngineResult<Vec<Damage>> {
+    let for_manifest = manifest_zones(device, manifest)?;
     let mut damages = Vec::new();
     for zone in device.geometry().zones().filter(|zone| !for_manifest.contains(zone)) {
         let descriptor = device.report(zone)?;
         if matches!(descriptor.state, ZoneState::Offline | ZoneState::NotWritePointer) {
             continue;
         }
-        for end in unit_ends(device, store, &descriptor)? {
+        for end in unit_ends(device, manifest.store, &descriptor)? {
             let padding = (end, end.next_multiple_of(SECTOR_BYTES));
             if let Some(offset) = first_byte_of_padding_that_is_not_zero(device, zone, padding)? {
                 let what = "a unit is not filled up with zeros".to_owned();

@@ -68,6 +68,8 @@ pub struct EngineInfo {
     pub format_version: u8,
     /// Checkpoints that recovery may choose, the newest last.
     pub checkpoints: Vec<CheckpointName>,
+    /// Whether the device has memory that outlives the process, for a journal.
+    pub keeps_journal: bool,
 }
 
 /// One zone, as device and engine see it.
@@ -110,6 +112,7 @@ impl Engine {
             incarnation: manifest.incarnation,
             format_version: crate::format::FORMAT_VERSION,
             checkpoints: manifest.checkpoints.clone(),
+            keeps_journal: self.inner.device.keeps_memory(),
         }
     }
 

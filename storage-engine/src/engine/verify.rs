@@ -77,12 +77,12 @@ impl Engine {
             progress(report.key_count);
         }
         report.wrong_ledger = self.compare_ledger(&recount);
-        report.harmless = spare::manifest_flaws(&*self.inner.device)?;
+        let manifest = self.inner.manifest.lock().clone();
+        report.harmless = spare::manifest_flaws(&*self.inner.device, &manifest)?;
         let unusable = &self.inner.recovery.unusable_checkpoints;
         report.harmless.extend(unusable.iter().map(Damage::of_checkpoint));
         if depth == Depth::Deep {
-            let manifest = self.inner.manifest.lock().clone();
-            report.harmless.extend(spare::padding_flaws(&*self.inner.device, manifest.store)?);
+            report.harmless.extend(spare::padding_flaws(&*self.inner.device, &manifest)?);
             report.harmless.extend(spare::checkpoint_padding_flaws(&*self.inner.device, &manifest)?);
         }
         report.damages.sort_by_key(|damage| (damage.zone, damage.offset));

@@ -1,4 +1,4 @@
-//! The manifest: what a store says of itself, kept in its two manifest zones.
+//! The manifest: what a store says of itself, kept in two zones.
 //!
 //! Each version of it is whole: the newest one that passes its checksum is the truth. It is appended to one manifest
 //! zone and then to the other, so that one damaged copy costs nothing, and a full zone is reset only while the other
@@ -155,6 +155,10 @@ pub struct Manifest {
     /// The number of the checkpoint that was begun last.
     #[serde(skip)]
     pub last_checkpoint: u64,
+    /// Zones that the manifest is kept in since others have worn out, in the order in which they were taken. They lie behind
+    /// the checkpoints, and are left out where there are none.
+    #[serde(skip)]
+    pub substitutes: Vec<ZoneId>,
 }
 
 impl Manifest {
@@ -166,9 +170,12 @@ impl Manifest {
     pub fn encode(&self, block_bytes: usize, reset_count: u32) -> Vec<u8> {
         let mut body = encode_body(self);
         body.extend(self.device.iter().flat_map(encode_body));
-        if self.last_checkpoint > 0 {
+        if self.last_checkpoint > 0 || !self.substitutes.is_empty() {
             assert!(self.device.is_some(), "the device's sizes come first");
             body.extend(encode_body(&(&self.checkpoints, self.last_checkpoint)));
+        }
+        if !self.substitutes.is_empty() {
+            body.extend(encode_body(&self.substitutes));
         }
         assert!(body.len() <= MAX_BODY_BYTES, "a manifest of {} bytes", body.len());
         let mut bytes = vec![0; (FRAME_BYTES + body.len()).next_multiple_of(block_bytes)];
@@ -225,9 +232,16 @@ impl Manifest {
         }
         if !rest.is_empty() {
             (manifest.checkpoints, manifest.last_checkpoint) = decode_part(&mut rest).ok_or(undecodable)?;
-            // It is left out before there is one, and none is named that was not begun.
+            // Before there is one it is left out, but for what follows; none is named that was not begun.
             let newest = manifest.checkpoints.iter().map(|name| name.number).max();
-            if manifest.last_checkpoint == 0 || newest > Some(manifest.last_checkpoint) {
+            let is_void = manifest.last_checkpoint == 0 && rest.is_empty();
+            if is_void || newest > Some(manifest.last_checkpoint) {
+                return Err(undecodable);
+            }
+        }
+        if !rest.is_empty() {
+            manifest.substitutes = decode_part(&mut rest).ok_or(undecodable)?;
+            if manifest.substitutes.is_empty() {
                 return Err(undecodable);
             }
         }
@@ -283,6 +297,7 @@ mod tests {
                     block_count: 7, byte_count: bytes, entry_count: version,
                 }] } else { Vec::new() },
                 last_checkpoint: if clean { version } else { 0 },
+                substitutes: vec![ZoneId::new(incarnation); if clean { usize::from(store[0] % 3) } else { 0 }],
             }
         }
     }

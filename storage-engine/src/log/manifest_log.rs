@@ -1,4 +1,4 @@
-//! Where the manifest is kept: versions appended to both manifest zones, the newest readable one counts.
+//! Where the manifest is kept: versions appended to two zones, the newest readable one counts.
 //!
 //! Order of writes: one zone, a flush, then the other. The zone that is known to hold the newest version at opening comes
 //! last. A zone that is full is reset after a flush, when the other one holds the newest version on stable media.
@@ -6,28 +6,33 @@
 //! After a power cut the write pointer may stand behind holes, and what lies last need not be the newest: only a version
 //! that ends at the write pointer and says that all was in order is believed without a look at the rest of the zone.
 //!
-//! The manifest zones are the first two that have a write pointer. Which zones have none is fixed when a drive is made or
-//! formatted, so that they are always the same two.
+//! The home zones of the manifest are the first two that have a write pointer. Which zones have none is fixed when a drive is
+//! made or formatted, so that they are always the same two.
 //!
-//! A manifest zone that has worn out is left alone; the other one goes on by itself, until it is full. Then the store can be
-//! written no more, for a reset would leave it without a manifest if power failed.
+//! A zone that has worn out is left alone, and a free one takes its place: a *substitute*. Invariants:
+//! - The first block of a substitute is that of a version of the manifest, and each version names all substitutes there are. The
+//!   newest version is believed about them, so that a zone that was to become one and did not is a zone like others.
+//! - The first version in a substitute is on stable media before another zone is written or reset.
+//! - A zone is substituted only when it has worn out: while both home zones are well, no others are looked at.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
 use crate::device::{Preparation, ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
+use crate::format::DecodeError;
 use crate::format::manifest::Manifest;
 use crate::log::single_append;
 use crate::queue::IoQueue;
 use crate::units::{ZoneId, ZoneOffset};
 
-/// The zones that hold the manifest.
+/// The zones that hold the manifest as long as none of them has worn out.
 ///
 /// # Errors
 /// [`EngineError::InvalidArgument`] for a device that has fewer than two zones with a write pointer; the device's.
-pub fn manifest_zones(device: &dyn ZonedDevice) -> EngineResult<[ZoneId; 2]> {
+pub fn home_zones(device: &dyn ZonedDevice) -> EngineResult<[ZoneId; 2]> {
     let mut found = Vec::with_capacity(2);
     for zone in device.geometry().zones() {
         if device.report(zone)?.state != ZoneState::NotWritePointer {
@@ -41,6 +46,22 @@ pub fn manifest_zones(device: &dyn ZonedDevice) -> EngineResult<[ZoneId; 2]> {
     Err(EngineError::InvalidArgument(what))
 }
 
+/// All zones that hold versions of the manifest, those that have worn out included.
+///
+/// # Errors
+/// As [`home_zones`].
+pub fn manifest_zones(device: &dyn ZonedDevice, manifest: &Manifest) -> EngineResult<Vec<ZoneId>> {
+    let mut zones = home_zones(device)?.to_vec();
+    zones.extend(substitutes(device, manifest));
+    Ok(zones)
+}
+
+/// Those that a device has: a version that names others is not of this device.
+fn substitutes(device: &dyn ZonedDevice, manifest: &Manifest) -> impl Iterator<Item = ZoneId> {
+    let zone_count = device.geometry().zone_count;
+    manifest.substitutes.iter().copied().filter(move |zone| zone.get() < zone_count)
+}
+
 /// Bytes looked at when the newest version is not in the last block.
 const WINDOW_BYTES: u64 = 256 << 10;
 
@@ -49,8 +70,9 @@ const WINDOW_BYTES: u64 = 256 << 10;
 pub struct ManifestLog {
     device: Arc<dyn ZonedDevice>,
     queue: Arc<dyn IoQueue>,
-    /// In the order in which they are appended to.
-    zones: [ZoneId; 2],
+    home: [ZoneId; 2],
+    /// Held the newest version when the store was opened.
+    holder: Option<ZoneId>,
 }
 
 /// The newest version of the manifest that can be read.
@@ -64,19 +86,51 @@ pub struct Newest {
     pub is_copied: bool,
 }
 
+/// How much a zone is wanted that takes the place of a worn one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Urgency {
+    /// The other zone has room: zones that cleaning may need are left alone.
+    CanWait,
+    /// Nothing can be written any more without it.
+    Pressing,
+}
+
+/// Gives an empty zone, ready to be appended to, that nobody else uses from then on.
+pub type TakeZone<'a> = dyn Fn(Urgency) -> EngineResult<Option<ZoneId>> + 'a;
+
+/// A zone that may hold versions of the manifest, and the newest of them.
+struct Looked {
+    descriptor: ZoneDescriptor,
+    newest: Option<Manifest>,
+}
+
+impl Looked {
+    fn at(device: &dyn ZonedDevice, zone: ZoneId) -> EngineResult<Self> {
+        let descriptor = device.report(zone)?;
+        let newest = match descriptor.state {
+            ZoneState::Offline => None,
+            _ => newest_in_zone(device, &descriptor)?,
+        };
+        Ok(Self { descriptor, newest })
+    }
+
+    fn version(&self) -> Option<u64> {
+        self.newest.as_ref().map(|manifest| manifest.version)
+    }
+}
+
 impl ManifestLog {
     /// A manifest log with a queue that nobody else uses; `holder` is the zone that holds the newest version, if any does.
     ///
     /// # Errors
-    /// As [`manifest_zones`].
+    /// As [`home_zones`].
     pub fn new(
         device: Arc<dyn ZonedDevice>,
         queue: Arc<dyn IoQueue>,
         holder: Option<ZoneId>,
     ) -> EngineResult<Self> {
-        let [first, second] = manifest_zones(&*device)?;
-        let zones = if holder == Some(first) { [second, first] } else { [first, second] };
-        Ok(Self { device, queue, zones })
+        let home = home_zones(&*device)?;
+        Ok(Self { device, queue, home, holder })
     }
 
     /// The newest version that can be read; `None` when there is none at all.
@@ -84,47 +138,47 @@ impl ManifestLog {
     /// # Errors
     /// The device's; [`EngineError::ManifestDamaged`] when there is something and none of it can be read.
     pub fn read(device: &dyn ZonedDevice) -> EngineResult<Option<Newest>> {
-        let mut newest: Option<Newest> = None;
-        let (mut written, mut versions) = (false, Vec::new());
-        for zone in manifest_zones(device)? {
-            let descriptor = device.report(zone)?;
-            written |= descriptor.write_pointer > ZoneOffset::START;
-            if descriptor.state == ZoneState::Offline {
-                continue;
-            }
-            let found = newest_in_zone(device, &descriptor)?;
-            if !descriptor.state.is_worn() {
-                versions.push(found.as_ref().map(|manifest| manifest.version));
-            }
-            if let Some(manifest) = found
-                && newest.as_ref().is_none_or(|newest| manifest.version > newest.manifest.version)
-            {
-                newest = Some(Newest { manifest, zone, is_copied: true });
+        let home = home_zones(device)?;
+        let mut looked =
+            home.map(|zone| Looked::at(device, zone)).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let is_written = looked.iter().any(|it| it.descriptor.write_pointer > ZoneOffset::START);
+        if looked.iter().any(|it| it.descriptor.state.is_worn()) {
+            for zone in device.geometry().zones().filter(|zone| !home.contains(zone)) {
+                if begins_with_a_version(device, &device.report(zone)?)? {
+                    looked.push(Looked::at(device, zone)?);
+                }
             }
         }
-        if newest.is_none() && written {
+        // The first block of a substitute may be damaged: the newest version names it.
+        while let Some(zone) = named_and_not_looked_at(device, &looked) {
+            looked.push(Looked::at(device, zone)?);
+        }
+        let Some(holder) = newest_of(&looked) else {
             let what = "neither manifest zone has a version that passes its checksum".to_owned();
-            return Err(EngineError::ManifestDamaged(what));
-        }
-        let is_copied = versions.windows(2).all(|pair| pair[0] == pair[1]);
-        Ok(newest.map(|newest| Newest { is_copied, ..newest }))
+            return if is_written { Err(EngineError::ManifestDamaged(what)) } else { Ok(None) };
+        };
+        let (zone, manifest) = (holder.descriptor.zone, holder.newest.clone().expect("the newest of all"));
+        let is_used = |it: &Looked| {
+            let zone = it.descriptor.zone;
+            !it.descriptor.state.is_worn() && (home.contains(&zone) || manifest.substitutes.contains(&zone))
+        };
+        let is_copied =
+            looked.iter().filter(|it| is_used(it)).all(|it| it.version() == Some(manifest.version));
+        Ok(Some(Newest { manifest, zone, is_copied }))
     }
 
-    /// Appends a version. It is on stable media when this returns.
+    /// Appends a version. It is on stable media when this returns. Where a zone has worn out, another one is taken and
+    /// named in the version.
     ///
     /// # Errors
     /// [`EngineError::WornOut`]; the device's.
-    pub fn append(&self, manifest: &Manifest) -> EngineResult<()> {
-        let states =
-            self.zones.map(|zone| self.device.report(zone).map(|descriptor| (zone, descriptor.state)));
-        let states = states.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let usable: Vec<ZoneId> =
-            states.iter().filter(|(_, state)| !state.is_worn()).map(|&(zone, _)| zone).collect();
-        match usable[..] {
+    pub fn append(&self, manifest: &mut Manifest, take_zone: &TakeZone<'_>) -> EngineResult<()> {
+        self.substitute(manifest, take_zone)?;
+        match self.in_use(manifest)?[..] {
             [first, second] => {
                 match self.append_to(first, manifest, WhenFull::Reset) {
                     // It has worn out just now. Each zone does so once, and this is told anew what is left.
-                    Err(_) if self.is_worn(first) => return self.append(manifest),
+                    Err(_) if self.is_worn(first) => return self.append(manifest, take_zone),
                     appended => appended?,
                 }
                 if !fault::is_on(Fault::SkipManifestFlush) {
@@ -138,24 +192,58 @@ impl ManifestLog {
             }
             [only] => {
                 match self.append_to(only, manifest, WhenFull::Refuse) {
-                    Err(_) if self.is_worn(only) => return Err(self.worn_out()),
+                    Err(_) if self.is_worn(only) => return self.append(manifest, take_zone),
                     appended => appended?,
                 }
                 Ok(self.device.flush()?)
             }
-            _ => Err(self.worn_out()),
+            _ => Err(self.worn_out(manifest)),
         }
     }
 
-    fn worn_out(&self) -> EngineError {
-        let mut zones = self.zones;
-        zones.sort_unstable();
-        let worn = zones.into_iter().find(|&zone| self.is_worn(zone)).unwrap_or(zones[0]);
-        EngineError::WornOut { zones, worn }
+    /// Takes zones in the place of worn ones, as far as there are any.
+    fn substitute(&self, manifest: &mut Manifest, take_zone: &TakeZone<'_>) -> EngineResult<()> {
+        loop {
+            let urgency = match self.in_use(manifest)?[..] {
+                [_, _] => return Ok(()),
+                [only] if self.has_room(only, manifest)? => Urgency::CanWait,
+                _ => Urgency::Pressing,
+            };
+            match take_zone(urgency)? {
+                Some(zone) => manifest.substitutes.push(zone),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The zones to append to, in this order: one that has just been taken comes first, for it holds nothing yet.
+    fn in_use(&self, manifest: &Manifest) -> EngineResult<Vec<ZoneId>> {
+        let mut zones: Vec<ZoneId> = self.home.into_iter().rev().collect();
+        substitutes(&*self.device, manifest).for_each(|zone| zones.insert(0, zone));
+        let mut well = Vec::with_capacity(2);
+        for zone in zones {
+            if well.len() < 2 && !self.device.report(zone)?.state.is_worn() {
+                well.push(zone);
+            }
+        }
+        well.sort_by_key(|&zone| self.holder == Some(zone));
+        Ok(well)
+    }
+
+    fn worn_out(&self, manifest: &Manifest) -> EngineError {
+        let zones = self.home.into_iter().chain(substitutes(&*self.device, manifest));
+        let worn = zones.into_iter().find(|&zone| self.is_worn(zone)).unwrap_or(self.home[0]);
+        EngineError::WornOut { worn }
     }
 
     fn is_worn(&self, zone: ZoneId) -> bool {
         self.device.report(zone).is_ok_and(|descriptor| descriptor.state.is_worn())
+    }
+
+    fn has_room(&self, zone: ZoneId, manifest: &Manifest) -> EngineResult<bool> {
+        let (geometry, descriptor) = (self.device.geometry(), self.device.report(zone)?);
+        let len_bytes = manifest.encode(geometry.block_bytes as usize, descriptor.reset_count).len() as u64;
+        Ok(descriptor.write_pointer.get() + len_bytes <= geometry.zone_capacity_bytes)
     }
 
     fn append_to(&self, zone: ZoneId, manifest: &Manifest, when_full: WhenFull) -> EngineResult<()> {
@@ -165,7 +253,7 @@ impl ManifestLog {
         let mut encoded = encode(descriptor.reset_count);
         if descriptor.write_pointer.get() + encoded.len() as u64 > geometry.zone_capacity_bytes {
             if when_full == WhenFull::Refuse {
-                return Err(self.worn_out());
+                return Err(self.worn_out(manifest));
             }
             self.device.flush()?;
             self.device.reset(zone)?;
@@ -185,6 +273,26 @@ enum WhenFull {
     Reset,
     /// There is no other.
     Refuse,
+}
+
+fn newest_of(looked: &[Looked]) -> Option<&Looked> {
+    // Of several that hold it, the first one.
+    looked.iter().filter(|it| it.newest.is_some()).min_by_key(|it| Reverse(it.version()))
+}
+
+fn named_and_not_looked_at(device: &dyn ZonedDevice, looked: &[Looked]) -> Option<ZoneId> {
+    let newest = newest_of(looked)?.newest.as_ref()?;
+    substitutes(device, newest).find(|&zone| looked.iter().all(|it| it.descriptor.zone != zone))
+}
+
+/// Whether the first block of a zone is that of a version of the manifest. Of a long one it is not the whole.
+fn begins_with_a_version(device: &dyn ZonedDevice, zone: &ZoneDescriptor) -> EngineResult<bool> {
+    if zone.state == ZoneState::Offline || zone.write_pointer == ZoneOffset::START {
+        return Ok(false);
+    }
+    let mut block = AlignedBuffer::zeroed(device.geometry().block_bytes as usize);
+    device.read(zone.zone, ZoneOffset::START, &mut block)?;
+    Ok(matches!(Manifest::decode(&block, zone.reset_count), Ok(_) | Err(DecodeError::CutShort { .. })))
 }
 
 /// Looks for the newest readable version, backwards from the write pointer.

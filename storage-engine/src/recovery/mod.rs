@@ -180,7 +180,7 @@ struct Recovery<'a> {
     device: &'a dyn ZonedDevice,
     manifest: &'a Manifest,
     thread_count: usize,
-    for_manifest: [ZoneId; 2],
+    for_manifest: Vec<ZoneId>,
     /// Checkpoints whose zones hold them, as far as their first blocks tell; the newest last.
     checkpoints: Vec<CheckpointName>,
     /// Why others do not count.
@@ -195,7 +195,7 @@ impl<'a> Recovery<'a> {
         manifest: &'a Manifest,
         thread_count: usize,
     ) -> EngineResult<Self> {
-        let for_manifest = manifest_zones(device)?;
+        let for_manifest = manifest_zones(device, manifest)?;
         // Zones that hold something else than the manifest says are zones like others: what is in them is looked at.
         let (mut checkpoints, mut astray) = (Vec::new(), Vec::new());
         for name in &manifest.checkpoints {
@@ -291,7 +291,7 @@ impl<'a> Recovery<'a> {
         let cuts = prefix::cuts_still_needed(manifest, oldest_generation);
         let layout = rebuild::Layout {
             geometry: device.geometry(),
-            for_manifest: self.for_manifest,
+            for_manifest: &self.for_manifest,
             checkpoints: &self.checkpoints,
             thread_count: self.thread_count,
             descriptors: &self.descriptors,

@@ -39,7 +39,7 @@ pub(super) struct Rebuilt {
 /// What the device is like.
 pub(super) struct Layout<'a> {
     pub(super) geometry: &'a Geometry,
-    pub(super) for_manifest: [ZoneId; 2],
+    pub(super) for_manifest: &'a [ZoneId],
     pub(super) checkpoints: &'a [CheckpointName],
     pub(super) thread_count: usize,
     /// All zones but those.
@@ -410,8 +410,8 @@ impl<'a> Winners<'a> {
 }
 
 /// The place of a part that is lost: reading it finds nothing and gives damage. No unit of a manifest zone is looked up.
-const fn nowhere([zone, _]: [ZoneId; 2]) -> Location {
-    Location { zone, unit: 0, offset: 0 }
+const fn nowhere(for_manifest: &[ZoneId]) -> Location {
+    Location { zone: for_manifest[0], unit: 0, offset: 0 }
 }
 
 /// Gives each zone its role, filling and places; says which are partly written and nobody's.

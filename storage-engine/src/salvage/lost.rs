@@ -89,6 +89,11 @@ impl Limits {
         version.seqno <= self.last.min(self.limit(version.incarnation))
     }
 
+    /// Whether the log goes on at least up to a write.
+    pub(super) fn reaches(&self, seqno: SeqNo) -> bool {
+        seqno <= self.last
+    }
+
     /// As recovery finds it: from the highest watermark on, as long as one whole unit follows another.
     fn end_of_log(&self, manifest: &Manifest, zones: &[ZoneFound]) -> SeqNo {
         let units = || zones.iter().flat_map(|zone| &zone.units);
@@ -256,6 +261,7 @@ pub(super) fn find(
             what: hole.error.clone(),
             seqnos: hole.seqnos,
             at_most: hole.at_most,
+            keys_named: false,
         }));
         lost.extend(lost_units(zone, &claims.missing(zone), newest));
     }
@@ -369,6 +375,7 @@ fn lost_at(
         what: format!("{units} cannot be read{why}"),
         seqnos,
         at_most,
+        keys_named: false,
     }
 }
 
@@ -390,6 +397,7 @@ fn vanished_zones(
             what: format!("the zone held {} units and none can be read", tail.unit_count),
             seqnos: None,
             at_most: newest,
+            keys_named: false,
         })
         .collect();
     lost.dedup_by_key(|lost| lost.zone);

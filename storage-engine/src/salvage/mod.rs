@@ -5,7 +5,7 @@
 //!
 //! Steps, each in its module: `source` reads zones without counting on what the device says of itself; `scan` finds records,
 //! also where headers are gone, with `records` for those of one unit; `mending` puts damaged record heads right where that can be proven; `lost` finds out what
-//! must have been there and is not; `choose` takes the newest version of each key, and `journal`
+//! must have been there and is not, `named` of which keys that was; `choose` takes the newest version of each key, and `journal`
 //! what a killed process had not appended yet.
 //!
 //! Invariants:
@@ -17,6 +17,7 @@ mod choose;
 mod journal;
 mod lost;
 mod mending;
+mod named;
 mod records;
 mod scan;
 mod source;
@@ -53,7 +54,7 @@ pub struct SalvageOptions {
 pub struct LostKey {
     /// The key.
     pub key: Box<[u8]>,
-    /// The write that is gone.
+    /// The write that is gone; the latest that it can have been, where only a checkpoint tells of the key.
     pub seqno: SeqNo,
     /// The zone of what was hit.
     pub zone: ZoneId,
@@ -93,7 +94,7 @@ pub struct DoubtfulKey {
     pub kept: bool,
 }
 
-/// Writes that are gone, and nobody knows of which keys.
+/// Writes that are gone, and whose records do not tell of which keys they were.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostWrites {
     /// The zone.
@@ -108,6 +109,8 @@ pub struct LostWrites {
     pub seqnos: Option<(SeqNo, SeqNo)>,
     /// No write that was there is newer.
     pub at_most: SeqNo,
+    /// Whether a checkpoint tells of which keys they were: those that had their newest write there are among the lost keys.
+    pub keys_named: bool,
 }
 
 /// A batch of which something is gone. What is left of it is kept.
@@ -203,8 +206,17 @@ impl Salvage {
         lost::prove(&claims, &mut zones, &limits);
         findings.lost_writes = lost::find(manifest.as_ref(), &source, (&zones, &claims), &limits);
         findings.torn_batches = lost::torn_batches(&zones, &findings.lost_writes);
-        let lost_up_to = findings.lost_writes.iter().map(|lost| lost.at_most).max().unwrap_or(SeqNo::ZERO);
+        let named = named::find(&source, manifest.as_ref(), &zones, &findings.lost_writes, &limits);
+        for lost in &mut findings.lost_writes {
+            lost.keys_named = named.as_ref().is_some_and(|named| named.covers(lost));
+        }
+        // Where it is known which keys were hit, the others are beyond doubt.
+        let unnamed = findings.lost_writes.iter().filter(|lost| !lost.keys_named);
+        let lost_up_to = unnamed.map(|lost| lost.at_most).max().unwrap_or(SeqNo::ZERO);
         let mut chosen = Chooser::new(&zones, options, lost_up_to).choose(|version| limits.counts(version));
+        if let Some(named) = &named {
+            named::apply(named, options, &mut chosen);
+        }
         let journaled = store.map_or(0, |store| journal::take(&source.kept_bytes(), store, &mut chosen));
         if journaled > 0 {
             let what =
@@ -299,10 +311,26 @@ impl Salvage {
 /// Zones whose bytes are held at once while values are copied.
 const MAX_WINDOWS: usize = 16;
 
-/// The version of the manifest with the highest number, wherever in its zones it lies.
+/// The zones that hold versions of the manifest.
+fn manifest_zones(source: &Source, manifest: Option<&Manifest>) -> Vec<ZoneId> {
+    let mut zones = source.home_zones();
+    let named = manifest.into_iter().flat_map(|manifest| &manifest.substitutes);
+    zones.extend(named.copied().filter(|zone| zone.get() < source.sizes.zone_count));
+    zones
+}
+
+/// The version of the manifest with the highest number, wherever in its zones it lies: in the home zones, in those that begin
+/// with a version, and in those that a version names.
 fn newest_manifest(source: &Source, unreadable: &mut Unreadable) -> Option<Manifest> {
     let mut newest: Option<Manifest> = None;
-    for zone in source.manifest_zones() {
+    let mut looked_at = Vec::new();
+    let mut to_look_at = source.home_zones();
+    to_look_at.extend(source.zones().filter(|&zone| source.begins_with_a_manifest(zone)));
+    while let Some(zone) = to_look_at.pop() {
+        if looked_at.contains(&zone) {
+            continue;
+        }
+        looked_at.push(zone);
         let mut window = Window::new(source, zone);
         let mut at = window.next_data(0);
         while at < window.end {
@@ -310,6 +338,7 @@ fn newest_manifest(source: &Source, unreadable: &mut Unreadable) -> Option<Manif
             let counts =
                 |manifest: &Manifest| newest.as_ref().is_none_or(|newest| manifest.version > newest.version);
             if let Some(manifest) = found.filter(counts) {
+                to_look_at.extend(manifest_zones(source, Some(&manifest)));
                 newest = Some(manifest);
             }
             at = window.next_data(at + u64::from(source.sizes.block_bytes));
@@ -344,7 +373,7 @@ fn scan_zones(
     unreadable: &mut Unreadable,
     progress: &dyn Fn(u64, u64),
 ) -> Vec<ZoneFound> {
-    let for_manifest = source.manifest_zones();
+    let for_manifest = manifest_zones(source, manifest);
     let all: Vec<ZoneId> = source.zones().filter(|zone| !for_manifest.contains(zone)).collect();
     let total: u64 = all.iter().map(|&zone| source.end_bytes(zone)).sum();
     let mut done = 0;

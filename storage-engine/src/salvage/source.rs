@@ -11,6 +11,7 @@ use crate::buffer::AlignedBuffer;
 use crate::device::emulated::{Access, DirectIo, Flaw, Inspected};
 use crate::device::{Geometry, Place, ZoneState, ZonedDevice, open_device, place_at};
 use crate::error::{EngineError, EngineResult};
+use crate::format::DecodeError;
 use crate::format::manifest::{DeviceSizes, Manifest};
 use crate::units::{ZoneId, ZoneOffset};
 
@@ -122,8 +123,8 @@ impl Source {
         }
     }
 
-    /// The zones that may hold the manifest.
-    pub(super) fn manifest_zones(&self) -> Vec<ZoneId> {
+    /// The zones that hold the manifest as long as none of them has worn out.
+    pub(super) fn home_zones(&self) -> Vec<ZoneId> {
         let has_pointer = |zone: &ZoneId| match &self.medium {
             Medium::File { .. } => true,
             Medium::Device(device) => {
@@ -131,6 +132,18 @@ impl Source {
             }
         };
         self.zones().filter(has_pointer).take(2).collect()
+    }
+
+    /// Whether the first block of a zone is that of a version of the manifest. Of a long one it is not the whole.
+    pub(super) fn begins_with_a_manifest(&self, zone: ZoneId) -> bool {
+        let mut block = AlignedBuffer::zeroed(self.sizes.block_bytes as usize);
+        if self.end_bytes(zone) == 0 || !self.read(zone, 0, &mut block) {
+            return false;
+        }
+        let written_after =
+            block.get(20..24).and_then(|bytes| bytes.first_chunk()).map(|it| u32::from_le_bytes(*it));
+        let decoded = Manifest::decode(&block, written_after.unwrap_or_default());
+        matches!(decoded, Ok(_) | Err(DecodeError::CutShort { .. }))
     }
 
     /// The place in the file or device, for people who look there with other tools.

@@ -47,6 +47,15 @@ impl Purpose {
     }
 }
 
+/// What becomes of the reserve when a zone is taken for the manifest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reserve {
+    /// It is left alone.
+    Kept,
+    /// The zone may be one of the reserve: without it nothing could be written any more.
+    Given,
+}
+
 /// Hands out free zones and takes them back.
 #[derive(Debug)]
 pub struct Allocator {
@@ -206,12 +215,24 @@ impl Allocator {
         Some(zone)
     }
 
-    /// Takes a zone back that held part of a checkpoint, after its reset.
-    pub fn give_back_from_checkpoint(&self, zone: ZoneId) {
+    /// Takes an empty zone back that was set aside for a checkpoint or for the manifest.
+    pub fn give_back_set_aside(&self, zone: ZoneId) {
         let mut state = self.state.lock();
         self.zones.zone(zone).set_role(Role::Free);
         state.free.push_back(zone);
         self.tell_freed(state);
+    }
+
+    /// Takes a free zone for the manifest, if as many are left as puts leave alone; with `Reserve::Given` in any case.
+    #[must_use]
+    pub fn take_for_manifest(&self, reserve: Reserve) -> Option<ZoneId> {
+        let mut state = self.state.lock();
+        if reserve == Reserve::Kept && state.free_count() <= RESERVED_FROM_PUTS {
+            return None;
+        }
+        let zone = state.free.pop_back().or_else(|| state.spare.pop())?;
+        self.zones.zone(zone).set_role(Role::Manifest);
+        Some(zone)
     }
 
     /// Gives a zone that was taken its generation, at the moment when its stream goes over to it.
@@ -277,7 +298,7 @@ impl Allocator {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Allocator, Purpose};
+    use super::{Allocator, Purpose, Reserve};
     use crate::format::unit::StreamKind;
     use crate::units::Generation;
     use crate::zones::{Role, ZoneTable};
@@ -337,8 +358,18 @@ mod tests {
         let taken = allocator.take_for_checkpoint(2).unwrap();
         assert_eq!((zones.zone(taken).role(), allocator.free_count()), (Role::Checkpoint, 5));
         assert_eq!(allocator.taken_count(), 0, "writers do not wait for the collector on its account");
-        allocator.give_back_from_checkpoint(taken);
+        allocator.give_back_set_aside(taken);
         assert_eq!((zones.zone(taken).role(), allocator.free_count()), (Role::Free, 6));
+    }
+
+    #[test]
+    fn the_manifest_takes_of_the_reserve_only_what_is_given() {
+        let (zones, allocator) = allocator(4);
+        let taken = allocator.take_for_manifest(Reserve::Kept).expect("one besides the reserve");
+        assert_eq!((zones.zone(taken).role(), allocator.taken_count()), (Role::Manifest, 0));
+        assert_eq!(allocator.take_for_manifest(Reserve::Kept), None, "three are left");
+        assert!(allocator.take_for_manifest(Reserve::Given).is_some());
+        assert_eq!(allocator.free_count(), 2);
     }
 
     #[test]

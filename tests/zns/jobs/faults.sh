@@ -17,6 +17,7 @@ case $1 in
         for test in \
             zones_that_turn_read_only_under_load_are_evacuated_and_nothing_is_lost \
             an_empty_zone_that_turns_offline_under_load_takes_nothing_with_it \
+            zones_of_the_manifest_that_turn_are_replaced_and_nothing_is_lost \
             of_a_filled_zone_that_turns_offline_under_load_the_loss_is_told_and_the_rest_is_kept \
             of_the_zone_being_filled_that_turns_offline_the_loss_is_told_and_the_rest_is_kept; do
             # On what the test before has left of the drive.

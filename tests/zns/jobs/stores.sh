@@ -1,6 +1,7 @@
 #!/bin/sh
 # A store's life on each drive, by the tools that a user has: made, filled, put to all of YCSB's core workloads,
-# overwritten until zones have been reset, used by fio, and made again.
+# overwritten until zones have been reset, used by fio, and made again; and by the embedded API on each drive that is a block
+# device. stores.sh TESTS
 set -eu
 
 main() {
@@ -12,6 +13,10 @@ main() {
         kvctl create "$drive" --yes
         ycsb load --path "$drive" --records 500 --durability buffered --format json > /dev/null
         kvctl check "$drive" --deep
+    done
+    for drive in "$ZONAL_TEST_NVME_BLOCK_2" "$ZONAL_TEST_NULL_BLK" "$ZONAL_TEST_SMR"; do
+        echo "== $drive by the API"
+        ZONAL_TEST_ZONED_BLOCK=$drive "$1" --exact devices::a_zoned_block_device_holds_a_store
     done
 }
 
@@ -33,4 +38,4 @@ overwrite() {
     [ "$resets" -gt 20 ]
 }
 
-main
+main "$@"

@@ -99,11 +99,15 @@ With --format json an object with these keys, sizes in bytes:
   'index'               which index the store keeps in memory
   'checkpoints'         checkpoints of the index that the next opening may choose, objects as
                         `kvctl checkpoint` shows them
+  'keeps_journal'       whether the device has memory that outlives the process, for a journal
   'opening'             how opening the store went just now, an object with 'checkpoint' (the
                         number of the one that was used, 0 for none), 'checkpoint_entries'
                         (taken from it), 'checkpoint_zones' (not read because of it),
-                        'unusable_checkpoints', 'zones_read', 'bytes_read', 'records_read' and
-                        'microseconds'
+                        'unusable_checkpoints', 'zones_read', 'bytes_read', 'records_read',
+                        'microseconds', 'journal_writes' and 'journal_bytes' (what a killed process
+                        had acknowledged as written and not appended: it is taken from its journal,
+                        and appended when the store is opened for writing) and 'journal_lost'
+                        (there was such a journal and it is gone)
 
 Examples:
   kvctl info data.zonal
@@ -195,7 +199,7 @@ where nothing tells whether they still counted. A table shows 20 keys of a kind.
 
 With --format json an object with 'complete', 'into', 'keys', 'records', 'void_records', 'mended_records', 'device_damages' \
 ('device_offset', 'what'), 'unreadable' (blocks that the device fails to read: 'zone', 'offset', 'device_offset', 'len_bytes'), \
-'notes', 'lost_keys' ('key' or 'key_base64', 'seqno', 'zone', 'offset', 'device_offset', 'what', 'older_seqno'), 'lost_writes' ('zone', 'offset', 'device_offset', 'len_bytes', 'what', 'first_seqno', 'last_seqno'), \
+'notes', 'lost_keys' ('key' or 'key_base64', 'seqno', 'zone', 'offset', 'device_offset', 'what', 'older_seqno'), 'lost_writes' ('zone', 'offset', 'device_offset', 'len_bytes', 'what', 'first_seqno', 'last_seqno', 'keys_named': whether a checkpoint tells of which keys they were), \
 'torn_batches' ('first_seqno', 'writes') and 'doubtful_keys' ('key' or 'key_base64', 'seqno', 'zone', 'offset', 'doubt': \
 newer_version_lost, maybe_superseded or maybe_left_over, 'kept').
 

@@ -2,7 +2,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic is how they say that something is wrong")]
 
-use super::layout::{ENTRY_BYTES, HEADER_BYTES, Header, SESSION_BYTES, Session, ZoneEntry};
+use super::layout::{ENTRY_BYTES, HEADER_BYTES, Header, KeptMark, SESSION_BYTES, Session, ZoneEntry};
 use crate::decoders::put_crc;
 use crate::device::Geometry;
 use crate::units::ZoneId;
@@ -30,11 +30,14 @@ pub fn device_header(bytes: &[u8]) {
     });
 }
 
-/// The session block.
+/// The session block, and the mark of the kept memory, which is as long.
 pub fn session_block(bytes: &[u8]) {
     twice::<SESSION_BYTES>(bytes, |bytes| {
         if let Ok(session) = Session::decode(bytes) {
             assert_eq!(Session::decode(&session.encode()), Ok(session));
+        }
+        if let Some(mark) = KeptMark::decode(bytes) {
+            assert_eq!(KeptMark::decode(&mark.encode()), Some(mark));
         }
     });
 }

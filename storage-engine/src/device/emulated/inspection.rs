@@ -12,9 +12,9 @@ use rustix::fs::SeekFrom;
 use super::Access;
 use super::file::{Medium, length_bytes};
 use super::layout::{
-    DATA_ALIGNMENT_BYTES, ENTRY_BYTES, HEADER_AT_BYTES, HEADER_BYTES, Header, KEPT_MEMORY_BYTES,
-    KEPT_MEMORY_LEN, LayoutError, SESSION_AT_BYTES, SESSION_BYTES, Session, ZoneEntry, data_start_bytes,
-    entry_at_bytes, file_bytes, kept_memory_at_bytes,
+    DATA_ALIGNMENT_BYTES, ENTRY_BYTES, HEADER_AT_BYTES, HEADER_BYTES, Header, KEPT_MARK_AT_BYTES,
+    KEPT_MARK_BYTES, KEPT_MEMORY_BYTES, KEPT_MEMORY_LEN, KeptMark, LayoutError, SESSION_AT_BYTES,
+    SESSION_BYTES, Session, ZoneEntry, data_start_bytes, entry_at_bytes, file_bytes, kept_memory_at_bytes,
 };
 use super::opening::{failure, open_file, present_boot_id};
 use super::reckoning::Trust;
@@ -205,6 +205,15 @@ impl Inspected {
             }
         }
         let expected_bytes = file_bytes(geometry).unwrap_or_default();
+        let kept_at_bytes = kept_memory_at_bytes(geometry.zone_count, geometry.zone_size_bytes);
+        let mark = KeptMark::decode(&self.array::<KEPT_MARK_BYTES>(KEPT_MARK_AT_BYTES));
+        if mark.is_some_and(|mark| mark.boot_id == boot_id)
+            && self.length_bytes < kept_at_bytes + KEPT_MEMORY_BYTES
+        {
+            let what = "the journal of a process that was killed is gone: the last writes that it acknowledged as `Written` may \
+                        be lost";
+            self.note(kept_at_bytes, what.to_owned());
+        }
         if self.length_bytes < expected_bytes {
             let what = format!("the file ends here; {expected_bytes} bytes belong to it");
             self.note(self.length_bytes, what);

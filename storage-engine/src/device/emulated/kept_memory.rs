@@ -2,6 +2,9 @@
 //! stays there when the process is killed. It is at the end of the file and goes when it is not needed any more.
 //!
 //! The range is allocated before it is mapped: a write to mapped memory that finds no room on the host kills the process.
+//!
+//! As long as somebody relies on it, a mark in front of the zones says so: should the range be cut off the file meanwhile, the next
+//! opening knows that it was there.
 
 #![expect(unsafe_code, reason = "mapping a file is unsafe; the use is proved at its place")]
 
@@ -15,7 +18,9 @@ use rustix::io::Errno;
 
 use super::EmulatedDevice;
 use super::file::{Medium, length_bytes};
-use super::layout::{KEPT_MEMORY_BYTES, KEPT_MEMORY_LEN, kept_memory_at_bytes};
+use super::layout::{
+    KEPT_MARK_AT_BYTES, KEPT_MARK_BYTES, KEPT_MEMORY_BYTES, KEPT_MEMORY_LEN, KeptMark, kept_memory_at_bytes,
+};
 use crate::device::{DeviceError, DeviceResult, KeptMemory, ZonedDevice};
 
 /// The mapped range.
@@ -35,11 +40,12 @@ impl KeptMemory for MappedRange {
     fn give_back(self: Box<Self>) -> DeviceResult<()> {
         let Self { map, file, at_bytes, medium } = *self;
         drop(map);
+        let failed = |source| DeviceError::Io { action: "giving back the kept memory".to_owned(), source };
+        file.write_all_at(&[0; KEPT_MARK_BYTES], KEPT_MARK_AT_BYTES).map_err(failed)?;
         if medium == Medium::BlockDevice {
             return Ok(());
         }
-        let action = "giving back the kept memory".to_owned();
-        file.set_len(at_bytes).map_err(|source| DeviceError::Io { action, source })
+        file.set_len(at_bytes).map_err(failed)
     }
 }
 
@@ -48,9 +54,10 @@ impl EmulatedDevice {
     pub(super) fn map_kept_memory(&self) -> DeviceResult<Option<Box<dyn KeptMemory>>> {
         self.begin_changes()?;
         let (file, medium) = (self.stable.file().locked(), self.stable.file().medium());
-        let at_bytes = self.kept_memory_at_bytes();
+        let (at_bytes, mark) = (self.kept_memory_at_bytes(), KeptMark { boot_id: self.stable.boot_id() });
         let mapped = || {
             allocate(file, medium, at_bytes)?;
+            self.stable.file().write_metadata(KEPT_MARK_AT_BYTES, &mark.encode())?;
             Ok(MappedRange { map: map(file, at_bytes)?, file: file.try_clone()?, at_bytes, medium })
         };
         match mapped() {
@@ -73,6 +80,15 @@ impl EmulatedDevice {
             file.read_metadata(at_bytes, &mut bytes).map(|()| bytes)
         };
         read().map_err(|source| self.kept_memory_error("reading", source))
+    }
+
+    /// Whether somebody relied on it, since the machine was started, and it is not there any more.
+    pub(super) fn lacks_kept_memory(&self) -> bool {
+        let (file, mut mark) = (self.stable.file(), [0; KEPT_MARK_BYTES]);
+        let is_marked = file.read_metadata(KEPT_MARK_AT_BYTES, &mut mark).is_ok()
+            && KeptMark::decode(&mark).is_some_and(|mark| mark.boot_id == self.stable.boot_id());
+        let end_bytes = self.kept_memory_at_bytes() + KEPT_MEMORY_BYTES;
+        is_marked && length_bytes(file.locked()).is_ok_and(|found| found < end_bytes)
     }
 
     fn kept_memory_at_bytes(&self) -> u64 {

@@ -4,6 +4,7 @@
 //! byte 0         header, copy A      128 bytes     either good copy is enough
 //! byte 4096      header, copy B      128 bytes
 //! byte 8192      session block       64 bytes      who had the device open, and whether it was closed in order
+//! byte 8704      mark                64 bytes      whether somebody relies on the kept memory
 //! byte 12288     zone table          64 bytes a zone
 //! next MiB       zone 0, zone 1, …   one zone size each
 //! next 64 KiB    kept memory         2 MiB         where it has been asked for: what outlives the process
@@ -28,6 +29,10 @@ pub(super) const FORMAT_VERSION: u32 = 1;
 pub(super) const HEADER_AT_BYTES: [u64; 2] = [0, 4096];
 /// Where the session block lies.
 pub(super) const SESSION_AT_BYTES: u64 = 8192;
+/// Where the mark of the kept memory lies.
+pub(super) const KEPT_MARK_AT_BYTES: u64 = 8704;
+/// Length of that mark.
+pub(super) const KEPT_MARK_BYTES: usize = 64;
 /// Where the zone table begins.
 pub(super) const TABLE_AT_BYTES: u64 = 12_288;
 /// Zone data begin at a multiple of this; no device is shorter.
@@ -206,6 +211,29 @@ impl Session {
     pub(super) fn decode(bytes: &[u8; SESSION_BYTES]) -> Result<Self, LayoutError> {
         check_seal(bytes)?;
         Ok(Self { boot_id: array_at(bytes, 0), clean: bytes[16] != 0 })
+    }
+}
+
+/// Says that somebody relies on the kept memory. Zeros where nobody does.
+///
+/// Bytes 0 boot id (16), zeros, 60 checksum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct KeptMark {
+    /// The boot of the machine, and stay of the disk, during which it was written: the memory outlives neither.
+    pub(super) boot_id: [u8; 16],
+}
+
+impl KeptMark {
+    pub(super) fn encode(&self) -> [u8; KEPT_MARK_BYTES] {
+        let mut bytes = [0; KEPT_MARK_BYTES];
+        put(&mut bytes, 0, &self.boot_id);
+        seal(&mut bytes);
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8; KEPT_MARK_BYTES]) -> Option<Self> {
+        check_seal(bytes).ok()?;
+        Some(Self { boot_id: array_at(bytes, 0) })
     }
 }
 

@@ -295,6 +295,14 @@ impl ZonedDevice for EmulatedDevice {
         self.read_kept_memory()
     }
 
+    fn keeps_memory(&self) -> bool {
+        true
+    }
+
+    fn lacks_kept_memory(&self) -> bool {
+        Self::lacks_kept_memory(self)
+    }
+
     fn end_append(&self, ticket: AppendTicket, result: RawResult) -> DeviceResult<ZoneSector> {
         self.conclude_append(&ticket, result).map_err(|error| self.explain(error))
     }

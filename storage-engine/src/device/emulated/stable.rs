@@ -108,6 +108,11 @@ impl StableTable {
         &self.path
     }
 
+    /// The boot of the machine and the stay of the disk.
+    pub(super) fn boot_id(&self) -> [u8; 16] {
+        self.boot_id
+    }
+
     pub(super) fn file(&self) -> &DeviceFile {
         &self.file
     }

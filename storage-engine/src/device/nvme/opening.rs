@@ -22,8 +22,9 @@ use crate::device::presence::Presence;
 use crate::device::{DeviceError, DeviceResult, Geometry, ZoneState};
 use crate::units::{ZoneId, ZoneOffset};
 
-/// Less than any kernel lets one command move; for where it does not say.
-const CAUTIOUS_LIMIT_BYTES: u64 = 256 << 10;
+/// No more than any kernel lets one command move; for where it does not say. Linux has 255 sectors (`BLK_SAFE_MAX_SECTORS`) for a
+/// namespace that it could not set up: 6.12 keeps to that, 6.1 allowed more.
+const CAUTIOUS_LIMIT_BYTES: u64 = 127 << 10;
 /// A command counts its blocks, from zero, in 16 bits.
 const COMMAND_LIMIT_BLOCKS: u64 = 1 << 16;
 /// Linux performs no larger transfer in one piece (`MAX_RW_COUNT`).

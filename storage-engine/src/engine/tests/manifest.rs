@@ -4,7 +4,7 @@ use super::{create, open_options};
 use crate::device::emulated::{Access, DirectIo, EmulatedDevice};
 use crate::device::{Persistence, ZonedDevice};
 use crate::engine::{Depth, Engine, OpenOptions};
-use crate::log::manifest_log::manifest_zones;
+use crate::log::manifest_log::home_zones;
 
 #[test]
 fn a_manifest_append_that_a_kill_cut_off_is_no_damage() {
@@ -15,7 +15,7 @@ fn a_manifest_append_that_a_kill_cut_off_is_no_damage() {
         // The opener of a store that was closed in order takes a place for its manifest, and is killed.
         let device = EmulatedDevice::open(&path, Access::ReadWrite, DirectIo::Off).unwrap();
         let written = |zone: &_| device.report(*zone).unwrap().write_pointer;
-        let zone = manifest_zones(&device).unwrap().into_iter().max_by_key(written).unwrap();
+        let zone = home_zones(&device).unwrap().into_iter().max_by_key(written).unwrap();
         let start = device.geometry().zone_start(zone);
         drop(device.begin_append(start, 4096, Persistence::Volatile).unwrap());
         device.abandon();

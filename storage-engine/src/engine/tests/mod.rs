@@ -12,6 +12,7 @@ mod media;
 mod passthrough;
 mod power;
 mod salvaging;
+mod substitutes;
 mod vain;
 mod wearing;
 mod worn;

@@ -47,6 +47,7 @@ fn info_rows(info: &Info) -> Vec<Row> {
         count("max_active_zones", info.max_active_zones.into()),
         bytes("append_limit_bytes", info.append_limit_bytes.into()),
         text("checkpoints", &checkpoints(&info.checkpoints)),
+        text("keeps_journal", yes_or_no(info.keeps_journal)),
         count("opening.checkpoint", opening.checkpoint),
         count("opening.checkpoint_entries", opening.checkpoint_entries),
         count("opening.checkpoint_zones", opening.checkpoint_zones.into()),
@@ -55,7 +56,14 @@ fn info_rows(info: &Info) -> Vec<Row> {
         bytes("opening.bytes_read", opening.bytes_read),
         count("opening.records_read", opening.records_read),
         count("opening.microseconds", opening.microseconds),
+        count("opening.journal_writes", opening.journal_writes),
+        bytes("opening.journal_bytes", opening.journal_bytes),
+        text("opening.journal_lost", yes_or_no(opening.journal_lost)),
     ]
+}
+
+fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
 }
 
 /// Each with the last write that it covers and the zones that it is in.

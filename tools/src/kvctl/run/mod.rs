@@ -76,10 +76,26 @@ fn readable(item: zonal::Result<(Vec<u8>, Value)>) -> Result<Option<(Vec<u8>, Va
 
 /// Opens a store so that not a byte of it changes.
 fn open_to_read(store: &StoreAt) -> Result<Db, Failure> {
-    Ok(Db::open(&store.path, Options::default().queue(store.queue).read_only(true))?)
+    let db = Db::open(&store.path, Options::default().queue(store.queue).read_only(true))?;
+    warn_of_lost_journal(&db);
+    Ok(db)
 }
 
 /// Opens a store that is there.
 fn open_to_write(store: &StoreAt) -> Result<Db, Failure> {
-    Ok(Db::open(&store.path, Options::default().queue(store.queue).create_if_missing(false))?)
+    let db = Db::open(&store.path, Options::default().queue(store.queue).create_if_missing(false))?;
+    warn_of_lost_journal(&db);
+    Ok(db)
+}
+
+/// The store is whole without it: what is said is for whoever counts on the last writes.
+fn warn_of_lost_journal(db: &Db) {
+    if db.info().opening.journal_lost {
+        // Where stderr is closed, there is nobody to tell.
+        let _ = writeln!(
+            stderr(),
+            "kvctl: the journal of a process that was killed is gone, perhaps because the file was cut: the last writes \
+             that it acknowledged as written may be lost"
+        );
+    }
 }

@@ -150,7 +150,8 @@ fn lost_writes_line(lost: &LostWrites) -> String {
         (Some(first), Some(last)) => format!("writes {first} to {last} are gone"),
         _ => "writes are gone, it is not known which".to_owned(),
     };
-    format!("{which}, of unknown keys: {place}: {}", lost.what)
+    let whose = if lost.keys_named { "of keys that a checkpoint names" } else { "of unknown keys" };
+    format!("{which}, {whose}: {place}: {}", lost.what)
 }
 
 fn lost_key_line(lost: &LostKey) -> String {
