@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Durability, QueueKind};
+use crate::{CleaningPolicy, Durability, QueueKind};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -41,6 +41,7 @@ pub struct Options {
     pub(crate) buffered_delay: Duration,
     pub(crate) unit_bytes: u32,
     pub(crate) checkpoint_interval_bytes: u64,
+    pub(crate) cleaning_policy: CleaningPolicy,
 }
 
 impl Default for Options {
@@ -65,6 +66,7 @@ impl Default for Options {
             buffered_delay: Duration::from_millis(5),
             unit_bytes: 512 << 10,
             checkpoint_interval_bytes: 1024 * MIB,
+            cleaning_policy: CleaningPolicy::default(),
         }
     }
 }
@@ -117,7 +119,8 @@ setters! {
     block_bytes: u32 => Some(block_bytes);
     /// New stores: how many zones of the device may be open at once. Default: as many as may be active.
     max_open_zones: u32 => Some(max_open_zones);
-    /// New stores: how many zones of the device may be active at once; at least 8. Default: 14.
+    /// New stores: how many zones of the device may be active at once; at least 4, and 5 for checkpoints. Default: 14, which
+    /// is enough for all streams of the default [`cleaning_policy`](Self::cleaning_policy).
     max_active_zones: u32 => Some(max_active_zones);
     /// New stores: the largest single append, in bytes; at least 96 KiB. Default: 1 MiB.
     append_limit_bytes: u32 => Some(append_limit_bytes);
@@ -135,6 +138,14 @@ setters! {
     /// written at most. Closing writes one, too, where the next opening would otherwise have to read 64 MiB or more, and
     /// more than the index takes. Checkpoints take only space that data do not need.
     checkpoint_interval_bytes: u64 => checkpoint_interval_bytes;
+    /// Who decides which records share a zone, and which zone is emptied next. It can be another one at each opening.
+    /// Default: [`CleaningPolicy::Forecast`]. It fills as many zones at a time as the device lets be active, at most 5 with
+    /// writes and 5 with copies and at most one for each 20 zones; each takes a buffer of
+    /// [`unit_bytes`](Self::unit_bytes).
+    ///
+    /// Writes that are waited for, at [`Durability::Sync`] and [`Durability::Written`], share one zone, so that they take
+    /// one append.
+    cleaning_policy: CleaningPolicy => cleaning_policy;
     /// The largest append unit, in bytes; the device's append limit counts as well. At least 96 KiB. Default: 512 KiB.
     unit_bytes: u32 => unit_bytes;
 }

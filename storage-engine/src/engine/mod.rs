@@ -10,6 +10,7 @@ mod latches;
 #[cfg(all(test, feature = "models"))]
 mod models;
 mod opening;
+mod placing;
 mod read;
 mod running;
 mod spare;

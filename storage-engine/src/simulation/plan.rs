@@ -6,6 +6,7 @@ use crate::device::Geometry;
 use crate::device::simulated::Faults;
 use crate::engine::OpenOptions;
 use crate::format::manifest::SpaceUse;
+use crate::gc::policy::PolicyKind;
 use crate::queue::QueueKind;
 use crate::seeded::Seeded;
 
@@ -48,6 +49,7 @@ impl Plan {
             append_limit_bytes: unit_bytes,
             volatile_cache: true,
         };
+        let policy_number = usize::try_from(size_blocks).expect("small") + unit_bytes as usize / 1024;
         let options = OpenOptions {
             read_only: false,
             direct_io: false,
@@ -58,6 +60,7 @@ impl Plan {
             expects_durable: random.chance(1, 2),
             in_spite_of_damage: false,
             checkpoint_interval_bytes: 0,
+            cleaning_policy: PolicyKind::ALL[policy_number % PolicyKind::ALL.len()],
         };
         Self {
             geometry,

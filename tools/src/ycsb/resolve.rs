@@ -239,6 +239,7 @@ fn store_settings(
         durability: arguments.durability,
         index: arguments.index,
         queue: arguments.queue.into(),
+        cleaning_policy: arguments.cleaning_policy,
         cache_bytes: arguments.cache,
         capacity_bytes,
         zone_size_bytes: arguments.zone_size,

@@ -49,6 +49,7 @@ fn open_options() -> OpenOptions {
         expects_durable: false,
         in_spite_of_damage: false,
         checkpoint_interval_bytes: 0,
+        cleaning_policy: crate::gc::policy::PolicyKind::default(),
     }
 }
 
