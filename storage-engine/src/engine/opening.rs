@@ -282,13 +282,14 @@ fn make_writable(
     if !fault::is_on(Fault::ReopenWithoutFlush) {
         inner.device.flush()?;
     }
-    begin_run(inner, &manifest_log, recovered)?;
     let geometry = *inner.device.geometry();
     let policy = inner.running.policy(options.cleaning_policy, &geometry)?;
     let for_nobody = give_up_streams(inner, &*policy, recovered);
+    // Before the manifest, whose zone may be empty: a power cut may leave as many zones active as there can be.
     for &zone in recovered.abandoned.iter().chain(&for_nobody) {
         inner.device.finish(zone)?;
     }
+    begin_run(inner, &manifest_log, recovered)?;
     let queue = append_queue(&inner.device, &inner.running, options.queue)?;
     inner.memory.append_through(&queue);
     let parts = LogParts {

@@ -36,7 +36,8 @@ impl Plan {
     pub(super) fn new(random: &mut Seeded) -> Self {
         let capacity_blocks = 8 + random.below(17);
         let size_blocks = capacity_blocks + if random.chance(1, 2) { random.below(9) } else { 0 };
-        let max_active_zones = 8 + u32::from(random.chance(1, 3)) * 3;
+        let few = 4 + u32::try_from(capacity_blocks % 5).expect("small");
+        let max_active_zones = if random.chance(1, 3) { 11 } else { few };
         let unit_bytes = [2048, 3072, 4096][random.index(3)].min(capacity_blocks * u64::from(BLOCK_BYTES));
         let unit_bytes = u32::try_from(unit_bytes).expect("small");
         let geometry = Geometry {
