@@ -321,6 +321,9 @@ impl Stream {
     }
 
     /// Seals the unit being filled, if there is one.
+    ///
+    /// # Panics
+    /// When it spans more seqnos than a header counts ([`Stream::spans`]).
     pub fn seal(&mut self, facts: &SealFacts, memory: &UnitMemory) -> Option<SealedUnit> {
         let OpenUnit { live_bytes, builder, first_seqno, last_seqno, expected, .. } = self.unit.take()?;
         if self.name.kind == StreamKind::User {

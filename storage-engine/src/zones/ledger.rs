@@ -166,10 +166,11 @@ impl Zone {
     #[must_use]
     pub fn history(&self) -> Option<ZoneHistory> {
         let packed = self.expected.load(Ordering::Relaxed);
-        (packed & KNOWN != 0).then(|| ZoneHistory {
-            stream: StreamId::new(u8::try_from(packed >> 16 & 0xff).expect("8 bits")),
+        let [low, high, stream, known, ..] = packed.to_le_bytes();
+        (known != 0).then(|| ZoneHistory {
+            stream: StreamId::new(stream),
             written_at: Clock::new(self.written_at.load(Ordering::Relaxed)),
-            expected: Lifetime::of_steps(u16::try_from(packed & 0xffff).expect("16 bits")),
+            expected: Lifetime::of_steps(u16::from_le_bytes([low, high])),
         })
     }
 
