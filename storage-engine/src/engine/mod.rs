@@ -12,6 +12,7 @@ mod models;
 mod opening;
 mod placing;
 mod read;
+mod replay;
 mod running;
 mod spare;
 mod stats;
@@ -53,7 +54,7 @@ use crate::signal::Signal;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread::JoinHandle;
-use crate::units::{Generation, ZoneId};
+use crate::units::{Generation, SeqNo, ZoneId};
 use crate::zones::{Allocator, Role, ZoneTable};
 use checkpointing::Checkpointing;
 use latches::Latches;
@@ -98,6 +99,8 @@ struct Inner {
     buffered_delay: Duration,
     /// How many live bytes the store takes.
     live_limit_bytes: AtomicU64,
+    /// Whether buffered writes are placed by what they overwrite. Goes on once, and stays.
+    spreads_writes: AtomicBool,
     /// Writers that wait for a zone to be freed.
     waiting_count: AtomicUsize,
     /// Zones taken beyond which writers wait for the collector although there is space.
@@ -108,6 +111,8 @@ struct Inner {
     closed: AtomicBool,
     checkpointing: Checkpointing,
     recovery: RecoveryReport,
+    /// Where the log ended when the store was opened.
+    last_recovered: SeqNo,
 }
 
 /// Counts since the store was opened.
@@ -324,6 +329,7 @@ impl Engine {
         worn.for_each(|(_, zone)| zone.claim_landed());
         self.inner.checkpoint_at_close();
         log.commit().check()?;
+        log.end_journal()?;
         self.inner.write_manifest(true)?;
         Ok(self.inner.device.flush()?)
     }

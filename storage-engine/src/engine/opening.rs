@@ -91,6 +91,11 @@ impl Engine {
         if starts_threads {
             *engine.threads.lock() = background::start(&engine.inner)?;
         }
+        if options.read_only {
+            engine.show_journal()?;
+        } else {
+            engine.replay_journal()?;
+        }
         Ok(engine)
     }
 
@@ -198,9 +203,11 @@ pub(super) fn append_queue(
 fn assemble(
     (device, running): (Arc<dyn ZonedDevice>, Running),
     options: &OpenOptions,
-    Newest { manifest, zone: manifest_zone }: Newest,
+    Newest { mut manifest, zone: manifest_zone, is_copied }: Newest,
     recovered: &Recovered,
 ) -> EngineResult<Inner> {
+    // Whoever closed the store was killed before the end: what comes next is numbered as after any crash.
+    manifest.clean &= is_copied;
     let geometry = *device.geometry();
     let unit_limit = unit_limit_bytes_from(running.least_unit_bytes(), &geometry, options.unit_bytes)?;
     let budget = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
@@ -234,6 +241,7 @@ fn assemble(
         buffered_delay: options.buffered_delay,
         worn: Arc::new(Mutex::new(worn_zones(&*device, &recovered.zones)?)),
         live_limit_bytes: 0.into(),
+        spreads_writes: AtomicBool::new(false),
         waiting_count: 0.into(),
         zone_allowance: 0.into(),
         cleaning_round: 0.into(),
@@ -246,6 +254,7 @@ fn assemble(
             recovered.report.scanned_bytes,
         ),
         recovery: recovered.report.clone(),
+        last_recovered: recovered.last_seqno,
         running,
         device,
     };
@@ -256,6 +265,7 @@ fn assemble(
         let manifest_log = ManifestLog::new(Arc::clone(&inner.device), queue, Some(manifest_zone))?;
         make_writable(&mut inner, options, (unit_limit, manifest_log), recovered)?;
         inner.count_live_limit();
+        inner.watch_for_cleaning();
     }
     Ok(inner)
 }

@@ -1,7 +1,8 @@
 //! Where writes are placed: which policy a device's limits allow, and what it is asked about a write.
 //!
 //! A write that its caller waits for is not placed by its history: all such writes go to one stream, so that whoever
-//! commits them appends once. What is buffered is appended when units fill up, and can be spread over streams.
+//! commits them appends once. What is buffered is appended when units fill up, and can be spread over streams. That takes
+//! a look into the index for each write, which is left out as long as there is nothing to clean.
 //!
 //! Active zones: two of the manifest, one of a checkpoint that is being written where there are more than the fewest, and
 //! one for each stream; more where the limit allows that appends to the zone that a stream leaves and to the one that it
@@ -11,9 +12,10 @@ use super::{Durability, Inner};
 use crate::device::Geometry;
 use crate::error::{EngineError, EngineResult};
 use crate::gc::policy::streams::{self, METADATA_ZONES};
-use crate::gc::policy::{Lifetime, Placement, Policy, PolicyKind, StreamId};
+use crate::gc::policy::{Lifetime, Placement, Policy, PolicyKind, StreamId, ZoneHistory};
 use crate::index::Entry;
 use crate::log::writer::{LogWrite, LogWriter};
+use crate::sync::atomic::Ordering;
 
 /// Active zones of the manifest.
 const MANIFEST_ZONES: u32 = 2;
@@ -74,13 +76,27 @@ impl Inner {
                 expected: Lifetime::of_steps(0),
             };
         }
-        let overwritten = self.catalog.index().lookup(first.key).and_then(|entry| match entry {
+        let spreads = self.spreads_writes.load(Ordering::Relaxed);
+        let overwritten = if spreads { self.history_of(first.key) } else { None };
+        collector.policy.place_write(now, overwritten)
+    }
+
+    /// What the zone is like in which a key's record lies.
+    fn history_of(&self, key: &[u8]) -> Option<ZoneHistory> {
+        match self.catalog.index().lookup(key)? {
             Entry::Value { location, .. } | Entry::Tombstone { location } => {
                 self.zones.zone(location.zone).history()
             }
             Entry::Large { .. } => None,
-        });
-        collector.policy.place_write(now, overwritten)
+        }
+    }
+
+    /// Has writes spread over streams from the time on when that pays: when zones have been emptied, or will be soon.
+    pub(super) fn watch_for_cleaning(&self) {
+        let is_half_full = 2 * self.allocator.taken_count() > self.data_zone_count();
+        if is_half_full || self.running.is_stepped() || self.life_counters().zone_resets > 0 {
+            self.spreads_writes.store(true, Ordering::Relaxed);
+        }
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Commit {
     changed: Condvar,
     /// Copy of `State::durable`, for looking without the lock.
     durable: AtomicU64,
+    /// Copy of `State::written`, likewise; never ahead of it.
+    written: AtomicU64,
     failed: AtomicBool,
     /// How many units have been moved to another zone. Every durable write looks at it, without the lock.
     moved_count: AtomicU64,
@@ -212,6 +214,7 @@ impl Commit {
             state: Mutex::new(state),
             changed: Condvar::new(),
             durable: AtomicU64::new(durable.get()),
+            written: AtomicU64::new(durable.get()),
             failed: AtomicBool::new(false),
             moved_count: AtomicU64::new(0),
         }
@@ -221,6 +224,12 @@ impl Commit {
     #[must_use]
     pub fn durable(&self) -> SeqNo {
         SeqNo::new(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The appends of everything up to here have completed.
+    #[must_use]
+    pub fn written(&self) -> SeqNo {
+        SeqNo::new(self.written.load(Ordering::Acquire))
     }
 
     /// Whether a write or flush has failed.
@@ -292,9 +301,14 @@ impl Commit {
         state.in_flight.remove(&token);
         state.submitted_count -= 1;
         if in_flight.is_new_writes() {
-            state.advance_written();
+            self.advance_written(&mut state);
         }
         self.changed.notify_all();
+    }
+
+    fn advance_written(&self, state: &mut State) {
+        state.advance_written();
+        self.written.store(state.written.get(), Ordering::Release);
     }
 
     /// Whether appends to a zone are in flight.
@@ -426,7 +440,7 @@ impl Commit {
     pub(super) fn dropped(&self, token: u64) {
         let mut state = self.state.lock();
         state.in_flight.remove(&token).expect("a refused unit stays in flight");
-        state.advance_written();
+        self.advance_written(&mut state);
         self.changed.notify_all();
     }
 

@@ -25,6 +25,7 @@ use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES
 use crate::log::commit::{Claims, Commit, Deferred, Level, Mends, State, Turn, Work};
 use crate::log::company::Company;
 use crate::log::durable_pace::DurablePace;
+use crate::log::journal::{Journal, Journaling};
 use crate::log::memory::{UnitKey, UnitMemory};
 use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
 use crate::patience::LockSoon;
@@ -156,8 +157,8 @@ pub struct LogStart {
 pub struct LogWriter {
     pub(super) parts: LogParts,
     geometry: Geometry,
-    store: StoreId,
-    incarnation: u32,
+    pub(super) store: StoreId,
+    pub(super) incarnation: u32,
     unit_limit_bytes: usize,
     pub(super) commit: Commit,
     /// On cache lines of its own: every put writes to it, and reads what lies around it.
@@ -165,6 +166,7 @@ pub struct LogWriter {
     pub(super) relocation: CachePadded<Mutex<CopyLog>>,
     user_stream_count: usize,
     durable_pace: DurablePace,
+    pub(super) journaling: Journaling,
     company: Company,
     /// Why the zone that was wanted last is not to be had, when that is for want of room on the host.
     host_full: Mutex<Option<EngineError>>,
@@ -185,6 +187,7 @@ pub(super) struct UserLog {
     pub(super) streams: SmallVec<[Stream; 1]>,
     deferred: Vec<Deferred>,
     pub(super) ready: Ready,
+    pub(super) journal: Option<Journal>,
 }
 
 impl UserLog {
@@ -252,9 +255,11 @@ impl LogWriter {
                 next_seqno: start.last_seqno.next(),
                 group_last: start.last_seqno,
                 deferred: Vec::new(),
+                journal: None,
             })),
             relocation: CachePadded::new(Mutex::new(CopyLog { streams: start.copies, ready: Ready::new() })),
             durable_pace,
+            journaling: Journaling::default(),
             company: Company::default(),
             host_full: Mutex::default(),
             clock_bytes: AtomicU64::new(0),
@@ -365,6 +370,7 @@ impl LogWriter {
             let entry = packer.pack(write);
             entries.push(entry);
         }
+        let is_journaled = packer.is_journaled;
         if visibility == Visibility::WhenDurable {
             let deferred = writes.iter().zip(entries.iter()).map(|(write, entry)| Deferred {
                 visible_at: group_last,
@@ -374,6 +380,9 @@ impl LogWriter {
             log.deferred.extend(deferred);
         }
         let last_seqno = log.next_seqno.back(1);
+        if !is_journaled {
+            self.journaling.note_gap(&log, last_seqno);
+        }
         let begun = log.streams[class].has_open_unit() && (!was_open || !submissions.is_empty());
         drop(log);
         if begun && visibility == Visibility::Immediate {
@@ -435,7 +444,10 @@ impl LogWriter {
         while let Some(zone) = self.parts.allocator.take(kind, purpose) {
             match self.make_ready(zone, preparation) {
                 Ok(Some(reset_count)) => {
-                    self.note_host(None);
+                    // The collector may have got one whose blocks were there already: that is no room for others.
+                    if purpose == Purpose::Put {
+                        self.note_host(None);
+                    }
                     self.parts.housekeeping.raise();
                     return Ok(Some((zone, reset_count)));
                 }
@@ -565,6 +577,7 @@ impl LogWriter {
         let unit = stream.seal(&self.facts(stream.name()), &self.parts.memory)?;
         self.take_down_history(stream, unit.key.zone);
         self.clock_writes.fetch_max(unit.last_seqno.get(), Ordering::Relaxed);
+        self.journaling.pause_when_idle(log);
         let deferred = std::mem::take(&mut log.deferred);
         // A group is visible when its last record is durable. Until then its zones must not look ripe to the collector.
         self.parts.zones.zone(unit.key.zone).raise_newest_seqno(log.group_last);
@@ -762,6 +775,9 @@ impl LogWriter {
     /// # Errors
     /// The failure that has latched the store: then nothing is known about `target`.
     pub fn commit_to(&self, target: SeqNo, level: Level) -> EngineResult<()> {
+        if level == Level::Written && self.outlives_process()? {
+            return Ok(());
+        }
         self.company.join();
         let reached = self.lead_or_follow(target, level);
         self.company.leave();
@@ -1112,6 +1128,8 @@ struct Packer<'a> {
     group_index: u32,
     /// Checksum of the first record's value, where it was computed before the lock was taken.
     value_crc: Option<u32>,
+    /// Whether all records so far are in the journal too.
+    is_journaled: bool,
 }
 
 impl<'a> Packer<'a> {
@@ -1133,6 +1151,7 @@ impl<'a> Packer<'a> {
             group_len,
             group_index: 0,
             value_crc: None,
+            is_journaled: true,
         }
     }
 
@@ -1184,6 +1203,7 @@ impl<'a> Packer<'a> {
         }
         let crc = self.value_crc.take().unwrap_or_else(|| value_crc(value));
         let location = self.log.streams[self.class].push(&record, crc, self.expected);
+        self.is_journaled = self.is_journaled && self.log.journal(&record, crc, &self.writer.commit);
         self.log.next_seqno = self.log.next_seqno.next();
         self.group_index += 1;
         location
