@@ -62,7 +62,7 @@ ycsb *arguments:
 
 # Write amplification, simulated: just cleaning --published --policy sepbit,forecast
 cleaning *arguments:
-    cargo run --release --locked -p zonal-engine --example cleaning -- {{ arguments }}
+    cargo run --release --locked -p zonal-tools --example cleaning -- {{ arguments }}
 
 # The admin tool: just kvctl info demo.zonal
 kvctl *arguments:
