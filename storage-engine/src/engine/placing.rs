@@ -12,7 +12,7 @@ use super::{Durability, Inner};
 use crate::device::Geometry;
 use crate::error::{EngineError, EngineResult};
 use crate::gc::policy::streams::{self, METADATA_ZONES};
-use crate::gc::policy::{Lifetime, Placement, Policy, PolicyKind, StreamId, ZoneHistory};
+use crate::gc::policy::{Lifetime, Placement, Policy, PolicyKind, ZoneHistory};
 use crate::index::Entry;
 use crate::log::writer::{LogWrite, LogWriter};
 use crate::sync::atomic::Ordering;
@@ -63,22 +63,18 @@ impl Inner {
         writes: &[LogWrite<'_>],
         durability: Durability,
     ) -> Placement {
-        let (now, stream_count) = (log.clock_writes(), log.user_stream_count());
+        let new = log.place_new();
+        if log.user_stream_count() == 1 || durability != Durability::Buffered {
+            // Nothing is expected: their copies are placed by age.
+            return Placement { expected: Lifetime::of_steps(0), ..new };
+        }
+        if !self.spreads_writes.load(Ordering::Relaxed) {
+            return new;
+        }
         let (Some(collector), Some(first)) = (&self.collector, writes.first()) else {
             unreachable!("a store that is written to has a collector, and something is written")
         };
-        if stream_count == 1 || durability != Durability::Buffered {
-            // Nothing is expected: their copies are placed by age.
-            let last = u8::try_from(stream_count - 1).expect("few streams");
-            return Placement {
-                stream: StreamId::new(last),
-                written_at: now,
-                expected: Lifetime::of_steps(0),
-            };
-        }
-        let spreads = self.spreads_writes.load(Ordering::Relaxed);
-        let overwritten = if spreads { self.history_of(first.key) } else { None };
-        collector.policy.place_write(now, overwritten)
+        collector.policy.place_write(new.written_at, self.history_of(first.key))
     }
 
     /// What the zone is like in which a key's record lies.

@@ -98,15 +98,16 @@ pub struct Stream {
     unit_limit_bytes: usize,
 }
 
+/// Likewise.
 #[derive(Debug)]
 #[repr(C)]
 struct OpenUnit {
     live_bytes: i64,
-    builder: UnitBuilder,
-    first_seqno: SeqNo,
     last_seqno: SeqNo,
     /// What is expected of its records, times their bytes.
     expected: u64,
+    builder: UnitBuilder,
+    first_seqno: SeqNo,
     begun: Instant,
 }
 
@@ -225,6 +226,12 @@ impl Stream {
     #[must_use]
     pub fn fits(&self, record_bytes: usize) -> bool {
         self.unit.as_ref().is_some_and(|unit| unit.builder.room_bytes() >= record_bytes)
+    }
+
+    /// Whether the unit being filled can take a record with this seqno.
+    #[must_use]
+    pub fn takes(&self, record_bytes: usize, seqno: SeqNo) -> bool {
+        self.fits(record_bytes) && self.spans(seqno)
     }
 
     /// Whether a fresh unit in the present zone could take a record.

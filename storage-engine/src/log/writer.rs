@@ -9,6 +9,7 @@
 //! the device says where an append landed, the order of submission does not matter.
 
 use std::collections::VecDeque;
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
@@ -174,6 +175,8 @@ pub struct LogWriter {
     pub(super) clock_bytes: AtomicU64,
     /// The last seqno of the unit that was sealed last: the policy's clock.
     clock_writes: AtomicU64,
+    /// A lifetime as long as the clock says, in steps: so that not every write takes a logarithm.
+    clock_lifetime: AtomicU64,
 }
 
 /// In this order in memory: what every write changes comes first.
@@ -183,8 +186,7 @@ pub(super) struct UserLog {
     pub(super) next_seqno: SeqNo,
     /// The last seqno of the writes that were logged last, or are being logged: one group, visible only as a whole.
     group_last: SeqNo,
-    /// By class.
-    pub(super) streams: SmallVec<[Stream; 1]>,
+    pub(super) streams: UserStreams,
     deferred: Vec<Deferred>,
     pub(super) ready: Ready,
     pub(super) journal: Option<Journal>,
@@ -195,6 +197,41 @@ impl UserLog {
     fn sealed(&self) -> SeqNo {
         let open = self.streams.iter().filter_map(Stream::open_first_seqno).min();
         open.unwrap_or(self.next_seqno).back(1)
+    }
+}
+
+/// The streams of new writes, by class.
+///
+/// The last one lies here itself: as long as writes are not spread it takes them all, and what a write changes lies together.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct UserStreams {
+    last: Stream,
+    others: Box<[Stream]>,
+}
+
+impl UserStreams {
+    fn new(mut streams: Vec<Stream>) -> Self {
+        let last = streams.pop().expect("there is at least one stream of new writes");
+        Self { last, others: streams.into() }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.others.iter().chain([&self.last])
+    }
+}
+
+impl Index<usize> for UserStreams {
+    type Output = Stream;
+
+    fn index(&self, class: usize) -> &Stream {
+        if class == self.others.len() { &self.last } else { &self.others[class] }
+    }
+}
+
+impl IndexMut<usize> for UserStreams {
+    fn index_mut(&mut self, class: usize) -> &mut Stream {
+        if class == self.others.len() { &mut self.last } else { &mut self.others[class] }
     }
 }
 
@@ -250,7 +287,7 @@ impl LogWriter {
             commit: Commit::new(start.last_seqno, start.claims, start.zones_in_flight),
             user_stream_count: start.users.len(),
             user: CachePadded::new(Mutex::new(UserLog {
-                streams: start.users.into(),
+                streams: UserStreams::new(start.users),
                 ready: Ready::new(),
                 next_seqno: start.last_seqno.next(),
                 group_last: start.last_seqno,
@@ -264,6 +301,7 @@ impl LogWriter {
             host_full: Mutex::default(),
             clock_bytes: AtomicU64::new(0),
             clock_writes: AtomicU64::new(start.last_seqno.get()),
+            clock_lifetime: AtomicU64::new(Lifetime::of_writes(start.last_seqno.get()).steps().into()),
         }
     }
 
@@ -271,6 +309,18 @@ impl LogWriter {
     #[must_use]
     pub fn clock_writes(&self) -> Clock {
         Clock::new(self.clock_writes.load(Ordering::Relaxed))
+    }
+
+    /// Where a write goes of which nothing is known: what is new lives for as long as the store has.
+    #[must_use]
+    pub fn place_new(&self) -> Placement {
+        let last = u8::try_from(self.user_stream_count - 1).expect("few streams");
+        let steps = u16::try_from(self.clock_lifetime.load(Ordering::Relaxed)).unwrap_or(u16::MAX);
+        Placement {
+            stream: StreamId::new(last),
+            written_at: self.clock_writes(),
+            expected: Lifetime::of_steps(steps),
+        }
     }
 
     /// How many streams of new writes there are.
@@ -347,6 +397,12 @@ impl LogWriter {
         let single = writes.first().filter(|write| writes.len() == 1 && self.record_count(write) == 1);
         let value_crc = single.map(|write| value_crc(write.value.unwrap_or_default()));
         let mut log = self.user.lock_soon();
+        if let (Some(write), Some(crc)) = (single, value_crc)
+            && let Some(entry) = self.append_to_open_unit(&mut log, (write, crc), placement, visibility)
+        {
+            entries.push(entry);
+            return Ok(Appended { last_seqno: log.group_last, submissions: Vec::new() });
+        }
         let mut submissions = Vec::new();
         let records: usize = writes.iter().map(|write| self.record_count(write)).sum();
         let group_last = log.next_seqno.forward(records as u64).back(1);
@@ -389,6 +445,42 @@ impl LogWriter {
             self.parts.buffered.raise();
         }
         Ok(Appended { last_seqno, submissions })
+    }
+
+    /// The usual case: one record, for which the unit being filled has room. Else nothing happens.
+    fn append_to_open_unit(
+        &self,
+        log: &mut UserLog,
+        (write, value_crc): (&LogWrite<'_>, u32),
+        placement: Placement,
+        visibility: Visibility,
+    ) -> Option<Entry> {
+        let &LogWrite { key, value } = write;
+        let seqno = log.next_seqno;
+        let kind = if value.is_some() { RecordKind::Put } else { RecordKind::Delete };
+        let record = Record { seqno, kind, group: None, key, value: value.unwrap_or_default() };
+        let stream = &mut log.streams[placement.stream.index()];
+        if !stream.takes(record.encoded_bytes(), seqno) {
+            return None;
+        }
+        let location = stream.push(&record, value_crc, placement.expected);
+        let entry = match value {
+            None => Entry::Tombstone { location },
+            Some(value) => {
+                if visibility == Visibility::Immediate {
+                    stream.note_live(charge_bytes(key.len(), value.len()));
+                }
+                Entry::Value { location, value_len: u32::try_from(value.len()).expect("fits a unit") }
+            }
+        };
+        (log.group_last, log.next_seqno) = (seqno, seqno.next());
+        if log.journal.is_some() && !log.journal(&record, value_crc, &self.commit) {
+            self.journaling.note_gap(log, seqno);
+        }
+        if visibility == Visibility::WhenDurable {
+            log.deferred.push(Deferred { visible_at: seqno, key: key.into(), entry });
+        }
+        Some(entry)
     }
 
     /// Takes as many zones as the writes may need, and gives the stream that has room for them.
@@ -576,7 +668,9 @@ impl LogWriter {
         let stream = &mut log.streams[class];
         let unit = stream.seal(&self.facts(stream.name()), &self.parts.memory)?;
         self.take_down_history(stream, unit.key.zone);
-        self.clock_writes.fetch_max(unit.last_seqno.get(), Ordering::Relaxed);
+        let now = unit.last_seqno.get().max(self.clock_writes.load(Ordering::Relaxed));
+        self.clock_writes.store(now, Ordering::Relaxed);
+        self.clock_lifetime.store(Lifetime::of_writes(now).steps().into(), Ordering::Relaxed);
         self.journaling.pause_when_idle(log);
         let deferred = std::mem::take(&mut log.deferred);
         // A group is visible when its last record is durable. Until then its zones must not look ripe to the collector.
@@ -661,7 +755,8 @@ impl LogWriter {
         let is_at = |stream: &Stream| stream.zone().is_some_and(|filled| filled.zone == zone);
         let mut submissions = Vec::new();
         let mut log = self.user.lock();
-        if let Some(class) = log.streams.iter().position(is_at) {
+        let class = log.streams.iter().position(is_at);
+        if let Some(class) = class {
             submissions.extend(self.seal_user(&mut log, class, Persistence::Volatile));
             let next_seqno = log.next_seqno;
             submissions.extend(self.leave(&mut log.streams[class], next_seqno));

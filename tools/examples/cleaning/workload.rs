@@ -97,8 +97,7 @@ impl Workload {
     /// A distribution over so many keys.
     pub(crate) fn new(distribution: Distribution, key_count: usize, seed: u64) -> Self {
         let key_count = key_count as u64;
-        let recent =
-            || Draws::Recent { ranks: Zipfian::new(key_count, YCSB_CONSTANT), newest: 0, drawn: 0 };
+        let recent = || Draws::Recent { ranks: Zipfian::new(key_count, YCSB_CONSTANT), newest: 0, drawn: 0 };
         let draws = distribution.chooser(key_count).map_or_else(recent, Draws::Chosen);
         let rates = distribution.weights(key_count).map(|mut weights| {
             let sum: f64 = weights.iter().sum();
