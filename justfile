@@ -64,6 +64,10 @@ ycsb *arguments:
 cleaning *arguments:
     cargo run --release --locked -p zonal-tools --example cleaning -- {{ arguments }}
 
+# Write amplification of a real store beside the simulator's: just cleaning-store --directory /dev/shm zipf
+cleaning-store *arguments:
+    scripts/cleaning-store.sh {{ arguments }}
+
 # The admin tool: just kvctl info demo.zonal
 kvctl *arguments:
     cargo run --release --locked -p zonal-tools --bin kvctl -- {{ arguments }}

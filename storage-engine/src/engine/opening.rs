@@ -11,6 +11,7 @@ use super::background;
 use super::checkpointing::Checkpointing;
 use super::placing::{MIN_ACTIVE_ZONES, zones_in_flight};
 use super::running::Running;
+use super::space::SpaceTarget;
 use super::values::ValueCache;
 use super::{Counters, Engine, Inner, ReadQueues};
 use crate::device::emulated::{Access, DirectIo};
@@ -20,7 +21,7 @@ use crate::fault::{self, Fault};
 use crate::format::manifest::{Cut, DeviceSizes, Manifest};
 use crate::format::unit::{StoreId, StreamKind, StreamName};
 use crate::gc::collector::Collector;
-use crate::gc::policy::{Policy, PolicyKind};
+use crate::gc::policy::{Narrowed, Policy, PolicyKind};
 use crate::log::commit::Claims;
 use crate::log::manifest_log::{ManifestLog, Newest};
 use crate::log::memory::UnitMemory;
@@ -66,6 +67,8 @@ pub struct OpenOptions {
     pub in_spite_of_damage: bool,
     /// Bytes written between two checkpoints of the index that are written by themselves; 0 for none.
     pub checkpoint_interval_bytes: u64,
+    /// In a store without a capacity of its own: bytes of zones taken for a hundred live bytes.
+    pub space_target_percent: u32,
     /// Who decides where records go and which zone is emptied next.
     pub cleaning_policy: PolicyKind,
 }
@@ -242,6 +245,7 @@ fn assemble(
         worn: Arc::new(Mutex::new(worn_zones(&*device, &recovered.zones)?)),
         live_limit_bytes: 0.into(),
         spreads_writes: AtomicBool::new(false),
+        space: SpaceTarget::new(options.space_target_percent),
         waiting_count: 0.into(),
         zone_allowance: 0.into(),
         cleaning_round: 0.into(),
@@ -259,13 +263,13 @@ fn assemble(
         device,
     };
     inner.count_live_limit();
-    inner.count_zone_allowance();
     if !options.read_only || fault::is_on(Fault::WriteWhenReadingOnly) {
         let queue = append_queue(&inner.device, &inner.running, options.queue)?;
         let manifest_log = ManifestLog::new(Arc::clone(&inner.device), queue, Some(manifest_zone))?;
         make_writable(&mut inner, options, (unit_limit, manifest_log), recovered)?;
         inner.count_live_limit();
         inner.watch_for_cleaning();
+        inner.count_zone_allowance();
     }
     Ok(inner)
 }
@@ -325,7 +329,7 @@ fn make_writable(
         catalog: Arc::clone(&inner.catalog),
         memory: Arc::clone(&inner.memory),
         log: Arc::clone(&log),
-        policy,
+        policy: Narrowed::new(policy),
         relocated_bytes: 0.into(),
         opened_at: recovered.generation,
     });

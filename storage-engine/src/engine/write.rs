@@ -330,6 +330,7 @@ impl Inner {
             let bytes = write.key.len() + write.value.map_or(0, <[u8]>::len);
             self.counters.user_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
+        self.note_garbage();
     }
 }
 

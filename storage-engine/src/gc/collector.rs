@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use super::policy::{Candidate, Clock, Lifetime, Placement, Policy, StreamId, ZoneHistory};
+use super::policy::{Candidate, Clock, Lifetime, Narrowed, Placement, Policy, StreamId, ZoneHistory};
 use super::tombstones::{self, Ages};
 use crate::device::{ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
@@ -62,7 +62,7 @@ pub struct Collector {
     /// The log, for copies.
     pub log: Arc<LogWriter>,
     /// Who decides.
-    pub policy: Box<dyn Policy>,
+    pub policy: Narrowed,
     /// Bytes of records copied so far.
     pub relocated_bytes: AtomicU64,
     /// The last generation given out when the store was opened: no barrier of an earlier run is later.

@@ -314,7 +314,8 @@ impl LogWriter {
     /// Where a write goes of which nothing is known: what is new lives for as long as the store has.
     #[must_use]
     pub fn place_new(&self) -> Placement {
-        let last = u8::try_from(self.user_stream_count - 1).expect("few streams");
+        // There are no more than classes, which fit.
+        let last = u8::try_from(self.user_stream_count - 1).unwrap_or(u8::MAX);
         let steps = u16::try_from(self.clock_lifetime.load(Ordering::Relaxed)).unwrap_or(u16::MAX);
         Placement {
             stream: StreamId::new(last),

@@ -61,6 +61,7 @@ impl Plan {
             expects_durable: random.chance(1, 2),
             in_spite_of_damage: false,
             checkpoint_interval_bytes: 0,
+            space_target_percent: 130,
             cleaning_policy: PolicyKind::ALL[policy_number % PolicyKind::ALL.len()],
         };
         Self {

@@ -378,6 +378,13 @@ impl ZoneTable {
         self.live_bytes.rough() <= limit_bytes - RoughCounter::ERROR
     }
 
+    /// Whether they are certainly fewer than so many: likewise.
+    #[must_use]
+    pub fn live_bytes_certainly_below(&self, limit_bytes: u64) -> bool {
+        let limit_bytes = i64::try_from(limit_bytes).unwrap_or(i64::MAX);
+        self.live_bytes.rough() < limit_bytes.saturating_sub(RoughCounter::ERROR)
+    }
+
     /// How many of them are those of deletes.
     #[must_use]
     pub fn tombstone_bytes(&self) -> u64 {

@@ -48,8 +48,8 @@ Settings come from the core workload, then from -P files in order, then -p, then
 
 Properties understood: recordcount, operationcount, maxexecutiontime, threadcount, fieldcount, fieldlength, \
 readproportion, updateproportion, insertproportion, scanproportion, readmodifywriteproportion, requestdistribution, \
-minscanlength, maxscanlength, scanlengthdistribution, insertorder, zipfianconstant. A value is one blob of fieldcount \
-times fieldlength bytes, always read and written whole.
+minscanlength, maxscanlength, scanlengthdistribution, insertorder, zipfianconstant, hotspotdatafraction, \
+hotspotopnfraction. A value is one blob of fieldcount times fieldlength bytes, always read and written whole.
 
 JSON output: an object with 'phases', a list of objects with 'workload', 'threads', 'operations', 'seconds', \
 'ops_per_second', 'warmup_operations', 'flush_seconds', 'durability', 'value_bytes', 'records', 'distribution', \

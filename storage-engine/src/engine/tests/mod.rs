@@ -12,6 +12,7 @@ mod media;
 mod passthrough;
 mod power;
 mod salvaging;
+mod space;
 mod vain;
 mod wearing;
 mod worn;
@@ -51,6 +52,7 @@ fn open_options() -> OpenOptions {
         expects_durable: false,
         in_spite_of_damage: false,
         checkpoint_interval_bytes: 0,
+        space_target_percent: 130,
         cleaning_policy: crate::gc::policy::PolicyKind::default(),
     }
 }

@@ -9,6 +9,7 @@
 //! - [`lifetime`]: ages and lifetimes, and how a zone sums them up.
 //! - [`strata`]: where one class of lifetimes ends and the next begins.
 //! - [`streams`]: how many streams there are, within the device's active-zone limit.
+//! - [`narrowed`]: fewer streams while a store is small.
 //! - [`plain`], [`sepbit`], [`forecast`]: the policies.
 //!
 //! Invariants: a zone that would give nothing back is never chosen; a stream that a policy names is below the count in
@@ -17,6 +18,7 @@
 
 pub mod forecast;
 pub mod lifetime;
+pub mod narrowed;
 pub mod plain;
 #[cfg(any(test, feature = "testing"))]
 pub mod scattered;
@@ -33,6 +35,7 @@ use std::str::FromStr;
 
 pub use forecast::Forecast;
 pub use lifetime::{Clock, Lifetime, Placement, ZoneHistory};
+pub use narrowed::Narrowed;
 pub use plain::Plain;
 pub use sepbit::SepBit;
 pub use streams::{StreamId, Streams, TooFewActiveZones};
