@@ -62,7 +62,11 @@ ycsb *arguments:
 
 # Write amplification, simulated: just cleaning --published --policy sepbit,forecast
 cleaning *arguments:
-    cargo run --release --locked -p zonal-engine --example cleaning -- {{ arguments }}
+    cargo run --release --locked -p zonal-tools --example cleaning -- {{ arguments }}
+
+# Write amplification of a real store beside the simulator's: just cleaning-store --directory /dev/shm zipf
+cleaning-store *arguments:
+    scripts/cleaning-store.sh {{ arguments }}
 
 # The admin tool: just kvctl info demo.zonal
 kvctl *arguments:

@@ -109,6 +109,8 @@ impl Db {
             expects_durable: options.durability == Durability::Sync,
             in_spite_of_damage,
             checkpoint_interval_bytes: options.checkpoint_interval_bytes,
+            space_target_percent: options.space_target_percent(),
+            cleaning_policy: options.cleaning_policy,
         };
         let engine = Engine::open(path, &open).map_err(|error| Error::new(path, error))?;
         Ok(Self { engine: Arc::new(engine), path: path.into(), durability: options.durability })

@@ -56,4 +56,5 @@ pub use salvage::{
 };
 pub use value::Value;
 pub use zonal_engine::engine::{Depth, Durability};
+pub use zonal_engine::gc::policy::{PolicyKind as CleaningPolicy, UnknownPolicy};
 pub use zonal_engine::queue::QueueKind;

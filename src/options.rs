@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Durability, QueueKind};
+use crate::{CleaningPolicy, Durability, QueueKind};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -41,6 +41,8 @@ pub struct Options {
     pub(crate) buffered_delay: Duration,
     pub(crate) unit_bytes: u32,
     pub(crate) checkpoint_interval_bytes: u64,
+    pub(crate) cleaning_policy: CleaningPolicy,
+    pub(crate) space_target: f64,
 }
 
 impl Default for Options {
@@ -65,6 +67,8 @@ impl Default for Options {
             buffered_delay: Duration::from_millis(5),
             unit_bytes: 512 << 10,
             checkpoint_interval_bytes: 1024 * MIB,
+            cleaning_policy: CleaningPolicy::default(),
+            space_target: 1.3,
         }
     }
 }
@@ -106,8 +110,7 @@ setters! {
     /// New stores: what all zones together hold, in bytes, rounded up to whole zones.
     ///
     /// With a capacity, the store fills it before it cleans. Default: the file grows as needed up to 64 GiB, and is
-    /// cleaned so that it stays within about one and a half times the live data plus a few zones; writers faster than
-    /// that wait when it comes to twice the live data.
+    /// cleaned as [`space_target`](Self::space_target) says.
     capacity_bytes: u64 => Some(capacity_bytes);
     /// New stores: from one zone start to the next, in bytes. Default: 16 MiB.
     zone_size_bytes: u64 => Some(zone_size_bytes);
@@ -117,7 +120,8 @@ setters! {
     block_bytes: u32 => Some(block_bytes);
     /// New stores: how many zones of the device may be open at once. Default: as many as may be active.
     max_open_zones: u32 => Some(max_open_zones);
-    /// New stores: how many zones of the device may be active at once; at least 8. Default: 14.
+    /// New stores: how many zones of the device may be active at once; at least 4, and 5 for checkpoints. Default: 14, which
+    /// is enough for all streams of the default [`cleaning_policy`](Self::cleaning_policy).
     max_active_zones: u32 => Some(max_active_zones);
     /// New stores: the largest single append, in bytes; at least 96 KiB. Default: 1 MiB.
     append_limit_bytes: u32 => Some(append_limit_bytes);
@@ -135,8 +139,39 @@ setters! {
     /// written at most. Closing writes one, too, where the next opening would otherwise have to read 64 MiB or more, and
     /// more than the index takes. Checkpoints take only space that data do not need.
     checkpoint_interval_bytes: u64 => checkpoint_interval_bytes;
+    /// Who decides which records share a zone, and which zone is emptied next. It can be another one at each opening.
+    /// Default: [`CleaningPolicy::Forecast`]. It fills as many zones at a time as the device lets be active, at most 5 with
+    /// writes and 5 with copies and at most one for each 20 zones; each takes a buffer of
+    /// [`unit_bytes`](Self::unit_bytes).
+    ///
+    /// Writes that are waited for, at [`Durability::Sync`] and [`Durability::Written`], share one zone, so that they take
+    /// one append.
+    cleaning_policy: CleaningPolicy => cleaning_policy;
+    /// Stores without a capacity of their own: how many bytes of zones the store takes for each live byte, a few zones for what
+    /// is being filled apart. Default: 1.3; below 1.1 counts as 1.1.
+    ///
+    /// It is cleaned in the background while it takes more, and gives what is freed back to the file system. The lower the
+    /// target, the more is copied: at 1.3 a zone that is emptied at random is about two thirds live. Writers faster than the
+    /// collector wait when it comes to half as much again, or twice the live data. The index's checkpoints come on top.
+    space_target: f64 => space_target;
     /// The largest append unit, in bytes; the device's append limit counts as well. At least 96 KiB. Default: 512 KiB.
     unit_bytes: u32 => unit_bytes;
+}
+
+impl Options {
+    /// Bytes of zones for a hundred live bytes.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "never negative; it saturates"
+    )]
+    pub(crate) fn space_target_percent(&self) -> u32 {
+        const LEAST: f64 = 1.1;
+        const MOST: f64 = 1000.0;
+        // What is not a number is not above the least either.
+        let target = if self.space_target > LEAST { self.space_target.min(MOST) } else { LEAST };
+        (target * 100.0).round() as u32
+    }
 }
 
 /// How one write is made.

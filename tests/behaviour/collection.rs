@@ -1,5 +1,7 @@
 //! Collection: stores overwritten many times their capacity, filled up, emptied, and filled again.
 
+use std::os::unix::fs::MetadataExt;
+
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use zonal::{Db, Durability, ErrorKind, Options, WriteBatch, ZoneRole};
@@ -233,6 +235,35 @@ fn a_store_without_a_capacity_takes_little_more_than_its_live_data() {
     drop(db);
     place.expect_sound();
     expect_same(&place.open(), &model);
+}
+
+/// What the store's file takes of its file system.
+fn file_bytes(place: &Place) -> u64 {
+    std::fs::metadata(place.path()).expect("the file is there").blocks() * 512
+}
+
+#[test]
+fn the_file_of_a_store_whose_data_were_deleted_shrinks_by_itself() {
+    let place = Place::with(growing());
+    let db = place.open();
+    let value = stamped(1, 10 * KIB);
+    for number in 0..6000 {
+        db.put_with(key_of(number), &value, at(Durability::Buffered)).unwrap();
+    }
+    db.flush().unwrap();
+    assert!(file_bytes(&place) > 58 * MIB as u64);
+    for number in (0..6000).filter(|number| number % 10 > 0) {
+        db.delete_with(key_of(number), at(Durability::Buffered)).unwrap();
+    }
+    db.flush().unwrap();
+    // Streams, those made ready, the manifest's zones and the spare ones; what was freed last stays allocated.
+    let few_zones = 14 * MIB as u64;
+    while file_bytes(&place) > db.stats().live_bytes * 13 / 10 + few_zones {
+        std::thread::yield_now();
+    }
+    assert_eq!(db.stats().keys, 600);
+    drop(db);
+    place.expect_sound();
 }
 
 /// Puts new keys until the store says that it is full.

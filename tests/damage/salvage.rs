@@ -169,6 +169,7 @@ fn with_ghost(specimen: &Specimen) -> Vec<u8> {
         unit: 0,
         body_bytes: u32::try_from(record.encoded_bytes()).unwrap(),
         record_count: 1,
+        foreign_count: 0,
         claim_first: 0,
         claim_end: 0,
         previous: PreviousZone::default(),

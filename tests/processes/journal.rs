@@ -59,6 +59,37 @@ pub(crate) fn write_and_wait(task: &Task) {
     }
 }
 
+/// Large enough for several streams of new writes.
+fn streamed() -> Options {
+    small(96).buffered_delay(Duration::from_secs(3600)).durability(Durability::Buffered)
+}
+
+const WAITED_FOR: u64 = 30_000;
+
+/// Writes more than the journal holds to one stream, while the unit of another one is being filled that holds a write from
+/// before.
+pub(crate) fn write_to_streams_and_wait(task: &Task) {
+    let db = Db::open(&task.store, streamed()).expect("open");
+    let written = WriteOptions::default().durability(Durability::Written);
+    // More than half of the store, and enough overwriting to learn what is short-lived.
+    for number in 0..7000_u64 {
+        db.put(number.to_be_bytes(), [1; 3000]).expect("put");
+    }
+    for number in 0..20_000_u64 {
+        db.put([u8::try_from(number % 10).expect("a byte")], [2; 100]).expect("put");
+    }
+    db.flush().expect("flush");
+    db.put_with(b"first", b"begins the journal", written).expect("put");
+    db.put([0], [3; 100]).expect("put");
+    for number in 0..WAITED_FOR {
+        db.put_with(key(number), value(number), written).expect("put");
+    }
+    tell("written");
+    loop {
+        std::thread::park();
+    }
+}
+
 fn kill_after_writing(store: &Path, argument: &str) {
     let mut child = Child::start("journal", store, argument);
     assert_eq!(child.tells(), "written");
@@ -174,4 +205,21 @@ fn what_the_journal_cannot_take_is_appended_before_it_is_acknowledged() {
     let db = Db::open(&store, options()).expect("open");
     assert_eq!(db.get(b"large").expect("get").as_deref(), Some(&vec![5; 200_000][..]));
     assert_eq!(db.get(b"after").expect("get").as_deref(), Some(&b"it"[..]));
+}
+
+/// A record leaves the journal when the unit that holds it has been appended, not when one of another stream has.
+#[test]
+fn a_write_that_one_stream_holds_back_keeps_all_later_ones_in_the_journal_or_is_appended_first() {
+    let directory = quick_directory();
+    let store = directory.path().join("store");
+    let mut child = Child::start("journal of streams", &store, "");
+    assert_eq!(child.tells(), "written");
+    child.kill();
+    let db = Db::open(&store, streamed()).expect("open");
+    assert_eq!(db.get([0]).expect("get").as_deref(), Some(&[3; 100][..]));
+    for number in 0..WAITED_FOR {
+        assert_eq!(db.get(key(number)).expect("get").as_deref(), Some(&value(number)[..]), "key {number}");
+    }
+    drop(db);
+    assert_sound(&store, "after all");
 }

@@ -33,6 +33,7 @@ fn child_process() {
         "cycle" => history::write_and_close_for_ever(&task),
         "open" => kill::open_once(&task),
         "journal" => journal::write_and_wait(&task),
+        "journal of streams" => journal::write_to_streams_and_wait(&task),
         "make" => making::make(&task),
         "make on device" => making::make_on_device(&task),
         "hold" => finding::hold(&task),

@@ -1,16 +1,20 @@
 //! Which zones a checkpoint stands for: those that were complete, and of which the index knew everything, when it began.
 //!
-//! Of each stream these are the zones up to some generation, the zone filled last never among them. So whatever a
-//! checkpoint does not stand for was written after what it stands for, stream by stream; recovery relies on that when
-//! it compares a record that it has read with an entry of the checkpoint.
+//! Of each stream these are the zones up to some generation, the zone filled last never among them: recovery reads that
+//! to know where the stream goes on. All that is in them was written before the checkpoint began (its *edge*), and the
+//! index knew by then every write up to the edge; recovery relies on that when it compares a record that it has read with
+//! an entry of the checkpoint.
 //!
 //! Where a zone wore out while it was being filled, units of it lie in a later zone, among newer ones. Neither those two nor
 //! what lies between them is covered, until the collector has emptied the later one.
 
+use std::collections::BTreeSet;
+
 use crate::device::ZonedDevice;
 use crate::error::EngineResult;
 use crate::format::checkpoint::ZoneRow;
-use crate::format::unit::StreamKind;
+use crate::format::unit::{StreamKind, StreamName};
+use crate::gc::policy::{Lifetime, ZoneHistory};
 use crate::units::{Generation, SeqNo, ZoneId};
 use crate::zones::{Role, Zone, ZoneClaims, ZoneTable};
 
@@ -23,6 +27,8 @@ const MOST_ZONES_IN_FLIGHT: usize = 16;
 pub struct Coverage {
     /// By zone number: the filling; zero where the checkpoint does not stand for it.
     fillings: Vec<Generation>,
+    /// The last write that was durable when the checkpoint began.
+    edge: SeqNo,
 }
 
 /// A zone that holds something, as it was when it was looked at.
@@ -30,7 +36,7 @@ pub struct Coverage {
 struct Filled {
     zone: ZoneId,
     generation: Generation,
-    stream: StreamKind,
+    stream: StreamName,
     /// Whether it is complete, and what is in it durable.
     is_ripe: bool,
     holds_moved_units: bool,
@@ -62,12 +68,13 @@ impl Coverage {
             })
             .collect();
         let mut fillings = vec![Generation::default(); zones.iter().count()];
-        for stream in [StreamKind::User, StreamKind::Relocation] {
+        let streams: BTreeSet<StreamName> = filled.iter().map(|zone| zone.stream).collect();
+        for stream in streams {
             let below = end_of_coverage(&filled, stream, generation);
             let covered = filled.iter().filter(|zone| zone.stream == stream && zone.generation < below);
             covered.for_each(|zone| fillings[zone.zone.index()] = zone.generation);
         }
-        Self { fillings }
+        Self { fillings, edge: durable }
     }
 
     /// Whether an entry that points into a zone, as the zone is now, belongs into the checkpoint.
@@ -87,12 +94,22 @@ impl Coverage {
             .map(|(id, zone)| {
                 let ZoneClaims { mut recovered, left } = zone.claims();
                 recovered.extend(left.filter(|(first, end)| first < end));
+                let age = |history: ZoneHistory| {
+                    Lifetime::of_writes(self.edge.get().saturating_sub(history.written_at.get()))
+                };
                 Ok(ZoneRow {
                     zone: id,
                     reset_count: device.report(id)?.reset_count,
                     generation: zone.generation(),
                     first_seqno: zone.first_seqno(),
-                    newest_seqno: zone.newest_seqno(),
+                    newest_seqno: match stream_of(zone).kind {
+                        // A zone whose writes are all void has none. Zero would say that the row is of an earlier version.
+                        StreamKind::User => zone.newest_seqno().max(SeqNo::new(1)),
+                        StreamKind::Relocation => self.edge,
+                    },
+                    class: zone.class(),
+                    expected_steps: zone.history().map_or(0, |history| history.expected.steps()),
+                    age_steps: zone.history().map_or(0, |history| age(history).steps()),
                     claims: recovered,
                     places: zone.places(),
                 })
@@ -102,7 +119,7 @@ impl Coverage {
 }
 
 /// The first generation of a stream that a checkpoint does not stand for.
-fn end_of_coverage(filled: &[Filled], stream: StreamKind, last_given_out: Generation) -> Generation {
+fn end_of_coverage(filled: &[Filled], stream: StreamName, last_given_out: Generation) -> Generation {
     let of_stream = || filled.iter().filter(|zone| zone.stream == stream);
     let newest = of_stream().map(|zone| zone.generation).max().unwrap_or_default();
     let unripe = of_stream().filter(|zone| !zone.is_ripe).map(|zone| zone.generation).min();
@@ -117,8 +134,9 @@ fn end_of_coverage(filled: &[Filled], stream: StreamKind, last_given_out: Genera
 }
 
 /// Zones that have worn out do not tell by their role. Every zone of new writes has a first one.
-fn stream_of(zone: &Zone) -> StreamKind {
-    if zone.first_seqno() > SeqNo::ZERO { StreamKind::User } else { StreamKind::Relocation }
+fn stream_of(zone: &Zone) -> StreamName {
+    let kind = if zone.first_seqno() > SeqNo::ZERO { StreamKind::User } else { StreamKind::Relocation };
+    StreamName { kind, class: zone.class() }
 }
 
 /// Which stream a zone was filled by, as a checkpoint tells.

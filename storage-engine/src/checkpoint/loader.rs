@@ -17,7 +17,7 @@ use crate::format::unit::StoreId;
 use crate::index::ordered::{KeyParts, LoadedLeaf};
 use crate::index::{Entry, LargeId, Location, PackedEntry};
 use crate::log::window::Window;
-use crate::units::{ZoneId, ZoneOffset};
+use crate::units::{SeqNo, ZoneId, ZoneOffset};
 use crate::zones::charge_bytes;
 
 /// Why a checkpoint cannot be used.
@@ -35,6 +35,7 @@ pub struct Unusable {
 #[derive(Debug)]
 pub struct Standing {
     rows: Vec<Option<ZoneRow>>,
+    edge: SeqNo,
 }
 
 impl Standing {
@@ -47,7 +48,19 @@ impl Standing {
                 *place = Some(row);
             }
         }
-        Self { rows: by_zone }
+        Self { rows: by_zone, edge: SeqNo::ZERO }
+    }
+
+    /// Says up to which write the index knew everything when the checkpoint began. Nothing in these zones is newer.
+    #[must_use]
+    pub fn with_edge(self, edge: SeqNo) -> Self {
+        Self { edge, ..self }
+    }
+
+    /// See [`Standing::with_edge`].
+    #[must_use]
+    pub fn edge(&self) -> SeqNo {
+        self.edge
     }
 
     /// What is known of a zone, if it stands.

@@ -66,6 +66,8 @@ fn keep_house(inner: &Inner) {
             }
         }
         inner.count_live_limit();
+        inner.watch_for_cleaning();
+        inner.watch_for_garbage();
         if let Some(log) = &inner.log {
             // A zone that cannot be made ready is tried again by the write that needs it, which reports the error.
             let _ = log.ready_next_zone();

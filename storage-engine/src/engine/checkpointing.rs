@@ -19,7 +19,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::background::{LOW_FREE_ZONES, Step};
-use super::opening::{MIN_ACTIVE_ZONES, append_queue};
+use super::opening::append_queue;
+use super::placing::MIN_ACTIVE_ZONES;
 use super::{Engine, Inner};
 use crate::checkpoint::coverage::Coverage;
 use crate::checkpoint::writer::{Appended, CheckpointWriter, MAX_CHECKPOINT_ZONES};

@@ -10,9 +10,11 @@ mod latches;
 #[cfg(all(test, feature = "models"))]
 mod models;
 mod opening;
+mod placing;
 mod read;
 mod replay;
 mod running;
+mod space;
 mod spare;
 mod stats;
 #[cfg(any(test, feature = "testing"))]
@@ -42,7 +44,7 @@ use crate::counter::StripedCounter;
 use crate::device::ZonedDevice;
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
-use crate::format::manifest::{Counters as LifeCounters, Manifest, SpaceUse};
+use crate::format::manifest::{Counters as LifeCounters, Manifest};
 use crate::gc::collector::{Collector, Witness};
 use crate::index::Catalog;
 use crate::log::commit::Level;
@@ -61,6 +63,7 @@ use checkpointing::Checkpointing;
 use latches::Latches;
 use running::Running;
 use substitutes::take_zone;
+use space::SpaceTarget;
 use values::ValueCache;
 
 /// Entries of a queue for reads: how many of one call are in flight together.
@@ -102,6 +105,9 @@ struct Inner {
     buffered_delay: Duration,
     /// How many live bytes the store takes.
     live_limit_bytes: AtomicU64,
+    /// Whether buffered writes are placed by what they overwrite. Goes on once, and stays.
+    spreads_writes: AtomicBool,
+    space: SpaceTarget,
     /// Writers that wait for a zone to be freed.
     waiting_count: AtomicUsize,
     /// Zones taken beyond which writers wait for the collector although there is space.
@@ -208,31 +214,6 @@ impl Inner {
         let next = self.allocator.generation().next();
         let generations = self.zones.iter().map(|(_, zone)| zone.generation());
         generations.filter(|&filled| filled > Generation::default()).fold(next, Ord::min)
-    }
-
-    /// Whether there is more garbage than the store's use of space allows.
-    fn has_excess_garbage(&self) -> bool {
-        if self.manifest.lock().space_use == SpaceUse::Whole {
-            return false;
-        }
-        let capacity = self.device.geometry().zone_capacity_bytes;
-        let written: u64 = self.zones.iter().map(|(_, zone)| zone.written_bytes()).sum();
-        written > 8 * capacity + self.zones.live_bytes() + self.zones.live_bytes() / 2
-    }
-
-    /// Counts anew how many zones may be taken before writers have to wait for the collector: twice what is live and a
-    /// few, in a store that takes no more than it needs.
-    fn count_zone_allowance(&self) {
-        let geometry = self.device.geometry();
-        let allowance = match self.manifest.lock().space_use {
-            SpaceUse::Whole => u64::from(geometry.zone_count),
-            SpaceUse::Proportional => 16 + 2 * self.zones.live_bytes() / geometry.zone_capacity_bytes,
-        };
-        self.zone_allowance.store(allowance, Ordering::Relaxed);
-    }
-
-    fn is_overrun(&self) -> bool {
-        self.allocator.taken_count() > self.zone_allowance.load(Ordering::Relaxed)
     }
 }
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use super::background;
 use super::checkpointing::Checkpointing;
+use super::placing::{MIN_ACTIVE_ZONES, zones_in_flight};
 use super::replay::FoundJournal;
 use super::running::Running;
+use super::space::SpaceTarget;
 use super::substitutes::take_zone;
 use super::values::ValueCache;
 use super::{Counters, Engine, Inner, ReadQueues};
@@ -19,9 +21,10 @@ use crate::device::{DeviceError, Geometry, ZoneState, ZonedDevice, open_device};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
 use crate::format::manifest::{Cut, DeviceSizes, Manifest};
-use crate::format::unit::StreamKind;
+use crate::format::unit::{StoreId, StreamKind, StreamName};
 use crate::gc::collector::Collector;
-use crate::gc::policy::{Plain, Streams, VictimRule};
+use crate::gc::policy::{Narrowed, Policy, PolicyKind};
+use crate::log::commit::Claims;
 use crate::log::manifest_log::{ManifestLog, Newest};
 use crate::log::memory::UnitMemory;
 use crate::log::stream::{Claim, Stream};
@@ -32,13 +35,10 @@ use crate::signal::Signal;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::{Instant, Mutex, thread};
 use crate::units::ZoneId;
-use crate::zones::{Allocator, ZoneTable};
+use crate::zones::{Allocator, Role, ZoneTable};
 
 /// Zones below which a store does not work: two for the manifest, one for each stream, the reserve, one to spare.
 pub(crate) const MIN_ZONES: u32 = 8;
-/// Active zones below which a store does not work: two for the manifest, and up to three for each stream while appends
-/// to the zones that it leaves and begins overlap. With one more there is room for checkpoints.
-pub(crate) const MIN_ACTIVE_ZONES: u32 = 8;
 /// Entries of the append queue.
 const APPEND_QUEUE_ENTRIES: u32 = 64;
 /// How long an opener waits for a holder that has been killed and is not quite gone.
@@ -69,6 +69,10 @@ pub struct OpenOptions {
     pub in_spite_of_damage: bool,
     /// Bytes written between two checkpoints of the index that are written by themselves; 0 for none.
     pub checkpoint_interval_bytes: u64,
+    /// In a store without a capacity of its own: bytes of zones taken for a hundred live bytes.
+    pub space_target_percent: u32,
+    /// Who decides where records go and which zone is emptied next.
+    pub cleaning_policy: PolicyKind,
 }
 
 impl Engine {
@@ -238,6 +242,8 @@ fn assemble(
         buffered_delay: options.buffered_delay,
         worn: Arc::new(Mutex::new(worn_zones(&*device, &recovered.zones)?)),
         live_limit_bytes: 0.into(),
+        spreads_writes: AtomicBool::new(false),
+        space: SpaceTarget::new(options.space_target_percent),
         waiting_count: 0.into(),
         zone_allowance: 0.into(),
         cleaning_round: 0.into(),
@@ -255,11 +261,13 @@ fn assemble(
         device,
     };
     inner.count_live_limit();
-    inner.count_zone_allowance();
     if !options.read_only || fault::is_on(Fault::WriteWhenReadingOnly) {
         let queue = append_queue(&inner.device, &inner.running, options.queue)?;
         let manifest_log = ManifestLog::new(Arc::clone(&inner.device), queue, Some(manifest_zone))?;
         make_writable(&mut inner, options, (unit_limit, manifest_log), recovered)?;
+        inner.count_live_limit();
+        inner.watch_for_cleaning();
+        inner.count_zone_allowance();
     }
     Ok(inner)
 }
@@ -286,39 +294,30 @@ fn make_writable(
     if !fault::is_on(Fault::ReopenWithoutFlush) {
         inner.device.flush()?;
     }
-    begin_run(inner, &manifest_log, recovered)?;
-    for &zone in &recovered.abandoned {
+    let geometry = *inner.device.geometry();
+    let policy = inner.running.policy(options.cleaning_policy, &geometry)?;
+    let for_nobody = give_up_streams(inner, &*policy, recovered);
+    // Before the manifest, whose zone may be empty: a power cut may leave as many zones active as there can be.
+    for &zone in recovered.abandoned.iter().chain(&for_nobody) {
         inner.device.finish(zone)?;
     }
-    let geometry = *inner.device.geometry();
+    begin_run(inner, &manifest_log, recovered)?;
     let queue = append_queue(&inner.device, &inner.running, options.queue)?;
     inner.memory.append_through(&queue);
-    let stream = |kind, end: &StreamEnd| Stream::new(kind, geometry, unit_limit, end.zone, end.previous);
-    let log = LogWriter::new(
-        LogParts {
-            device: Arc::clone(&inner.device),
-            queue,
-            zones: Arc::clone(&inner.zones),
-            allocator: Arc::clone(&inner.allocator),
-            memory: Arc::clone(&inner.memory),
-            catalog: Arc::clone(&inner.catalog),
-            housekeeping: Arc::clone(&inner.housekeeping),
-            buffered: Arc::clone(&inner.buffered),
-            worn: Arc::clone(&inner.worn),
-        },
-        LogStart {
-            store,
-            incarnation: inner.manifest.get_mut().incarnation,
-            last_seqno: recovered.last_seqno,
-            user: stream(StreamKind::User, &recovered.user),
-            user_claim: claim(&recovered.user),
-            relocation: stream(StreamKind::Relocation, &recovered.relocation),
-            relocation_claim: claim(&recovered.relocation),
-            unit_limit_bytes: unit_limit,
-            expects_durable: options.expects_durable,
-        },
-    );
-    let log = Arc::new(log);
+    let parts = LogParts {
+        device: Arc::clone(&inner.device),
+        queue,
+        zones: Arc::clone(&inner.zones),
+        allocator: Arc::clone(&inner.allocator),
+        memory: Arc::clone(&inner.memory),
+        catalog: Arc::clone(&inner.catalog),
+        housekeeping: Arc::clone(&inner.housekeeping),
+        buffered: Arc::clone(&inner.buffered),
+        worn: Arc::clone(&inner.worn),
+    };
+    let run = (store, inner.manifest.get_mut().incarnation);
+    let start = log_start(run, &geometry, (unit_limit, options.expects_durable), (&*policy, recovered));
+    let log = Arc::new(LogWriter::new(parts, start));
     log.keep_spares();
     inner.collector = Some(Collector {
         device: Arc::clone(&inner.device),
@@ -328,13 +327,65 @@ fn make_writable(
         catalog: Arc::clone(&inner.catalog),
         memory: Arc::clone(&inner.memory),
         log: Arc::clone(&log),
-        policy: Box::new(Plain::new(Streams::apart(1, 1), VictimRule::CostBenefit)),
+        policy: Narrowed::new(policy),
         relocated_bytes: 0.into(),
         opened_at: recovered.generation,
     });
     inner.log = Some(log);
     inner.manifest_log = Some(manifest_log);
     Ok(())
+}
+
+/// Where each stream of the policy goes on.
+fn log_start(
+    (store, incarnation): (StoreId, u32),
+    geometry: &Geometry,
+    (unit_limit_bytes, expects_durable): (usize, bool),
+    (policy, recovered): (&dyn Policy, &Recovered),
+) -> LogStart {
+    let mut claims = Claims::default();
+    let mut streams = |kind| -> Vec<Stream> {
+        let names = (0..stream_count(policy, kind)).map(|class| StreamName { kind, class });
+        let stream = |name| {
+            let StreamEnd { zone, previous } = recovered.streams.get(&name).copied().unwrap_or_default();
+            claims.set(name, claim(&StreamEnd { zone, previous }));
+            Stream::new(name, *geometry, unit_limit_bytes, zone, previous)
+        };
+        names.map(stream).collect()
+    };
+    let (users, copies) = (streams(StreamKind::User), streams(StreamKind::Relocation));
+    let zones_in_flight = zones_in_flight(geometry, users.len() + copies.len());
+    LogStart {
+        store,
+        incarnation,
+        last_seqno: recovered.last_seqno,
+        users,
+        copies,
+        claims,
+        zones_in_flight,
+        unit_limit_bytes,
+        expects_durable,
+    }
+}
+
+fn stream_count(policy: &dyn Policy, kind: StreamKind) -> u8 {
+    let streams = match kind {
+        StreamKind::User => policy.streams().writes(),
+        StreamKind::Relocation => policy.streams().copies(),
+    };
+    streams.end - streams.start
+}
+
+/// Zones that an earlier run was filling in streams that this one does not have.
+fn give_up_streams(inner: &Inner, policy: &dyn Policy, recovered: &Recovered) -> Vec<ZoneId> {
+    let gone = recovered.streams.iter().filter(|(name, _)| name.class >= stream_count(policy, name.kind));
+    let zones = gone.filter_map(|(name, end)| Some((name.kind, end.zone?.zone)));
+    zones
+        .map(|(kind, zone)| {
+            inner.zones.zone(zone).set_role(Role::Sealed(kind));
+            zone
+        })
+        .collect()
 }
 
 /// All units that recovery found are on stable media after its flush.
@@ -416,7 +467,7 @@ mod tests {
         check_geometry(&GEOMETRY).expect("enough");
         for (small, expected) in [
             (Geometry { zone_count: 7, ..GEOMETRY }, "7 zones; a store needs at least 8"),
-            (Geometry { max_active_zones: 7, ..GEOMETRY }, "7 active zones; a store needs at least 8"),
+            (Geometry { max_active_zones: 3, ..GEOMETRY }, "3 active zones; a store needs at least 4"),
         ] {
             match check_geometry(&small) {
                 Err(EngineError::InvalidArgument(what)) => assert_eq!(what, expected),

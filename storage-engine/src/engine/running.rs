@@ -6,9 +6,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::latches::Latches;
-use crate::device::ZonedDevice;
+use super::placing::policy_within;
 #[cfg(any(test, feature = "testing"))]
 use crate::device::simulated::SimulatedDevice;
+use crate::device::{Geometry, ZonedDevice};
+use crate::error::EngineResult;
+use crate::gc::policy::{Policy, PolicyKind};
 use crate::log::writer::MIN_UNIT_BYTES;
 use crate::queue::{IoQueue, QueueKind, open_queue};
 use crate::sync::thread;
@@ -55,6 +58,21 @@ impl Running {
             Self::Threads => MIN_UNIT_BYTES,
             #[cfg(any(test, feature = "testing"))]
             Self::Stepped(_) => 2048,
+        }
+    }
+
+    /// Who decides where records go. A simulation's store is small, and has several streams all the same; in half of the
+    /// lives they are filled by turns, since a policy would not learn enough to use them.
+    pub(super) fn policy(&self, kind: PolicyKind, geometry: &Geometry) -> EngineResult<Box<dyn Policy>> {
+        match self {
+            Self::Threads => policy_within(kind, geometry, geometry.zone_count),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Stepped(_) => {
+                use crate::gc::policy::scattered::Scattered;
+                let policy = policy_within(kind, geometry, 6 * geometry.zone_count)?;
+                let scatters = geometry.zone_count.is_multiple_of(2);
+                Ok(if scatters { Box::new(Scattered::new(policy.streams())) } else { policy })
+            }
         }
     }
 

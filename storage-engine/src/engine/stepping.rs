@@ -212,7 +212,11 @@ impl Engine {
     }
 
     /// Which write each key has. Of two copies of one it does not matter which is meant.
-    fn described(&self, catalog: &Catalog, zones: &ZoneTable) -> EngineResult<BTreeMap<Box<[u8]>, Write>> {
+    pub(super) fn described(
+        &self,
+        catalog: &Catalog,
+        zones: &ZoneTable,
+    ) -> EngineResult<BTreeMap<Box<[u8]>, Write>> {
         let mut entries = Vec::new();
         catalog.index().ascend(Bound::Unbounded, usize::MAX >> 8, &mut entries);
         let describe = |(key, entry)| {
@@ -247,7 +251,7 @@ impl Engine {
 
 /// A write, as far as it tells itself from others.
 #[derive(Debug, PartialEq, Eq)]
-struct Write {
-    kind: &'static str,
-    seqno: Option<u64>,
+pub(super) struct Write {
+    pub(super) kind: &'static str,
+    pub(super) seqno: Option<u64>,
 }

@@ -139,8 +139,9 @@ impl Engine {
     }
 
     fn compare_ledger(&self, recount: &BTreeMap<ZoneId, i64>) -> Vec<(ZoneId, i64, i64)> {
-        let noted = self.inner.log.as_ref().and_then(|log| log.noted_live());
-        let noted_in = |zone| noted.filter(|(noted, _)| *noted == zone).map_or(0, |(_, bytes)| bytes);
+        let noted = self.inner.log.as_ref().map_or(Vec::new(), |log| log.noted_live());
+        let noted_in =
+            |zone| noted.iter().filter(|(noted, _)| *noted == zone).map(|(_, bytes)| bytes).sum::<i64>();
         let zones = self.inner.zones.iter();
         zones
             .map(|(id, zone)| {

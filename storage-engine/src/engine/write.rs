@@ -12,7 +12,7 @@ use crate::fault::{self, Fault};
 use crate::gc::collector::Collector;
 use crate::index::ZoneCharge;
 use crate::log::commit::Level;
-use crate::log::writer::{AppendFailure, Appended, Entries, LogWrite, LogWriter, Visibility};
+use crate::log::writer::{AppendFailure, Appended, Entries, Fit, LogWrite, LogWriter, Visibility};
 use crate::sync::atomic::Ordering;
 use crate::sync::epoch;
 use crate::units::SeqNo;
@@ -77,7 +77,7 @@ impl Engine {
         if writes.is_empty() {
             return Ok(None);
         }
-        let (mut entries, latches) = (Entries::new(), &self.inner.latches);
+        let (mut entries, latches, mut fit) = (Entries::new(), &self.inner.latches, Fit::OwnStream);
         let appended = loop {
             // What is freed from here on ends a wait for space below.
             let seen = self.inner.allocator.events();
@@ -95,13 +95,13 @@ impl Engine {
             if self.inner.is_vain(log, writes, &held) {
                 return Ok(None);
             }
-            match self.inner.append(log, writes, durability, &mut held, &mut entries) {
+            match self.inner.append(log, writes, (durability, fit), &mut held, &mut entries) {
                 Ok(appended) => break appended,
                 Err(AppendFailure::Error(error)) => return Err(error),
                 Err(AppendFailure::NoZone) => {}
             }
             drop(held);
-            self.inner.wait_for_space(seen)?;
+            fit = self.inner.wait_for_room(seen, fit)?;
         };
         self.inner.count(writes);
         Ok(Some(submit(log, appended)?))
@@ -123,7 +123,7 @@ impl Engine {
         let log = self.inner.log()?;
         let writes = [LogWrite { key, value: new }];
         check_sizes(&writes)?;
-        let mut entries = Entries::new();
+        let (mut entries, mut fit) = (Entries::new(), Fit::OwnStream);
         let appended = loop {
             let seen = self.inner.allocator.events();
             self.inner.admit(log, &writes)?;
@@ -148,13 +148,13 @@ impl Engine {
                 self.inner.acknowledge(log, Logged { last_seqno: log.last_seqno() }, durability)?;
                 return Ok(Ok(()));
             }
-            match self.inner.append(log, &writes, durability, &mut held, &mut entries) {
+            match self.inner.append(log, &writes, (durability, fit), &mut held, &mut entries) {
                 Ok(appended) => break appended,
                 Err(AppendFailure::Error(error)) => return Err(error),
                 Err(AppendFailure::NoZone) => {}
             }
             drop(held);
-            self.inner.wait_for_space(seen)?;
+            fit = self.inner.wait_for_room(seen, fit)?;
         };
         self.inner.count(&writes);
         self.inner.acknowledge(log, submit(log, appended)?, durability)?;
@@ -204,13 +204,14 @@ impl Inner {
 
     /// How many live bytes the store would take with so many zones less.
     pub(super) fn live_limit_without(&self, zone_count: usize) -> u64 {
-        const OPEN_STREAMS: usize = 2;
-        let held_back = RESERVED_FROM_PUTS + OPEN_STREAMS + zone_count;
+        const LEAST_STREAMS: usize = 2;
+        let stream_count = self.log.as_ref().map_or(LEAST_STREAMS, |log| log.stream_count());
+        let held_back = RESERVED_FROM_PUTS + stream_count + zone_count;
         let data_zones = self.data_zone_count().saturating_sub(held_back as u64);
         data_zones * self.device.geometry().zone_capacity_bytes / 10 * 9
     }
 
-    fn data_zone_count(&self) -> u64 {
+    pub(super) fn data_zone_count(&self) -> u64 {
         self.zones.iter().filter(|(_, zone)| zone.role().is_for_data()).count() as u64
     }
 
@@ -226,7 +227,7 @@ impl Inner {
         &self,
         log: &LogWriter,
         writes: &[LogWrite<'_>],
-        durability: Durability,
+        (durability, fit): (Durability, Fit),
         held: &mut Held<'_>,
         entries: &mut Entries,
     ) -> Result<Appended, AppendFailure> {
@@ -234,9 +235,10 @@ impl Inner {
             return Err(AppendFailure::Error(EngineError::Closed));
         }
         let visibility = durability.visibility();
+        let placement = self.place(log, writes, durability);
         // Until it is published, the collector takes the record for dead: it waits for whoever is pinned here.
         let _publishing = epoch::pin();
-        let appended = log.append(writes, purpose(writes), visibility, entries)?;
+        let appended = log.append(writes, purpose(writes), visibility, (placement, fit), entries)?;
         match visibility {
             Visibility::WhenDurable => held.set_pending(appended.last_seqno),
             Visibility::Immediate => {
@@ -266,6 +268,20 @@ impl Inner {
     fn wait_for_pending(&self, log: &LogWriter, key: &[u8]) -> EngineResult<()> {
         let pending: SeqNo = self.latches.hold_one(key).last_pending();
         log.commit_to(pending, Level::Durable)
+    }
+
+    /// Blocks until a zone has been freed. When nothing can be, it says that room in the zones of other streams will do.
+    fn wait_for_room(&self, seen: u64, fit: Fit) -> EngineResult<Fit> {
+        match self.wait_for_space(seen) {
+            Ok(()) => Ok(fit),
+            Err(error)
+                if fit == Fit::OwnStream
+                    && (matches!(error, EngineError::NoSpace { .. }) || error.is_full_host()) =>
+            {
+                Ok(Fit::AnyStream)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Blocks until a zone has been freed, or nothing can be, since the allocator's events were as `seen`.
@@ -314,6 +330,7 @@ impl Inner {
             let bytes = write.key.len() + write.value.map_or(0, <[u8]>::len);
             self.counters.user_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
+        self.note_garbage();
     }
 }
 

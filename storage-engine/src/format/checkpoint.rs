@@ -11,7 +11,7 @@
 //!   leaf of the index has them, so that loading is copying.
 
 use super::{DecodeError, FORMAT_VERSION, Fields, FieldsMut};
-use crate::format::unit::StoreId;
+use crate::format::unit::{MOST_CLASSES, StoreId};
 use crate::units::{Generation, SeqNo, ZoneId};
 
 /// Bytes of a block's header.
@@ -32,6 +32,8 @@ const PAGE_HEADER_BYTES: usize = 8;
 const ZONE_HEADER_BYTES: usize = 48;
 const PARTS_HEADER_BYTES: usize = 24;
 const PART_BYTES: usize = 12;
+/// Numbers of units take so many bits; what lies above them holds something else.
+const SPARE_BITS_FROM: u32 = 20;
 /// Ranges of claims taken down of one zone. A claim that is left out is one check less.
 const MAX_CLAIMS: usize = 2048;
 
@@ -239,9 +241,9 @@ impl BlockBuilder {
         fields.u64(row.generation.get());
         fields.u64(row.first_seqno.get());
         fields.u64(row.newest_seqno.get());
-        fields.u32(narrow(row.places.len()));
-        fields.u32(narrow(first_unit));
-        fields.u32(narrow(count));
+        fields.u32(narrow(row.places.len()) | u32::from(row.class) << SPARE_BITS_FROM);
+        fields.u32(narrow(first_unit) | u32::from(row.expected_steps >> 2) << SPARE_BITS_FROM);
+        fields.u32(narrow(count) | u32::from(row.age_steps >> 2) << SPARE_BITS_FROM);
         fields.u32(narrow(claims.len()));
         self.bytes.extend_from_slice(&header);
         for &(first, end) in claims {
@@ -317,8 +319,15 @@ pub struct ZoneRow {
     pub generation: Generation,
     /// The lowest seqno in it; zero in a zone of copies.
     pub first_seqno: SeqNo,
-    /// The newest write in it that was not copied there.
+    /// No write in it is newer. In a zone of copies: the last write that was durable when the checkpoint began; zero in
+    /// checkpoints of versions that had one stream of copies.
     pub newest_seqno: SeqNo,
+    /// Which of the streams of its kind filled it.
+    pub class: u8,
+    /// How long its records are expected to live, as a logarithm; the last two bits are lost. Zero where that is not known.
+    pub expected_steps: u16,
+    /// How old its records were on average when the checkpoint began, likewise.
+    pub age_steps: u16,
     /// Units that are on stable media: ranges of their numbers, end exclusive.
     pub claims: Vec<(u32, u32)>,
     /// By unit number: its sector plus one, 0 where it is not known.
@@ -336,8 +345,11 @@ impl ZoneRow {
             let (zone, reset_count) = (ZoneId::new(fields.u32()), fields.u32());
             let generation = Generation::new(fields.u64());
             let (first_seqno, newest_seqno) = (SeqNo::new(fields.u64()), SeqNo::new(fields.u64()));
-            let (unit_count, first_unit, count, claim_count) =
-                (fields.u32(), fields.u32(), fields.u32() as usize, fields.u32() as usize);
+            let ((unit_count, class), (first_unit, expected), (count, age)) =
+                (split_bits(fields.u32()), split_bits(fields.u32()), split_bits(fields.u32()));
+            let (count, claim_count) = (count as usize, fields.u32() as usize);
+            let class = u8::try_from(class).ok().filter(|&class| class < MOST_CLASSES);
+            let class = class.ok_or(impossible("class", u64::from(unit_count)))?;
             let claims = split(&mut payload, claim_count.saturating_mul(8))?;
             let places = split(&mut payload, count.saturating_mul(4))?;
             let number = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
@@ -350,6 +362,9 @@ impl ZoneRow {
                     generation,
                     first_seqno,
                     newest_seqno,
+                    class,
+                    expected_steps: expected << 2,
+                    age_steps: age << 2,
                     claims,
                     places: Vec::new(),
                 });
@@ -365,6 +380,11 @@ impl ZoneRow {
         }
         Ok(())
     }
+}
+
+/// A number of units, and what the bits above it hold.
+fn split_bits(field: u32) -> (u32, u16) {
+    (field & ((1 << SPARE_BITS_FROM) - 1), u16::try_from(field >> SPARE_BITS_FROM).expect("12 bits"))
 }
 
 /// Where the parts of a large value lie.
@@ -548,7 +568,7 @@ mod tests {
         ) {
             let rows: Vec<ZoneRow> = (1..).zip(lens).map(|(zone, len)| ZoneRow {
                 zone: ZoneId::new(zone), reset_count: zone, generation: Generation::new(9), first_seqno: SeqNo::new(1),
-                newest_seqno: SeqNo::new(8), claims: vec![(0, zone), (7, 9)],
+                newest_seqno: SeqNo::new(8), class: 11, expected_steps: 64 * 256 - 4, age_steps: 4, claims: vec![(0, zone), (7, 9)],
                 places: (0..).take(len).collect(),
             }).collect();
             let (mut blocks, mut block) = (Vec::new(), BlockBuilder::new(BlockKind::Zones));

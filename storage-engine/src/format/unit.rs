@@ -25,7 +25,7 @@ const STRUCTURE: &str = "unit header";
 pub type StoreId = [u8; 16];
 
 /// Which kind of writes a zone receives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum StreamKind {
     /// New writes, in commit order.
     User,
@@ -52,6 +52,32 @@ impl StreamKind {
     }
 }
 
+/// Streams of a kind there can be.
+pub const MOST_CLASSES: u8 = 12;
+
+/// One of the streams of a kind: the zones of a class of lifetimes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamName {
+    /// Which kind of writes.
+    pub kind: StreamKind,
+    /// Which class of them, from 0 and below [`MOST_CLASSES`].
+    pub class: u8,
+}
+
+impl StreamName {
+    /// The stream of new writes of a class.
+    #[must_use]
+    pub const fn user(class: u8) -> Self {
+        Self { kind: StreamKind::User, class }
+    }
+
+    /// The stream of copies of a class.
+    #[must_use]
+    pub const fn relocation(class: u8) -> Self {
+        Self { kind: StreamKind::Relocation, class }
+    }
+}
+
 /// The zone that the same stream filled before this one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PreviousZone {
@@ -69,9 +95,10 @@ pub struct PreviousZone {
 ///  0  magic "ZUNT"        4  crc32 of bytes 8..100     8  store id (16)
 /// 24  generation (u64)   32  first seqno (u64)        40  watermark (u64)
 /// 48  incarnation (u32)  52  reset count (u32)        56  unit number in zone (u32)
-/// 60  body bytes (u32)   64  record count (u32)       68  claim first (u32)
+/// 60  body bytes (u32)   64  record count (u16)       66  foreign count (u16)
+/// 68  claim first (u32)
 /// 72  claim end (u32)    76  previous units (u32)     80  previous generation (u64)
-/// 88  previous claim first (u32)                      92  stream (u8)  93  version (u8)  94  moved (u8)  95  zero (u8)
+/// 88  previous claim first (u32)                      92  stream (u8)  93  version (u8)  94  moved (u8)  95  class (u8)
 /// 96  crc32 of the first 4 bytes (the head checksum) of every record, in order
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,8 +119,10 @@ pub struct UnitHeader {
     pub unit: u32,
     /// Bytes of records behind the header.
     pub body_bytes: u32,
-    /// Number of records.
+    /// Number of records; fewer than 65,536.
     pub record_count: u32,
+    /// How many seqnos between those of the first and the last record are those of records in units of other streams.
+    pub foreign_count: u16,
     /// First claimed unit of this zone.
     pub claim_first: u32,
     /// One past the last claimed unit of this zone.
@@ -102,6 +131,8 @@ pub struct UnitHeader {
     pub previous: PreviousZone,
     /// Which kind of writes.
     pub stream: StreamKind,
+    /// Which of the streams of this kind.
+    pub class: u8,
     /// Whether it was to go to another zone that wore out: then its seqnos are not between those of its neighbours.
     pub moved: bool,
     /// Checksum of the records' head checksums ([`ContentsChecksum`]).
@@ -134,7 +165,7 @@ impl UnitHeader {
     /// Writes the header, checksum included, to the first bytes of `into`.
     ///
     /// # Panics
-    /// When `into` is shorter than a header.
+    /// When `into` is shorter than a header, or there are more records than fit a unit.
     pub fn encode(&self, into: &mut [u8]) {
         let head = &mut into[..UNIT_HEADER_BYTES];
         let mut fields = FieldsMut::new(head);
@@ -148,7 +179,9 @@ impl UnitHeader {
         fields.u32(self.reset_count);
         fields.u32(self.unit);
         fields.u32(self.body_bytes);
-        fields.u32(self.record_count);
+        fields
+            .u16(u16::try_from(self.record_count).expect("a unit of 1 MiB holds fewer than 42,000 records"));
+        fields.u16(self.foreign_count);
         fields.u32(self.claim_first);
         fields.u32(self.claim_end);
         fields.u32(self.previous.unit_count);
@@ -157,7 +190,7 @@ impl UnitHeader {
         fields.u8(self.stream.code());
         fields.u8(FORMAT_VERSION);
         fields.u8(u8::from(self.moved));
-        fields.u8(0);
+        fields.u8(self.class);
         fields.u32(self.contents_crc);
         let crc = crc32fast::hash(&head[8..]);
         head[4..8].copy_from_slice(&crc.to_le_bytes());
@@ -200,19 +233,21 @@ impl UnitHeader {
             reset_count: fields.u32(),
             unit: fields.u32(),
             body_bytes: fields.u32(),
-            record_count: fields.u32(),
+            record_count: u32::from(fields.u16()),
+            foreign_count: fields.u16(),
             claim_first: fields.u32(),
             claim_end: fields.u32(),
             previous: PreviousZone { unit_count: fields.u32(), ..PreviousZone::default() },
             stream: StreamKind::User,
+            class: 0,
             moved: false,
             contents_crc: 0,
         };
         header.previous.generation = Generation::new(fields.u64());
         header.previous.claim_first = fields.u32();
         header.stream = StreamKind::from_code(fields.u8())?;
-        let [_version, moved, _zero]: [u8; 3] = fields.bytes();
-        header.moved = moved != 0;
+        let [_version, moved, class]: [u8; 3] = fields.bytes();
+        (header.moved, header.class) = (moved != 0, class);
         header.contents_crc = fields.u32();
         Ok(header)
     }
@@ -222,6 +257,9 @@ impl UnitHeader {
         let field = |field, found: u64| Err(DecodeError::Field { structure: STRUCTURE, field, found });
         if self.generation == Generation::default() {
             return field("generation", 0);
+        }
+        if self.class >= MOST_CLASSES {
+            return field("class", u64::from(self.class));
         }
         if self.claim_end > self.unit || self.claim_first > self.claim_end {
             return field("claim end", u64::from(self.claim_end));
@@ -242,11 +280,18 @@ impl UnitHeader {
         Ok(self)
     }
 
+    /// Which stream it belongs to.
+    #[must_use]
+    pub const fn stream_name(&self) -> StreamName {
+        StreamName { kind: self.stream, class: self.class }
+    }
+
     /// Seqno of the last record of a unit of new writes; zero in a relocation unit.
     #[must_use]
     pub fn last_seqno(&self) -> SeqNo {
+        let span = u64::from(self.record_count) + u64::from(self.foreign_count);
         match self.stream {
-            StreamKind::User => self.first_seqno.forward(u64::from(self.record_count)).back(1),
+            StreamKind::User => self.first_seqno.forward(span).back(1),
             StreamKind::Relocation => SeqNo::ZERO,
         }
     }
@@ -287,12 +332,14 @@ mod tests {
     prop_compose! {
         pub(crate) fn any_header()(
             store in any::<[u8; 16]>(), generation in 2..u64::MAX, first in 2..u64::MAX / 2, incarnation in any::<u32>(),
-            reset_count in any::<u32>(), unit in 1..u32::MAX, body_bytes in any::<u32>(), record_count in any::<u32>(),
+            reset_count in any::<u32>(), unit in 1..u32::MAX, body_bytes in any::<u32>(), record_count in 0..1u32 << 16,
+            foreign_count in any::<u16>(), class in 0..MOST_CLASSES,
             previous_units in any::<u32>(), previous_claim in any::<u32>(), relocation in any::<bool>(),
             moved in any::<bool>(), contents_crc in any::<u32>(),
         ) -> UnitHeader {
             UnitHeader {
                 store, generation: Generation::new(generation), incarnation, reset_count, unit, body_bytes, record_count,
+                foreign_count, class,
                 first_seqno: if relocation { SeqNo::ZERO } else { SeqNo::new(first) },
                 watermark: SeqNo::new(first - 1), claim_first: unit / 3, claim_end: unit / 2,
                 previous: PreviousZone {
@@ -339,10 +386,12 @@ mod tests {
             unit: 3,
             body_bytes: 10,
             record_count: 1,
+            foreign_count: 0,
             claim_first: 0,
             claim_end: 3,
             previous: PreviousZone::default(),
             stream: StreamKind::User,
+            class: 0,
             moved: false,
             contents_crc: 0,
         };
@@ -355,6 +404,7 @@ mod tests {
         assert!(!refused(|_| {}));
         assert!(refused(|header| header.generation = Generation::new(0)));
         assert!(refused(|header| header.claim_end = 4));
+        assert!(refused(|header| header.class = MOST_CLASSES));
         assert!(refused(|header| header.claim_first = 4));
         assert!(refused(|header| header.watermark = SeqNo::new(10)));
         assert!(refused(|header| header.first_seqno = SeqNo::ZERO));

@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use super::policy::{Candidate, Policy};
+use super::policy::{Candidate, Clock, Lifetime, Narrowed, Placement, Policy, StreamId, ZoneHistory};
 use super::tombstones::{self, Ages};
 use crate::device::{ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
@@ -62,7 +62,7 @@ pub struct Collector {
     /// The log, for copies.
     pub log: Arc<LogWriter>,
     /// Who decides.
-    pub policy: Box<dyn Policy>,
+    pub policy: Narrowed,
     /// Bytes of records copied so far.
     pub relocated_bytes: AtomicU64,
     /// The last generation given out when the store was opened: no barrier of an earlier run is later.
@@ -102,6 +102,8 @@ struct Victim {
     zone: ZoneId,
     /// The oldest filling of any other zone.
     oldest_elsewhere: Generation,
+    /// What its records are like.
+    history: Option<ZoneHistory>,
 }
 
 impl Collector {
@@ -132,6 +134,9 @@ impl Collector {
         // Copies of an earlier attempt that must be moved get a generation; no barrier may be noted before that.
         self.log.settle_relocations()?;
         wait_for_pinned();
+        if let Some(history) = self.zones.zone(victim).history() {
+            self.policy.note_victim(self.log.clock_writes(), history);
+        }
         self.empty(victim)?;
         if !fault::is_on(Fault::ResetBeforeCopiesAreDurable) {
             self.log.make_relocations_durable()?;
@@ -252,7 +257,8 @@ impl Collector {
         }
         // Zones that are begun from here on hold no old versions.
         let oldest_elsewhere = Ages::of(&self.zones).oldest_generation_but(victim);
-        let victim = Victim { zone: victim, oldest_elsewhere };
+        let history = self.zones.zone(victim).history();
+        let victim = Victim { zone: victim, oldest_elsewhere, history };
         let descriptor = self.device.report(victim.zone)?;
         let generation = self.zones.zone(victim.zone).generation();
         let mut scanner = Scanner::new(&*self.device, self.store, &descriptor);
@@ -296,7 +302,7 @@ impl Collector {
         encoded: &[u8],
     ) -> EngineResult<()> {
         match record.kind {
-            RecordKind::Part => self.relocate_part(record, from, encoded),
+            RecordKind::Part => self.relocate_part(victim, record, from, encoded),
             RecordKind::Put | RecordKind::Delete => match self.catalog.index().lookup(record.key) {
                 Some(entry @ Entry::Value { location, value_len }) if location == from => {
                     let mut renumbered = Vec::new();
@@ -305,7 +311,8 @@ impl Collector {
                         renumbered.resize(copy.encoded_bytes(), 0);
                         copy.encode(&mut renumbered);
                     }
-                    let location = self.copy(if renumbered.is_empty() { encoded } else { &renumbered })?;
+                    let encoded = if renumbered.is_empty() { encoded } else { &renumbered };
+                    let location = self.copy(victim, record, encoded)?;
                     self.catalog.relocate(record.key, entry, Entry::Value { location, value_len });
                     Ok(())
                 }
@@ -317,11 +324,17 @@ impl Collector {
         }
     }
 
-    fn relocate_part(&self, record: &Record<'_>, from: Location, encoded: &[u8]) -> EngineResult<()> {
+    fn relocate_part(
+        &self,
+        victim: Victim,
+        record: &Record<'_>,
+        from: Location,
+        encoded: &[u8],
+    ) -> EngineResult<()> {
         let id = LargeId::new(record.first_part_seqno().get());
         let part = record.group.map_or(0, |group| group.part_index);
         if self.catalog.large().lies_at(id, part, from) {
-            let to = self.copy(encoded)?;
+            let to = self.copy(victim, record, encoded)?;
             self.catalog.relocate_part(id, part, from, to);
         }
         Ok(())
@@ -338,14 +351,28 @@ impl Collector {
         let copy = Record { value: &barrier.get().to_le_bytes(), ..*record };
         let mut encoded = vec![0; copy.encoded_bytes()];
         copy.encode(&mut encoded);
-        let location = self.copy(&encoded)?;
+        let location = self.copy(victim, record, &encoded)?;
         self.zones.zone(location.zone).raise_tombstone_barrier(barrier);
         self.catalog.relocate(record.key, entry, Entry::Tombstone { location });
         Ok(())
     }
 
-    fn copy(&self, encoded: &[u8]) -> EngineResult<Location> {
-        let location = self.log.relocate(encoded).map_err(|failure| match failure {
+    /// Where the copy of a record goes: the class among the streams of copies.
+    fn place_copy(&self, victim: Victim, record: &Record<'_>) -> (usize, Placement) {
+        let nothing_known = ZoneHistory {
+            stream: StreamId::new(self.policy.streams().writes().end - 1),
+            written_at: Clock::default(),
+            expected: Lifetime::of_steps(0),
+        };
+        let written_at = Clock::new(record.seqno.get());
+        let history = ZoneHistory { written_at, ..victim.history.unwrap_or(nothing_known) };
+        let placement = self.policy.place_copy(self.log.clock_writes(), history);
+        (usize::from(placement.stream.get() - self.policy.streams().copies().start), placement)
+    }
+
+    fn copy(&self, victim: Victim, record: &Record<'_>, encoded: &[u8]) -> EngineResult<Location> {
+        let (class, placement) = self.place_copy(victim, record);
+        let location = self.log.relocate(encoded, class, placement).map_err(|failure| match failure {
             AppendFailure::Error(error) => error,
             // The reserve is sized so that a victim's copies always fit; nothing is lost if they do not.
             AppendFailure::NoZone => EngineError::NoSpace {

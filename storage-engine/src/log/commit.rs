@@ -6,7 +6,8 @@
 //!
 //! Invariants:
 //! - `written` and `durable` only grow, `durable <= written`, and both are without gaps: everything up to them has
-//!   completed, or is on stable media.
+//!   completed, or is on stable media. Writes of several streams lie between one another, so that a unit may have
+//!   completed of which only a part counts as written, until units of other streams have completed as well.
 //! - Deferred entries are published in seqno order, before `durable` passes them.
 //! - After the first failure nothing grows any more; every waiting and later caller gets that failure.
 //! - A unit whose zone has worn out before it was written stays in flight until it has been moved (`log::mending`) and
@@ -19,7 +20,7 @@ use foldhash::fast::FixedState;
 
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
-use crate::format::unit::StreamKind;
+use crate::format::unit::{MOST_CLASSES, StreamKind, StreamName};
 use crate::index::{Entry, LargeId};
 use crate::log::memory::UnitKey;
 use crate::log::mending::entry_in;
@@ -29,13 +30,37 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::units::{SeqNo, ZoneId};
 
-/// Zones of new writes that may have appends outstanding at the same time: with those of the collector and of the
-/// manifest they are the active zones of the device.
-const ZONES_IN_FLIGHT: u64 = 3;
+/// A claim for each stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Claims {
+    user: [Claim; MOST_CLASSES as usize],
+    relocation: [Claim; MOST_CLASSES as usize],
+}
+
+impl Claims {
+    /// That of a stream.
+    #[must_use]
+    pub fn of(&self, stream: StreamName) -> Claim {
+        match stream.kind {
+            StreamKind::User => self.user[usize::from(stream.class)],
+            StreamKind::Relocation => self.relocation[usize::from(stream.class)],
+        }
+    }
+
+    /// Sets that of a stream.
+    pub fn set(&mut self, stream: StreamName, claim: Claim) {
+        match stream.kind {
+            StreamKind::User => self.user[usize::from(stream.class)] = claim,
+            StreamKind::Relocation => self.relocation[usize::from(stream.class)] = claim,
+        }
+    }
+}
 
 /// An index change that waits until a crash can no longer take its write back.
 #[derive(Debug)]
 pub struct Deferred {
+    /// The last seqno of its group.
+    pub visible_at: SeqNo,
     /// The key.
     pub key: Box<[u8]>,
     /// What the index is to say of it.
@@ -69,14 +94,17 @@ pub struct Commit {
 pub(super) struct State {
     next_token: u64,
     in_flight: HashMap<u64, InFlight, FixedState>,
-    /// Units of new writes in seqno order, from the first that has not completed.
-    pending: VecDeque<PendingUnit>,
-    deferred: VecDeque<(SeqNo, Vec<Deferred>)>,
+    /// In the order of seqnos.
+    deferred: VecDeque<Deferred>,
+    /// Everything up to here is in units that have been sealed.
+    sealed: SeqNo,
+    /// What could be claimed if no append were in flight.
+    sealed_claims: Claims,
     written: SeqNo,
-    written_claim: Claim,
     durable: SeqNo,
-    user_claim: Claim,
-    relocation_claim: Claim,
+    durable_claims: Claims,
+    /// Zones of a stream that may have appends outstanding at the same time.
+    zones_in_flight: u64,
     /// Appends that the queue has and that have not been reaped; below zero for a moment when one is reaped before its
     /// submitter has counted it.
     submitted_count: i64,
@@ -96,14 +124,14 @@ pub(super) struct State {
 pub(super) struct Refused {
     pub(super) token: u64,
     pub(super) key: UnitKey,
-    stream: StreamKind,
+    pub(super) stream: StreamName,
     /// `None` for a unit that was sealed for the zone and not submitted.
     error: Option<EngineError>,
 }
 
 impl Refused {
     /// A unit that was sealed for a zone already known to be worn.
-    pub(super) fn never_submitted(token: u64, key: UnitKey, stream: StreamKind) -> Self {
+    pub(super) fn never_submitted(token: u64, key: UnitKey, stream: StreamName) -> Self {
         Self { token, key, stream, error: None }
     }
 
@@ -136,17 +164,17 @@ pub(super) enum Mends {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InFlight {
     pub(super) key: UnitKey,
-    stream: StreamKind,
+    stream: StreamName,
+    first_seqno: SeqNo,
+    zone_ordinal: u64,
+    /// Whether its zone is known to take no appends any more.
+    is_refused: bool,
 }
 
-#[derive(Debug)]
-struct PendingUnit {
-    token: u64,
-    last_seqno: SeqNo,
-    zone_ordinal: u64,
-    /// What can be claimed when it and all before it have completed; `None` where its number does not tell.
-    claim: Option<Claim>,
-    completed: bool,
+impl InFlight {
+    fn is_new_writes(&self) -> bool {
+        self.stream.kind == StreamKind::User
+    }
 }
 
 /// What a round of commit has found to do.
@@ -160,19 +188,20 @@ pub(super) enum Turn<'a> {
 }
 
 impl Commit {
-    /// Everything up to `durable` is on stable media.
+    /// Everything up to `durable` is on stable media, and so are the units claimed. Of each stream, appends to so many zones
+    /// may be in flight at the same time.
     #[must_use]
-    pub fn new(durable: SeqNo, user_claim: Claim, relocation_claim: Claim) -> Self {
+    pub fn new(durable: SeqNo, claims: Claims, zones_in_flight: u64) -> Self {
         let state = State {
             next_token: 0,
             in_flight: HashMap::default(),
-            pending: VecDeque::new(),
             deferred: VecDeque::new(),
+            sealed: durable,
+            sealed_claims: claims,
             written: durable,
-            written_claim: user_claim,
             durable,
-            user_claim,
-            relocation_claim,
+            durable_claims: claims,
+            zones_in_flight,
             submitted_count: 0,
             leader_active: false,
             reaper_active: false,
@@ -220,39 +249,36 @@ impl Commit {
     }
 
     /// What the next unit's header may say: the watermark and the claim of its stream.
-    pub(super) fn facts(&self, stream: StreamKind) -> (SeqNo, Claim) {
+    pub(super) fn facts(&self, stream: StreamName) -> (SeqNo, Claim) {
         let state = self.state.lock();
-        let claim = match stream {
-            StreamKind::User => state.user_claim,
-            StreamKind::Relocation => state.relocation_claim,
-        };
-        (state.durable, claim)
+        (state.durable, state.durable_claims.of(stream))
     }
 
-    /// Counts a sealed unit in, before it is submitted. Units of new writes come in seqno order.
+    /// What of each stream is on stable media.
+    pub(super) fn durable_claims(&self) -> Claims {
+        self.state.lock().durable_claims
+    }
+
+    /// Counts a sealed unit in, before it is submitted. Units of a stream come in the order of their numbers. Everything up
+    /// to `sealed` is in units that have been counted in.
     ///
-    /// Also says whether everything before this unit is durable, so that making it durable is all that is needed.
-    pub(super) fn register(
-        &self,
-        stream: StreamKind,
-        unit: &SealedUnit,
-        deferred: Vec<Deferred>,
-    ) -> (u64, bool) {
-        let &SealedUnit { key, last_seqno, zone_ordinal, .. } = unit;
+    /// Also says whether everything but this unit is durable, so that making it durable is all that is needed.
+    pub(super) fn register(&self, unit: &SealedUnit, deferred: Vec<Deferred>, sealed: SeqNo) -> (u64, bool) {
+        let &SealedUnit { key, stream, first_seqno, last_seqno, zone_ordinal, .. } = unit;
         let mut state = self.state.lock();
         let token = state.next_token;
         state.next_token += 1;
-        state.in_flight.insert(token, InFlight { key, stream });
-        let alone = state.pending.is_empty()
+        // Units of other streams may have completed and not been flushed although nothing is in flight: their claims tell.
+        let alone = !state.in_flight.values().any(InFlight::is_new_writes)
             && state.written == state.durable
-            && state.written_claim == state.user_claim;
-        if stream == StreamKind::User {
-            let claim = Some(Claim { generation: key.generation, unit_end: key.unit + 1 });
-            state.pending.push_back(PendingUnit { token, last_seqno, zone_ordinal, claim, completed: false });
-            if !deferred.is_empty() {
-                state.deferred.push_back((last_seqno, deferred));
-            }
-        }
+            && state.sealed_claims.user == state.durable_claims.user
+            && last_seqno <= sealed;
+        let unit = InFlight { key, stream, first_seqno, zone_ordinal, is_refused: false };
+        state.in_flight.insert(token, unit);
+        state.sealed = state.sealed.max(sealed);
+        let claim = Claim { generation: key.generation, unit_end: key.unit + 1 };
+        state.sealed_claims.set(stream, claim);
+        state.deferred.extend(deferred);
         (token, alone)
     }
 
@@ -274,9 +300,7 @@ impl Commit {
         let mut state = self.state.lock();
         state.in_flight.remove(&token);
         state.submitted_count -= 1;
-        if in_flight.stream == StreamKind::User {
-            let unit = state.pending.iter_mut().find(|unit| unit.token == token);
-            unit.expect("a unit stays pending until it has completed").completed = true;
+        if in_flight.is_new_writes() {
             self.advance_written(&mut state);
         }
         self.changed.notify_all();
@@ -361,7 +385,9 @@ impl Commit {
     /// The queue or the device has refused an append because its zone has worn out.
     pub(super) fn refuse(&self, token: u64, error: EngineError) {
         let mut state = self.state.lock();
-        let InFlight { key, stream } = state.in_flight[&token];
+        let unit = state.in_flight.get_mut(&token).expect("what is refused was in flight");
+        unit.is_refused = true;
+        let InFlight { key, stream, .. } = *unit;
         state.refused.push(Refused { token, key, stream, error: Some(error) });
         self.changed.notify_all();
     }
@@ -371,19 +397,20 @@ impl Commit {
         self.state.lock().submitted_count -= 1;
     }
 
-    /// Whether units of a stream wait to be moved; the caller, if it is told so, moves them and says
+    /// Whether units of a kind wait to be moved; the caller, if it is told so, moves them and says
     /// [`Commit::mending_done`].
     pub(super) fn begin_mending(&self, stream: StreamKind) -> bool {
         let mut state = self.state.lock();
-        let begins = !state.mender_active && state.refused.iter().any(|unit| unit.stream == stream);
+        let begins = !state.mender_active && state.refused.iter().any(|unit| unit.stream.kind == stream);
         state.mender_active |= begins;
         begins
     }
 
-    /// Takes the units of a stream that are to be moved, in the order in which they were sealed.
+    /// Takes the units of a kind that are to be moved, in the order in which they were sealed.
     pub(super) fn take_refused(&self, stream: StreamKind) -> Vec<Refused> {
         let mut state = self.state.lock();
-        let mut taken: Vec<Refused> = state.refused.extract_if(.., |unit| unit.stream == stream).collect();
+        let mut taken: Vec<Refused> =
+            state.refused.extract_if(.., |unit| unit.stream.kind == stream).collect();
         taken.sort_unstable_by_key(|unit| unit.token);
         taken
     }
@@ -402,12 +429,9 @@ impl Commit {
     pub(super) fn moved(&self, token: u64, from: UnitKey, to: &SealedUnit) {
         let mut state = self.state.lock();
         self.moved_count.fetch_add(1, Ordering::AcqRel);
-        state.in_flight.get_mut(&token).expect("a refused unit stays in flight").key = to.key;
-        if let Some(unit) = state.pending.iter_mut().find(|unit| unit.token == token) {
-            // Units with lower numbers may come after it in the order of seqnos: those behind claim it along.
-            (unit.claim, unit.zone_ordinal) = (None, to.zone_ordinal);
-        }
-        for deferred in state.deferred.iter_mut().flat_map(|(_, deferred)| deferred) {
+        let unit = state.in_flight.get_mut(&token).expect("a refused unit stays in flight");
+        (unit.key, unit.zone_ordinal, unit.is_refused) = (to.key, to.zone_ordinal, false);
+        for deferred in &mut state.deferred {
             deferred.entry = entry_in(deferred.entry, from, to.key);
         }
     }
@@ -416,10 +440,7 @@ impl Commit {
     pub(super) fn dropped(&self, token: u64) {
         let mut state = self.state.lock();
         state.in_flight.remove(&token).expect("a refused unit stays in flight");
-        if let Some(unit) = state.pending.iter_mut().find(|unit| unit.token == token) {
-            (unit.claim, unit.completed) = (None, true);
-            self.advance_written(&mut state);
-        }
+        self.advance_written(&mut state);
         self.changed.notify_all();
     }
 
@@ -431,7 +452,7 @@ impl Commit {
     /// Values in parts that are logged and not published yet.
     pub(super) fn deferred_large(&self) -> HashSet<LargeId> {
         let state = self.state.lock();
-        let entries = state.deferred.iter().flat_map(|(_, deferred)| deferred).map(|deferred| deferred.entry);
+        let entries = state.deferred.iter().map(|deferred| deferred.entry);
         let ids = entries.filter_map(|entry| match entry {
             Entry::Large { id } => Some(id),
             Entry::Value { .. } | Entry::Tombstone { .. } => None,
@@ -440,45 +461,39 @@ impl Commit {
     }
 
     /// What a flush that starts now will have covered when it has succeeded.
-    pub(super) fn flush_covers(&self) -> (SeqNo, Claim) {
+    pub(super) fn flush_covers(&self) -> (SeqNo, Claims) {
         let state = self.state.lock();
-        (state.written, state.written_claim)
+        (state.written, state.written_claims())
+    }
+
+    /// What will be claimed when a unit that is alone ([`Commit::register`]) is on stable media.
+    pub(super) fn claims_with(&self, stream: StreamName, claim: Claim) -> Claims {
+        let mut claims = self.state.lock().durable_claims;
+        claims.set(stream, claim);
+        claims
     }
 
     /// Publishes the deferred entries up to `durable` in order and moves the durable mark there.
-    pub(super) fn advance_durable(
-        &self,
-        durable: SeqNo,
-        claim: Claim,
-        mut publish: impl FnMut(SeqNo, Deferred),
-    ) {
+    pub(super) fn advance_durable(&self, durable: SeqNo, claims: Claims, mut publish: impl FnMut(Deferred)) {
         loop {
             let mut state = self.state.lock();
+            let count = state.deferred.iter().take_while(|deferred| deferred.visible_at <= durable).count();
+            if count == 0 {
+                // Less than the mark when another flush has been quicker.
+                if durable >= state.durable {
+                    state.durable = durable;
+                    state.durable_claims = claims;
+                    self.durable.store(durable.get(), Ordering::Release);
+                }
+                return;
+            }
+            let mut ripe: Vec<Deferred> = state.deferred.drain(..count).collect();
+            drop(state);
             if fault::is_on(Fault::PublishOutOfOrder) {
-                let count = state.deferred.iter().take_while(|(last, _)| *last <= durable).count();
-                state.deferred.make_contiguous()[..count].reverse();
+                ripe.reverse();
             }
-            match state.deferred.front() {
-                Some((last, _)) if *last <= durable => {
-                    let (last, entries) = state.deferred.pop_front().expect("looked at above");
-                    drop(state);
-                    entries.into_iter().for_each(|deferred| publish(last, deferred));
-                }
-                _ => {
-                    if durable > state.durable {
-                        state.durable = durable;
-                        state.user_claim = claim;
-                        self.durable.store(durable.get(), Ordering::Release);
-                    }
-                    return;
-                }
-            }
+            ripe.into_iter().for_each(&mut publish);
         }
-    }
-
-    /// All copies made so far are on stable media.
-    pub(super) fn claim_relocations(&self, claim: Claim) {
-        self.state.lock().relocation_claim = claim;
     }
 }
 
@@ -494,13 +509,28 @@ impl State {
         self.written
     }
 
-    /// Whether a unit of new writes may go to its zone without activating too many: all appends to zones well before it
-    /// must have ended, also those that their thread has not come round to submitting.
-    pub(super) fn may_activate(&self, zone_ordinal: u64) -> bool {
+    /// Whether a unit may go to its zone without activating too many: all appends to zones well before it in its stream must
+    /// have ended, also those that their thread has not come round to submitting.
+    ///
+    /// A zone that has worn out is not active. Writes wait for it all the same: whoever waits then moves its units.
+    pub(super) fn may_activate(&self, stream: StreamName, zone_ordinal: u64) -> bool {
+        let counts = |unit: &InFlight| unit.is_new_writes() || !unit.is_refused;
+        let under_way = self.in_flight.values().filter(|unit| unit.stream == stream && counts(unit));
         // A unit that was moved has gone to a later zone than units behind it.
-        let under_way = self.pending.iter().filter(|unit| !unit.completed);
         let oldest = under_way.map(|unit| unit.zone_ordinal).min();
-        oldest.is_none_or(|oldest| zone_ordinal < oldest + ZONES_IN_FLIGHT)
+        oldest.is_none_or(|oldest| zone_ordinal < oldest + self.zones_in_flight)
+    }
+
+    /// What of each stream has been written: all units before the first one in flight.
+    fn written_claims(&self) -> Claims {
+        let mut claims = self.sealed_claims;
+        for InFlight { key, stream, .. } in self.in_flight.values() {
+            let claim = claims.of(*stream);
+            if (key.generation, key.unit) < (claim.generation, claim.unit_end) {
+                claims.set(*stream, Claim { generation: key.generation, unit_end: key.unit });
+            }
+        }
+        claims
     }
 
     pub(super) fn in_flight_len(&self) -> usize {
@@ -508,20 +538,18 @@ impl State {
     }
 
     pub(super) fn relocations_in_flight(&self) -> bool {
-        self.in_flight.values().any(|append| append.stream == StreamKind::Relocation)
+        self.in_flight.values().any(|append| append.stream.kind == StreamKind::Relocation)
     }
 
     /// What a waiting caller may do now, taken on.
     fn begin_work(&mut self, mends: Mends) -> Option<Work> {
         let may_mend = |stream| mends == Mends::All || stream == StreamKind::User;
-        let refused = self.refused.iter().map(|unit| unit.stream).find(|&stream| may_mend(stream));
+        let refused = self.refused.iter().map(|unit| unit.stream.kind).find(|&stream| may_mend(stream));
         if let (Some(stream), false) = (refused, self.mender_active) {
             self.mender_active = true;
             return Some(Work::Mend(stream));
         }
-        let submittable = |unit: &Submission| {
-            unit.kind == StreamKind::Relocation || self.may_activate(unit.unit.zone_ordinal)
-        };
+        let submittable = |it: &Submission| self.may_activate(it.unit.stream, it.unit.zone_ordinal);
         if let Some(index) = self.moved.iter().position(submittable) {
             return Some(Work::Submit(self.moved.remove(index)));
         }
@@ -537,12 +565,10 @@ impl State {
     }
 
     fn advance_written(&mut self) {
-        while let Some(unit) = self.pending.front().filter(|unit| unit.completed) {
-            assert!(unit.last_seqno >= self.written, "{} after {}", unit.last_seqno, self.written);
-            self.written = unit.last_seqno;
-            self.written_claim = unit.claim.unwrap_or(self.written_claim);
-            self.pending.pop_front();
-        }
+        let in_flight = self.in_flight.values().filter(|unit| unit.is_new_writes());
+        let before_first = in_flight.map(|unit| unit.first_seqno.back(1)).min();
+        let written = before_first.map_or(self.sealed, |before| before.min(self.sealed));
+        self.written = self.written.max(written);
     }
 }
 
@@ -551,23 +577,36 @@ mod tests {
     use crate::units::Generation;
     use std::sync::Arc;
 
-    use super::{Claim, Commit};
+    use super::{Claim, Claims, Commit};
     use crate::buffer::AlignedBuffer;
     use crate::error::EngineError;
-    use crate::format::unit::StreamKind;
+    use crate::format::unit::{StreamKind, StreamName};
     use crate::log::memory::UnitKey;
     use crate::log::stream::SealedUnit;
     use crate::units::{SeqNo, ZoneId};
 
-    fn unit(filling: u32, unit: u32, last_seqno: u64) -> SealedUnit {
+    const HOT: StreamName = StreamName::user(0);
+    const COLD: StreamName = StreamName::user(1);
+
+    fn unit(stream: StreamName, filling: u32, unit: u32, (first, last): (u64, u64)) -> SealedUnit {
         let generation = Generation::new(filling.into());
         SealedUnit {
             key: UnitKey { zone: ZoneId::new(filling), generation, unit },
             payload: Arc::new(AlignedBuffer::zeroed(4096)),
-            last_seqno: SeqNo::new(last_seqno),
+            stream,
+            first_seqno: SeqNo::new(first),
+            last_seqno: SeqNo::new(last),
             live_bytes: 0,
             zone_ordinal: filling.into(),
         }
+    }
+
+    fn commit() -> Commit {
+        Commit::new(SeqNo::ZERO, Claims::default(), 3)
+    }
+
+    fn register(commit: &Commit, unit: &SealedUnit, sealed: u64) -> (u64, bool) {
+        commit.register(unit, Vec::new(), SeqNo::new(sealed))
     }
 
     fn write(commit: &Commit, token: u64) {
@@ -575,22 +614,71 @@ mod tests {
         commit.placed(token, commit.in_flight(token));
     }
 
+    fn claim(filling: u64, unit_end: u32) -> Claim {
+        Claim { generation: Generation::new(filling), unit_end }
+    }
+
+    fn covered(commit: &Commit, stream: StreamName) -> (u64, Claim) {
+        let (written, claims) = commit.flush_covers();
+        (written.get(), claims.of(stream))
+    }
+
     /// Its number is higher than those of units behind it in the order of seqnos, which may not be written yet.
     #[test]
     fn a_unit_that_was_moved_claims_no_units_behind_it() {
-        let commit = Commit::new(SeqNo::ZERO, Claim::default(), Claim::default());
-        let (first, _) = commit.register(StreamKind::User, &unit(1, 0, 10), Vec::new());
-        let (second, _) = commit.register(StreamKind::User, &unit(2, 0, 20), Vec::new());
+        let commit = commit();
+        let (first, _) = register(&commit, &unit(HOT, 1, 0, (1, 10)), 10);
+        let (second, _) = register(&commit, &unit(HOT, 2, 0, (11, 20)), 20);
         commit.refuse(first, EngineError::Closed);
         let refused = commit.take_refused(StreamKind::User).remove(0);
-        commit.moved(first, refused.key, &unit(2, 1, 10));
-        let (third, _) = commit.register(StreamKind::User, &unit(2, 2, 30), Vec::new());
+        commit.moved(first, refused.key, &unit(HOT, 2, 1, (1, 10)));
+        let (third, _) = register(&commit, &unit(HOT, 2, 2, (21, 30)), 30);
         write(&commit, first);
-        assert_eq!(commit.flush_covers(), (SeqNo::new(10), Claim::default()));
+        assert_eq!(covered(&commit, HOT), (10, claim(2, 0)));
         write(&commit, third);
-        assert_eq!(commit.flush_covers(), (SeqNo::new(10), Claim::default()));
+        assert_eq!(covered(&commit, HOT), (10, claim(2, 0)));
         write(&commit, second);
-        let all = Claim { generation: Generation::new(2), unit_end: 3 };
-        assert_eq!(commit.flush_covers(), (SeqNo::new(30), all));
+        assert_eq!(covered(&commit, HOT), (30, claim(2, 3)));
+    }
+
+    #[test]
+    fn writes_count_as_written_up_to_the_first_that_is_not_in_whatever_stream_it_is() {
+        let commit = commit();
+        // 1 3 5 7 in one stream, 2 4 6 in the other.
+        let (hot, _) = register(&commit, &unit(HOT, 1, 0, (1, 7)), 1);
+        write(&commit, hot);
+        assert_eq!(covered(&commit, HOT), (1, claim(1, 1)), "the other unit is still being filled");
+        let (cold, _) = register(&commit, &unit(COLD, 2, 0, (2, 6)), 7);
+        assert_eq!(covered(&commit, COLD), (1, claim(2, 0)));
+        write(&commit, cold);
+        assert_eq!(covered(&commit, COLD), (7, claim(2, 1)));
+    }
+
+    /// Flushing it through would not flush the other one.
+    #[test]
+    fn a_unit_is_not_alone_while_one_of_another_stream_has_not_been_flushed() {
+        let commit = commit();
+        let (hot, alone) = register(&commit, &unit(HOT, 1, 0, (2, 4)), 0);
+        assert!(!alone, "the first write is in the other stream");
+        write(&commit, hot);
+        let (cold, alone) = register(&commit, &unit(COLD, 2, 0, (1, 3)), 4);
+        assert!(!alone);
+        write(&commit, cold);
+        let (durable, claims) = commit.flush_covers();
+        commit.advance_durable(durable, claims, |_| ());
+        assert!(register(&commit, &unit(COLD, 2, 1, (5, 5)), 5).1);
+    }
+
+    #[test]
+    fn each_stream_waits_for_its_own_zones_only() {
+        let commit = Commit::new(SeqNo::ZERO, Claims::default(), 1);
+        let copies = StreamName::relocation(0);
+        register(&commit, &unit(HOT, 1, 0, (1, 1)), 1);
+        let (copy, _) = register(&commit, &unit(copies, 1, 0, (0, 0)), 0);
+        let may = |stream, ordinal| commit.state.lock().may_activate(stream, ordinal);
+        assert!(may(HOT, 1) && !may(HOT, 2) && may(COLD, 2));
+        assert!(!may(copies, 2));
+        commit.refuse(copy, EngineError::Closed);
+        assert!(may(copies, 2), "a zone that has worn out is not active");
     }
 }

@@ -21,19 +21,19 @@
 //!
 //! A zone that the device, asked again, does not call read-only or offline is not worn: then the failure latches the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
 use crate::device::Persistence;
 use crate::error::{EngineError, EngineResult};
 use crate::format::record::{Record, RecordKind};
-use crate::format::unit::{StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+use crate::format::unit::{StreamKind, StreamName, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::{Entry, LargeId, Location};
 use crate::log::commit::Refused;
 use crate::log::memory::UnitKey;
 use crate::log::stream::Stream;
-use crate::log::writer::{LogWriter, Submission};
+use crate::log::writer::{CopyLog, LogWriter, Ready, Submission, UserLog};
 use crate::pinned::wait_for_pinned;
 use crate::sync::atomic::Ordering;
 use crate::units::{Generation, SeqNo, ZoneId};
@@ -117,10 +117,14 @@ impl LogWriter {
     ) -> EngineResult<Rehoused> {
         let mut log = self.user.lock();
         let mut rehoused = Rehoused::default();
-        let sealed = self.seal_user(&mut log, Persistence::Volatile);
-        rehoused.take_sealed(sealed, worn, &mut refused);
-        let next_seqno = log.next_seqno;
-        self.rehouse(StreamKind::User, &mut log.stream, next_seqno, (worn, &refused), &mut rehoused)?;
+        for StreamName { class, .. } in streams_of(&refused) {
+            let class = usize::from(class);
+            let sealed = self.seal_user(&mut log, class, Persistence::Volatile);
+            rehoused.take_sealed(sealed, worn, &mut refused);
+            let UserLog { streams, ready, next_seqno, .. } = &mut *log;
+            let stream = (&mut streams[class], &mut *ready);
+            self.rehouse(stream, *next_seqno, (worn, &refused), &mut rehoused)?;
+        }
         Ok(rehoused)
     }
 
@@ -129,25 +133,31 @@ impl LogWriter {
         worn: &BTreeMap<Generation, ZoneId>,
         mut refused: Vec<Refused>,
     ) -> EngineResult<Rehoused> {
-        let mut stream = self.relocation.lock();
+        let mut copies = self.relocation.lock();
+        let CopyLog { streams, ready } = &mut *copies;
         let mut rehoused = Rehoused::default();
-        let sealed = self.seal_relocation(&mut stream);
-        rehoused.take_sealed(sealed, worn, &mut refused);
-        self.rehouse(StreamKind::Relocation, &mut stream, SeqNo::ZERO, (worn, &refused), &mut rehoused)?;
+        for StreamName { class, .. } in streams_of(&refused) {
+            let stream = &mut streams[usize::from(class)];
+            let sealed = self.seal_relocation(stream);
+            rehoused.take_sealed(sealed, worn, &mut refused);
+            self.rehouse((stream, &mut *ready), SeqNo::ZERO, (worn, &refused), &mut rehoused)?;
+        }
         Ok(rehoused)
     }
 
-    /// Gives every refused unit a place behind what the stream has filled.
+    /// Gives every refused unit of a stream a place behind what the stream has filled.
     fn rehouse(
         &self,
-        kind: StreamKind,
-        stream: &mut Stream,
+        (stream, ready): (&mut Stream, &mut Ready),
         next_seqno: SeqNo,
         (worn, refused): (&BTreeMap<Generation, ZoneId>, &[Refused]),
         rehoused: &mut Rehoused,
     ) -> EngineResult<()> {
-        worn.iter().for_each(|(&generation, &zone)| self.give_up(stream, zone, generation));
-        for unit in refused {
+        let name = stream.name();
+        let mine = || refused.iter().filter(|unit| unit.stream == name);
+        let fillings: BTreeSet<Generation> = mine().map(|unit| unit.key.generation).collect();
+        fillings.iter().for_each(|generation| self.give_up(stream, worn[generation], *generation));
+        for unit in mine() {
             let bytes = self.parts.memory.unit(unit.key).expect("a unit in flight is in memory");
             if is_filler(&bytes) {
                 self.commit.dropped(unit.token);
@@ -155,15 +165,15 @@ impl LogWriter {
                 continue;
             }
             if !stream.zone_takes(bytes.len()) {
-                rehoused.submissions.extend(self.leave(kind, stream, next_seqno));
-                self.begin_another_zone(kind, stream, next_seqno)?;
+                rehoused.submissions.extend(self.leave(stream, next_seqno));
+                self.begin_another_zone((stream, ready), next_seqno)?;
             }
-            let sealed = stream.take_up(&bytes, &self.facts(kind), &self.parts.memory);
+            let sealed = stream.take_up(&bytes, &self.facts(name), &self.parts.memory);
             self.count_moved(unit.key, sealed.key, sealed.payload.len() as u64);
             self.commit.moved(unit.token, unit.key, &sealed);
             rehoused.moved.push(Moved { from: unit.key, to: sealed.key, unit: bytes });
             let (token, persistence) = (unit.token, Persistence::Volatile);
-            rehoused.submissions.push(Submission { kind, token, unit: sealed, persistence });
+            rehoused.submissions.push(Submission { token, unit: sealed, persistence });
         }
         Ok(())
     }
@@ -180,24 +190,24 @@ impl LogWriter {
     /// What was acknowledged must be written: the collector's reserve may be taken for it.
     fn begin_another_zone(
         &self,
-        kind: StreamKind,
-        stream: &mut Stream,
+        (stream, ready): (&mut Stream, &mut Ready),
         next_seqno: SeqNo,
     ) -> EngineResult<()> {
+        let kind = stream.name().kind;
         let purposes: &[Purpose] = match kind {
             StreamKind::User => &[Purpose::Put, Purpose::Relocation],
             StreamKind::Relocation => &[Purpose::Relocation],
         };
         for &purpose in purposes {
-            if stream.ready_count() == 0 {
-                self.take_ready(stream, kind, purpose)?;
+            if ready.is_empty() {
+                self.take_ready(ready, kind, purpose)?;
             }
         }
-        if stream.ready_count() == 0 {
+        if ready.is_empty() {
             let live_bytes = self.parts.zones.live_bytes();
             return Err(EngineError::NoSpace { live_bytes, limit_bytes: live_bytes });
         }
-        self.begin_next_zone(kind, stream, next_seqno);
+        let _ = self.begin_next_zone((stream, ready), next_seqno);
         Ok(())
     }
 
@@ -208,6 +218,9 @@ impl LogWriter {
         new.set_holds_moved_units();
         new.raise_newest_seqno(old.newest_seqno());
         new.raise_tombstone_barrier(old.tombstone_barrier());
+        if let Some(history) = old.history() {
+            new.set_history(history);
+        }
         self.clock_bytes.fetch_add(len_bytes, Ordering::Relaxed);
     }
 
@@ -255,12 +268,17 @@ impl Rehoused {
         refused: &mut Vec<Refused>,
     ) {
         match sealed {
-            Some(Submission { kind, token, unit, .. }) if worn.contains_key(&unit.key.generation) => {
-                refused.push(Refused::never_submitted(token, unit.key, kind));
+            Some(Submission { token, unit, .. }) if worn.contains_key(&unit.key.generation) => {
+                refused.push(Refused::never_submitted(token, unit.key, unit.stream));
             }
             sealed => self.submissions.extend(sealed),
         }
     }
+}
+
+/// The streams that the refused units belong to, each once.
+fn streams_of(refused: &[Refused]) -> BTreeSet<StreamName> {
+    refused.iter().map(|unit| unit.stream).collect()
 }
 
 fn is_filler(unit: &[u8]) -> bool {

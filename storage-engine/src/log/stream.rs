@@ -4,14 +4,15 @@
 //! [`SealedUnit`]s. A zone is always filled to its capacity, with a filler unit where the next record does not fit, so
 //! that it never has to be finished while appends to it are in flight.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
 use crate::device::Geometry;
 use crate::fault::{self, Fault};
 use crate::format::record::Record;
-use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+use crate::format::unit::{PreviousZone, StoreId, StreamKind, StreamName, UNIT_HEADER_BYTES, UnitHeader};
+use crate::gc::policy::lifetime::HistorySum;
+use crate::gc::policy::{Clock, Lifetime, Placement, StreamId, ZoneHistory};
 use crate::index::{Location, MAX_UNITS_PER_ZONE};
 use crate::log::memory::{UnitKey, UnitMemory};
 use crate::log::unit_builder::UnitBuilder;
@@ -66,7 +67,11 @@ pub struct SealedUnit {
     pub key: UnitKey,
     /// Its bytes, whole blocks.
     pub payload: Arc<AlignedBuffer>,
-    /// Its last write; that of the unit before in a filler or relocation unit.
+    /// Which stream it belongs to.
+    pub stream: StreamName,
+    /// Its first write; in a filler the next one there will be; zero in a relocation unit.
+    pub first_seqno: SeqNo,
+    /// Its last write; that before its first one in a filler; zero in a relocation unit.
     pub last_seqno: SeqNo,
     /// Bytes of its records to be counted as live ([`Stream::note_live`]).
     pub live_bytes: i64,
@@ -84,36 +89,49 @@ pub struct Stream {
     unit: Option<OpenUnit>,
     zone: Option<StreamZone>,
     previous: PreviousZone,
+    /// What the records of the present zone are like.
+    history: HistorySum,
     /// Zones begun since the store was opened.
     begun_count: u64,
-    /// Zones taken for this stream and made ready, to be filled next.
-    ready: VecDeque<(ZoneId, u32)>,
-    kind: StreamKind,
+    name: StreamName,
     geometry: Geometry,
     unit_limit_bytes: usize,
 }
 
+/// Likewise.
 #[derive(Debug)]
 #[repr(C)]
 struct OpenUnit {
     live_bytes: i64,
+    last_seqno: SeqNo,
+    /// What is expected of its records, times their bytes.
+    expected: u64,
     builder: UnitBuilder,
     first_seqno: SeqNo,
     begun: Instant,
 }
 
+/// The most seqnos from the first record of a unit to its last, those of other streams' records included.
+const MOST_SPAN: u64 = 1 << 16;
+
 impl Stream {
     /// A stream that goes on in `zone`, or starts a zone with its first record.
     #[must_use]
     pub fn new(
-        kind: StreamKind,
+        name: StreamName,
         geometry: Geometry,
         unit_limit_bytes: usize,
         zone: Option<StreamZone>,
         previous: PreviousZone,
     ) -> Self {
-        let ready = VecDeque::new();
-        Self { kind, geometry, unit_limit_bytes, zone, previous, begun_count: 0, ready, unit: None }
+        let history = HistorySum::default();
+        Self { name, geometry, unit_limit_bytes, zone, previous, history, begun_count: 0, unit: None }
+    }
+
+    /// Which stream it is.
+    #[must_use]
+    pub const fn name(&self) -> StreamName {
+        self.name
     }
 
     /// The zone being filled.
@@ -156,20 +174,23 @@ impl Stream {
             .flatten()
     }
 
-    /// How many zones are ready to be filled next.
+    /// The first write in the unit being filled.
     #[must_use]
-    pub fn ready_count(&self) -> usize {
-        self.ready.len()
+    pub fn open_first_seqno(&self) -> Option<SeqNo> {
+        Some(self.unit.as_ref()?.first_seqno)
     }
 
-    /// Adds a zone to be filled next; `reset_count` is the device's.
-    pub fn add_ready(&mut self, zone: ZoneId, reset_count: u32) {
-        self.ready.push_back((zone, reset_count));
+    /// Whether the unit being filled can take records up to this seqno: a header counts so many and no more.
+    #[must_use]
+    pub fn spans(&self, last_seqno: SeqNo) -> bool {
+        self.unit.as_ref().is_none_or(|unit| last_seqno.get() - unit.first_seqno.get() < MOST_SPAN)
     }
 
-    /// Takes back the zones that were never filled.
-    pub fn drain_ready(&mut self) -> impl Iterator<Item = ZoneId> + '_ {
-        self.ready.drain(..).map(|(zone, _)| zone)
+    /// What the records of the present zone are like, as far as they have been noted.
+    #[must_use]
+    pub fn history(&self) -> Option<ZoneHistory> {
+        self.zone.as_ref()?;
+        self.history.history()
     }
 
     /// How many ready zones records of these sizes need, if they are pushed in order.
@@ -207,6 +228,12 @@ impl Stream {
         self.unit.as_ref().is_some_and(|unit| unit.builder.room_bytes() >= record_bytes)
     }
 
+    /// Whether the unit being filled can take a record with this seqno.
+    #[must_use]
+    pub fn takes(&self, record_bytes: usize, seqno: SeqNo) -> bool {
+        self.fits(record_bytes) && self.spans(seqno)
+    }
+
     /// Whether a fresh unit in the present zone could take a record.
     #[must_use]
     pub fn zone_fits(&self, record_bytes: usize) -> bool {
@@ -221,16 +248,20 @@ impl Stream {
             && self.unit_capacity(left_bytes) >= UNIT_HEADER_BYTES + record_bytes
     }
 
-    /// Goes over to the next ready zone.
+    /// Goes over to a zone; `reset_count` is the device's.
     ///
     /// # Panics
-    /// When none is ready or the present zone has not been filled.
-    pub fn begin_zone(&mut self, begin: impl FnOnce(ZoneId) -> Generation) {
+    /// When the present zone has not been filled.
+    pub fn begin_zone(
+        &mut self,
+        (zone, reset_count): (ZoneId, u32),
+        begin: impl FnOnce(ZoneId) -> Generation,
+    ) {
         assert!(self.unit.is_none() && self.zone.is_none(), "{:?} is still being filled", self.zone);
-        let (zone, reset_count) = self.ready.pop_front().expect("the caller has made zones ready");
         let generation = begin(zone);
         let previous = self.previous;
         self.begun_count += 1;
+        self.history = HistorySum::default();
         self.zone = Some(StreamZone {
             zone,
             generation,
@@ -251,15 +282,19 @@ impl Stream {
         let zone = self.zone.as_ref().expect("the caller has begun a zone");
         let capacity_bytes = self.unit_capacity(self.left_bytes(zone));
         let builder = UnitBuilder::new(memory.buffer(capacity_bytes));
-        self.unit = Some(OpenUnit { live_bytes: 0, builder, first_seqno, begun: Instant::now() });
+        let (last_seqno, begun) = (first_seqno, Instant::now());
+        self.unit = Some(OpenUnit { live_bytes: 0, builder, first_seqno, last_seqno, expected: 0, begun });
     }
 
     /// Adds a record to the unit being filled; it fits.
     ///
     /// # Panics
     /// When it does not fit.
-    pub fn push(&mut self, record: &Record<'_>, value_crc: u32) -> Location {
-        let offset = self.unit.as_mut().expect("a unit is being filled").builder.push(record, value_crc);
+    pub fn push(&mut self, record: &Record<'_>, value_crc: u32, expected: Lifetime) -> Location {
+        let unit = self.unit.as_mut().expect("a unit is being filled");
+        unit.last_seqno = record.seqno;
+        unit.expected += u64::from(expected.steps()) * record.encoded_bytes() as u64;
+        let offset = unit.builder.push(record, value_crc);
         self.location(offset)
     }
 
@@ -267,7 +302,8 @@ impl Stream {
     ///
     /// # Panics
     /// When it does not fit.
-    pub fn push_encoded(&mut self, record: &[u8]) -> Location {
+    pub fn push_encoded(&mut self, record: &[u8], placement: Placement) -> Location {
+        self.history.add(placement, record.len() as u64);
         let offset = self.unit.as_mut().expect("a unit is being filled").builder.push_encoded(record);
         self.location(offset)
     }
@@ -292,12 +328,29 @@ impl Stream {
     }
 
     /// Seals the unit being filled, if there is one.
+    ///
+    /// # Panics
+    /// When it spans more seqnos than a header counts ([`Stream::spans`]).
     pub fn seal(&mut self, facts: &SealFacts, memory: &UnitMemory) -> Option<SealedUnit> {
-        let OpenUnit { live_bytes, builder, first_seqno, .. } = self.unit.take()?;
-        let header = self.header(first_seqno, facts);
-        let last_seqno = first_seqno.forward(u64::from(builder.record_count())).back(1);
+        let OpenUnit { live_bytes, builder, first_seqno, last_seqno, expected, .. } = self.unit.take()?;
+        if self.name.kind == StreamKind::User {
+            // Records of a unit are written within moments of one another.
+            let middle = first_seqno.get().midpoint(last_seqno.get());
+            let bytes = (builder.filled().len() - UNIT_HEADER_BYTES) as u64;
+            let steps = u16::try_from(expected / bytes.max(1)).unwrap_or(u16::MAX);
+            let (written_at, expected) = (Clock::new(middle), Lifetime::of_steps(steps));
+            let stream = StreamId::new(self.name.class);
+            self.history.add(Placement { stream, written_at, expected }, bytes);
+        }
+        let span = last_seqno.get() - first_seqno.get() + 1;
+        let foreign_count = match self.name.kind {
+            StreamKind::User => span - u64::from(builder.record_count()),
+            StreamKind::Relocation => 0,
+        };
+        let foreign_count = u16::try_from(foreign_count).expect("a unit is sealed before it spans too far");
+        let header = UnitHeader { foreign_count, ..self.header(first_seqno, facts) };
         let unit = memory.shrink(builder.seal(header, self.geometry.block_bytes as usize));
-        Some(SealedUnit { live_bytes, ..self.finish_unit(unit, last_seqno, memory) })
+        Some(SealedUnit { live_bytes, ..self.finish_unit(unit, (first_seqno, last_seqno), memory) })
     }
 
     /// Leaves the present zone, with a filler unit where something is left of it; gives the zone too.
@@ -342,13 +395,13 @@ impl Stream {
     pub fn take_up(&mut self, unit: &AlignedBuffer, facts: &SealFacts, memory: &UnitMemory) -> SealedUnit {
         assert!(self.unit.is_none(), "the unit being filled has the next number");
         let sealed = UnitHeader::decode(unit).expect("what a stream has sealed has a header");
-        let UnitHeader { first_seqno, body_bytes, record_count, contents_crc, .. } = sealed;
+        let UnitHeader { first_seqno, body_bytes, record_count, foreign_count, contents_crc, .. } = sealed;
         let header = self.header(first_seqno, facts);
         let mut moved = AlignedBuffer::zeroed(unit.len());
         moved.copy_from_slice(unit);
-        UnitHeader { body_bytes, record_count, contents_crc, moved: true, ..header }.encode(&mut moved);
-        let last_seqno = if self.kind == StreamKind::User { sealed.last_seqno() } else { SeqNo::ZERO };
-        self.finish_unit(moved, last_seqno, memory)
+        UnitHeader { body_bytes, record_count, foreign_count, contents_crc, moved: true, ..header }
+            .encode(&mut moved);
+        self.finish_unit(moved, (first_seqno, sealed.last_seqno()), memory)
     }
 
     /// Leaves a zone that has worn out as it is, if it is being filled, and claims nothing of this filling any more: some of
@@ -374,10 +427,10 @@ impl Stream {
             return None;
         }
         let mut unit = AlignedBuffer::zeroed(self.unit_capacity(left_bytes));
-        let first_seqno = if self.kind == StreamKind::User { next_seqno } else { SeqNo::ZERO };
+        let first_seqno = if self.name.kind == StreamKind::User { next_seqno } else { SeqNo::ZERO };
         let body_bytes = u32::try_from(unit.len() - UNIT_HEADER_BYTES).expect("a unit is at most 1 MiB");
         UnitHeader { body_bytes, ..self.header(first_seqno, facts) }.encode(&mut unit);
-        Some(self.finish_unit(unit, first_seqno.back(1), memory))
+        Some(self.finish_unit(unit, (first_seqno, first_seqno.back(1)), memory))
     }
 
     fn header(&self, first_seqno: SeqNo, facts: &SealFacts) -> UnitHeader {
@@ -393,23 +446,31 @@ impl Stream {
             unit: zone.next_unit,
             body_bytes: 0,
             record_count: 0,
+            foreign_count: 0,
             claim_first: zone.claim_first,
             claim_end: claim_end.max(zone.claim_first),
             previous: zone.previous,
-            stream: self.kind,
+            stream: self.name.kind,
+            class: self.name.class,
             moved: false,
             contents_crc: 0,
         }
     }
 
-    fn finish_unit(&mut self, unit: AlignedBuffer, last_seqno: SeqNo, memory: &UnitMemory) -> SealedUnit {
+    fn finish_unit(
+        &mut self,
+        unit: AlignedBuffer,
+        (first_seqno, last_seqno): (SeqNo, SeqNo),
+        memory: &UnitMemory,
+    ) -> SealedUnit {
         let zone = self.zone.as_mut().expect("a unit lies in a zone");
         let key = UnitKey { zone: zone.zone, generation: zone.generation, unit: zone.next_unit };
         zone.next_unit += 1;
         zone.used_bytes += unit.len() as u64;
         let payload = Arc::new(unit);
         memory.insert(key, Arc::clone(&payload));
-        SealedUnit { key, payload, last_seqno, live_bytes: 0, zone_ordinal: self.begun_count }
+        let (stream, zone_ordinal) = (self.name, self.begun_count);
+        SealedUnit { key, payload, stream, first_seqno, last_seqno, live_bytes: 0, zone_ordinal }
     }
 }
 
@@ -479,7 +540,7 @@ mod tests {
         memory: &UnitMemory,
         seqno: u64,
         value: &[u8],
-        sealed: &mut Vec<SealedUnit>,
+        (zones_begun, sealed): (&mut u32, &mut Vec<SealedUnit>),
     ) {
         let record =
             Record { seqno: SeqNo::new(seqno), kind: RecordKind::Put, group: None, key: b"k", value };
@@ -490,28 +551,29 @@ mod tests {
                 if let Some((_, fillers)) = stream.leave_zone(SeqNo::new(seqno), &FACTS, memory) {
                     sealed.extend(fillers);
                 }
-                stream.begin_zone(|zone| Generation::new(u64::from(zone.get()) + 1));
+                let zone = ZoneId::new(*zones_begun);
+                *zones_begun += 1;
+                stream.begin_zone((zone, 0), |zone| Generation::new(u64::from(zone.get()) + 1));
             }
             stream.begin_unit(SeqNo::new(seqno), memory);
         }
-        stream.push(&record, value_crc(value));
+        stream.push(&record, value_crc(value), Lifetime::LONGEST);
     }
 
     #[test]
     fn zones_are_filled_to_their_capacity_and_as_many_are_needed_as_was_said() {
         let memory = UnitMemory::new(0, UNIT);
         for value_bytes in [1, 3000, 20_000, 31_000, 60_000, 100_000] {
-            let mut stream = Stream::new(StreamKind::User, geometry(), UNIT, None, PreviousZone::default());
-            for zone in 0..8 {
-                stream.add_ready(ZoneId::new(zone), 0);
-            }
+            let mut stream =
+                Stream::new(StreamName::user(0), geometry(), UNIT, None, PreviousZone::default());
+            let mut zones_begun = 0;
             let count = 2_000_000 / (25 + value_bytes);
             let records = std::iter::repeat_n(25 + value_bytes, count);
             let (needed, mut sealed) = (stream.zones_needed(records), Vec::new());
             for seqno in 1..=count as u64 {
-                push(&mut stream, &memory, seqno, &vec![7; value_bytes], &mut sealed);
+                push(&mut stream, &memory, seqno, &vec![7; value_bytes], (&mut zones_begun, &mut sealed));
             }
-            assert_eq!(8 - stream.ready_count(), needed, "{value_bytes}-byte values");
+            assert_eq!(zones_begun as usize, needed, "{value_bytes}-byte values");
             sealed.extend(stream.seal(&FACTS, &memory));
             for zone in 0..u32::try_from(needed).unwrap() {
                 let units: Vec<_> = sealed.iter().filter(|unit| unit.key.zone == ZoneId::new(zone)).collect();

@@ -1,9 +1,15 @@
 //! The log writer: gives writes their seqnos, packs them into units, appends the units and makes them durable.
 //!
-//! Threading: the user stream's lock is held while a write is packed, never over I/O, but for the rare allocation of a
+//! New writes go to one stream or to several, by how long they are expected to live; so do copies. Seqnos are given out in
+//! one order over all streams, and nothing counts as written before everything with a lower seqno is ([`crate::log::commit`]).
+//! What is waited for at once is placed in one stream, so that it takes one append.
+//!
+//! Threading: the lock of the streams of new writes is held while a write is packed, never over I/O, but for the rare allocation of a
 //! zone that nobody made ready in time. A unit that is sealed under the lock is submitted after it is released; since
 //! the device says where an append landed, the order of submission does not matter.
 
+use std::collections::VecDeque;
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
@@ -14,9 +20,10 @@ use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
 use crate::format::manifest::Tail;
 use crate::format::record::{Group, MAX_KEY_BYTES, Record, RecordKind, encoded_bytes, value_crc};
-use crate::format::unit::{PreviousZone, StoreId, StreamKind, UNIT_HEADER_BYTES};
+use crate::format::unit::{PreviousZone, StoreId, StreamKind, StreamName, UNIT_HEADER_BYTES};
+use crate::gc::policy::{Clock, Lifetime, Placement, StreamId, ZoneHistory};
 use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES, ZoneCharge};
-use crate::log::commit::{Commit, Deferred, Level, Mends, State, Turn, Work};
+use crate::log::commit::{Claims, Commit, Deferred, Level, Mends, State, Turn, Work};
 use crate::log::company::Company;
 use crate::log::durable_pace::DurablePace;
 use crate::log::journal::{Journal, Journaling};
@@ -59,6 +66,18 @@ pub enum Visibility {
     WhenDurable,
 }
 
+/// In which streams writes may go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fit {
+    /// In the one that they were placed in.
+    OwnStream,
+    /// In any that has room, where no zone is to be had for their own.
+    AnyStream,
+}
+
+/// Zones that are ready to be filled, and the device's reset counts of them.
+pub(super) type Ready = VecDeque<(ZoneId, u32)>;
+
 /// Where writes lie, in their order. Most groups are of one write, and allocate nothing.
 pub type Entries = SmallVec<[Entry; 1]>;
 
@@ -83,7 +102,6 @@ pub struct Appended {
 /// A unit to be submitted.
 #[derive(Debug)]
 pub struct Submission {
-    pub(super) kind: StreamKind,
     pub(super) token: u64,
     pub(super) unit: SealedUnit,
     pub(super) persistence: Persistence,
@@ -121,14 +139,14 @@ pub struct LogStart {
     pub incarnation: u32,
     /// The last seqno there is; durable.
     pub last_seqno: SeqNo,
-    /// The stream of new writes.
-    pub user: Stream,
-    /// What of it is on stable media.
-    pub user_claim: Claim,
-    /// The stream of copies.
-    pub relocation: Stream,
-    /// What of it is on stable media.
-    pub relocation_claim: Claim,
+    /// The streams of new writes, by class; at least one.
+    pub users: Vec<Stream>,
+    /// The streams of copies, by class; at least one.
+    pub copies: Vec<Stream>,
+    /// What of them is on stable media.
+    pub claims: Claims,
+    /// Of each stream, appends to so many zones may be in flight at the same time.
+    pub zones_in_flight: u64,
     /// The largest unit.
     pub unit_limit_bytes: usize,
     /// Whether zones should be made ready for many small durable appends from the start.
@@ -146,7 +164,8 @@ pub struct LogWriter {
     pub(super) commit: Commit,
     /// On cache lines of its own: every put writes to it, and reads what lies around it.
     pub(super) user: CachePadded<Mutex<UserLog>>,
-    pub(super) relocation: CachePadded<Mutex<Stream>>,
+    pub(super) relocation: CachePadded<Mutex<CopyLog>>,
+    user_stream_count: usize,
     durable_pace: DurablePace,
     pub(super) journaling: Journaling,
     company: Company,
@@ -154,6 +173,10 @@ pub struct LogWriter {
     host_full: Mutex<Option<EngineError>>,
     /// Bytes sealed since the store was opened: the engine's clock.
     pub(super) clock_bytes: AtomicU64,
+    /// The last seqno of the unit that was sealed last: the policy's clock.
+    clock_writes: AtomicU64,
+    /// A lifetime as long as the clock says, in steps: so that not every write takes a logarithm.
+    clock_lifetime: AtomicU64,
 }
 
 /// In this order in memory: what every write changes comes first.
@@ -163,9 +186,61 @@ pub(super) struct UserLog {
     pub(super) next_seqno: SeqNo,
     /// The last seqno of the writes that were logged last, or are being logged: one group, visible only as a whole.
     group_last: SeqNo,
-    pub(super) stream: Stream,
+    pub(super) streams: UserStreams,
     deferred: Vec<Deferred>,
+    pub(super) ready: Ready,
     pub(super) journal: Option<Journal>,
+}
+
+impl UserLog {
+    /// Everything up to here is in units that have been sealed.
+    fn sealed(&self) -> SeqNo {
+        let open = self.streams.iter().filter_map(Stream::open_first_seqno).min();
+        open.unwrap_or(self.next_seqno).back(1)
+    }
+}
+
+/// The streams of new writes, by class.
+///
+/// The last one lies here itself: as long as writes are not spread it takes them all, and what a write changes lies together.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct UserStreams {
+    last: Stream,
+    others: Box<[Stream]>,
+}
+
+impl UserStreams {
+    fn new(mut streams: Vec<Stream>) -> Self {
+        let last = streams.pop().expect("there is at least one stream of new writes");
+        Self { last, others: streams.into() }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.others.iter().chain([&self.last])
+    }
+}
+
+impl Index<usize> for UserStreams {
+    type Output = Stream;
+
+    fn index(&self, class: usize) -> &Stream {
+        if class == self.others.len() { &self.last } else { &self.others[class] }
+    }
+}
+
+impl IndexMut<usize> for UserStreams {
+    fn index_mut(&mut self, class: usize) -> &mut Stream {
+        if class == self.others.len() { &mut self.last } else { &mut self.others[class] }
+    }
+}
+
+/// The streams of copies.
+#[derive(Debug)]
+pub(super) struct CopyLog {
+    /// By class.
+    pub(super) streams: Vec<Stream>,
+    pub(super) ready: Ready,
 }
 
 /// The largest unit on a device.
@@ -209,21 +284,56 @@ impl LogWriter {
             store: start.store,
             incarnation: start.incarnation,
             unit_limit_bytes: start.unit_limit_bytes,
-            commit: Commit::new(start.last_seqno, start.user_claim, start.relocation_claim),
+            commit: Commit::new(start.last_seqno, start.claims, start.zones_in_flight),
+            user_stream_count: start.users.len(),
             user: CachePadded::new(Mutex::new(UserLog {
-                stream: start.user,
+                streams: UserStreams::new(start.users),
+                ready: Ready::new(),
                 next_seqno: start.last_seqno.next(),
                 group_last: start.last_seqno,
                 deferred: Vec::new(),
                 journal: None,
             })),
-            relocation: CachePadded::new(Mutex::new(start.relocation)),
+            relocation: CachePadded::new(Mutex::new(CopyLog { streams: start.copies, ready: Ready::new() })),
             durable_pace,
             journaling: Journaling::default(),
             company: Company::default(),
             host_full: Mutex::default(),
             clock_bytes: AtomicU64::new(0),
+            clock_writes: AtomicU64::new(start.last_seqno.get()),
+            clock_lifetime: AtomicU64::new(Lifetime::of_writes(start.last_seqno.get()).steps().into()),
         }
+    }
+
+    /// The time as policies count it, in writes: as it was when a unit was sealed last.
+    #[must_use]
+    pub fn clock_writes(&self) -> Clock {
+        Clock::new(self.clock_writes.load(Ordering::Relaxed))
+    }
+
+    /// Where a write goes of which nothing is known: what is new lives for as long as the store has.
+    #[must_use]
+    pub fn place_new(&self) -> Placement {
+        // There are no more than classes, which fit.
+        let last = u8::try_from(self.user_stream_count - 1).unwrap_or(u8::MAX);
+        let steps = u16::try_from(self.clock_lifetime.load(Ordering::Relaxed)).unwrap_or(u16::MAX);
+        Placement {
+            stream: StreamId::new(last),
+            written_at: self.clock_writes(),
+            expected: Lifetime::of_steps(steps),
+        }
+    }
+
+    /// How many streams of new writes there are.
+    #[must_use]
+    pub fn user_stream_count(&self) -> usize {
+        self.user_stream_count
+    }
+
+    /// How many streams there are in all.
+    #[must_use]
+    pub fn stream_count(&self) -> usize {
+        self.user_stream_count + self.relocation.lock().streams.len()
     }
 
     /// How far the log is.
@@ -277,6 +387,7 @@ impl LogWriter {
         writes: &[LogWrite<'_>],
         purpose: Purpose,
         visibility: Visibility,
+        (placement, fit): (Placement, Fit),
         entries: &mut Entries,
     ) -> Result<Appended, AppendFailure> {
         assert!(
@@ -287,28 +398,49 @@ impl LogWriter {
         let single = writes.first().filter(|write| writes.len() == 1 && self.record_count(write) == 1);
         let value_crc = single.map(|write| value_crc(write.value.unwrap_or_default()));
         let mut log = self.user.lock_soon();
-        let was_open = log.stream.has_open_unit();
-        self.make_room(&mut log.stream, writes, purpose)?;
+        if let (Some(write), Some(crc)) = (single, value_crc)
+            && let Some(entry) = self.append_to_open_unit(&mut log, (write, crc), placement, visibility)
+        {
+            entries.push(entry);
+            return Ok(Appended { last_seqno: log.group_last, submissions: Vec::new() });
+        }
         let mut submissions = Vec::new();
         let records: usize = writes.iter().map(|write| self.record_count(write)).sum();
-        log.group_last = log.next_seqno.forward(records as u64).back(1);
-        let mut packer = Packer::new(self, &mut log, &mut submissions, (records, visibility));
-        packer.value_crc = value_crc;
+        let group_last = log.next_seqno.forward(records as u64).back(1);
+        let class = placement.stream.index();
+        if !log.streams[class].spans(group_last) {
+            submissions.extend(self.seal_user(&mut log, class, Persistence::Volatile));
+        }
+        let class = match self.make_room(&mut log, class, (writes, group_last), (purpose, fit)) {
+            Ok(class) => class,
+            Err(failure) => {
+                drop(log);
+                self.submit(submissions).map_err(AppendFailure::Error)?;
+                return Err(failure);
+            }
+        };
+        let was_open = log.streams[class].has_open_unit();
+        log.group_last = group_last;
+        let mut packer = Packer::new(self, (&mut log, class), &mut submissions, (records, visibility));
+        (packer.value_crc, packer.expected) = (value_crc, placement.expected);
         for write in writes {
             let entry = packer.pack(write);
             entries.push(entry);
         }
         let is_journaled = packer.is_journaled;
         if visibility == Visibility::WhenDurable {
-            let deferred = writes.iter().zip(entries.iter());
-            log.deferred
-                .extend(deferred.map(|(write, entry)| Deferred { key: write.key.into(), entry: *entry }));
+            let deferred = writes.iter().zip(entries.iter()).map(|(write, entry)| Deferred {
+                visible_at: group_last,
+                key: write.key.into(),
+                entry: *entry,
+            });
+            log.deferred.extend(deferred);
         }
         let last_seqno = log.next_seqno.back(1);
         if !is_journaled {
             self.journaling.note_gap(&log, last_seqno);
         }
-        let begun = log.stream.has_open_unit() && (!was_open || !submissions.is_empty());
+        let begun = log.streams[class].has_open_unit() && (!was_open || !submissions.is_empty());
         drop(log);
         if begun && visibility == Visibility::Immediate {
             self.parts.buffered.raise();
@@ -316,40 +448,85 @@ impl LogWriter {
         Ok(Appended { last_seqno, submissions })
     }
 
-    /// Takes as many zones as the writes may need.
+    /// The usual case: one record, for which the unit being filled has room. Else nothing happens.
+    fn append_to_open_unit(
+        &self,
+        log: &mut UserLog,
+        (write, value_crc): (&LogWrite<'_>, u32),
+        placement: Placement,
+        visibility: Visibility,
+    ) -> Option<Entry> {
+        let &LogWrite { key, value } = write;
+        let seqno = log.next_seqno;
+        let kind = if value.is_some() { RecordKind::Put } else { RecordKind::Delete };
+        let record = Record { seqno, kind, group: None, key, value: value.unwrap_or_default() };
+        let stream = &mut log.streams[placement.stream.index()];
+        if !stream.takes(record.encoded_bytes(), seqno) {
+            return None;
+        }
+        let location = stream.push(&record, value_crc, placement.expected);
+        let entry = match value {
+            None => Entry::Tombstone { location },
+            Some(value) => {
+                if visibility == Visibility::Immediate {
+                    stream.note_live(charge_bytes(key.len(), value.len()));
+                }
+                Entry::Value { location, value_len: u32::try_from(value.len()).expect("fits a unit") }
+            }
+        };
+        (log.group_last, log.next_seqno) = (seqno, seqno.next());
+        if log.journal.is_some() && !log.journal(&record, value_crc, &self.commit) {
+            self.journaling.note_gap(log, seqno);
+        }
+        if visibility == Visibility::WhenDurable {
+            log.deferred.push(Deferred { visible_at: seqno, key: key.into(), entry });
+        }
+        Some(entry)
+    }
+
+    /// Takes as many zones as the writes may need, and gives the stream that has room for them.
     fn make_room(
         &self,
-        stream: &mut Stream,
-        writes: &[LogWrite<'_>],
-        purpose: Purpose,
-    ) -> Result<(), AppendFailure> {
+        log: &mut UserLog,
+        class: usize,
+        (writes, group_last): (&[LogWrite<'_>], SeqNo),
+        (purpose, fit): (Purpose, Fit),
+    ) -> Result<usize, AppendFailure> {
         let part_bytes = self.part_value_bytes();
         let grouped = writes.len() > 1;
-        let sizes = writes.iter().flat_map(|write| record_sizes(write, part_bytes, grouped));
+        let sizes = || writes.iter().flat_map(|write| record_sizes(write, part_bytes, grouped));
         if let [write] = writes
             && self.record_count(write) == 1
-            && stream.fits(encoded_bytes(write.key.len(), write.value.map_or(0, <[u8]>::len), false))
+            && log.streams[class].fits(encoded_bytes(
+                write.key.len(),
+                write.value.map_or(0, <[u8]>::len),
+                false,
+            ))
         {
-            return Ok(());
+            return Ok(class);
         }
-        let needed = stream.zones_needed(sizes);
-        while stream.ready_count() < needed {
-            if !self.take_ready(stream, StreamKind::User, purpose).map_err(AppendFailure::Error)? {
-                return Err(AppendFailure::NoZone);
+        let needed = log.streams[class].zones_needed(sizes());
+        while log.ready.len() < needed {
+            if !self.take_ready(&mut log.ready, StreamKind::User, purpose).map_err(AppendFailure::Error)? {
+                let has_room = |stream: &Stream| {
+                    stream.spans(group_last) && stream.zones_needed(sizes()) <= log.ready.len()
+                };
+                let neighbour = log.streams.iter().position(has_room).filter(|_| fit == Fit::AnyStream);
+                return neighbour.ok_or(AppendFailure::NoZone);
             }
         }
-        Ok(())
+        Ok(class)
     }
 
     /// Takes a zone and makes it ready; `false` when none is to be had.
     pub(super) fn take_ready(
         &self,
-        stream: &mut Stream,
+        ready: &mut Ready,
         kind: StreamKind,
         purpose: Purpose,
     ) -> EngineResult<bool> {
-        let Some((zone, reset_count)) = self.prepare_zone(kind, purpose)? else { return Ok(false) };
-        stream.add_ready(zone, reset_count);
+        let Some(zone) = self.prepare_zone(kind, purpose)? else { return Ok(false) };
+        ready.push_back(zone);
         Ok(true)
     }
 
@@ -447,91 +624,127 @@ impl LogWriter {
     /// # Errors
     /// The device's; nothing is lost, and a put will meet the same error.
     pub fn ready_next_zone(&self) -> EngineResult<()> {
-        if self.user.lock().stream.ready_count() > 0 {
+        if !self.user.lock().ready.is_empty() {
             return Ok(());
         }
-        if let Some((zone, reset_count)) = self.prepare_zone(StreamKind::User, Purpose::Put)? {
-            self.user.lock().stream.add_ready(zone, reset_count);
+        if let Some(zone) = self.prepare_zone(StreamKind::User, Purpose::Put)? {
+            self.user.lock().ready.push_back(zone);
         }
         Ok(())
     }
 
-    pub(super) fn facts(&self, kind: StreamKind) -> SealFacts {
-        let (watermark, mut claim) = self.commit.facts(kind);
+    pub(super) fn facts(&self, stream: StreamName) -> SealFacts {
+        let (watermark, mut claim) = self.commit.facts(stream);
         claim.unit_end += u32::from(fault::is_on(Fault::ClaimTooMuch));
         SealFacts { store: self.store, incarnation: self.incarnation, watermark, claim }
     }
 
-    /// Registers a sealed unit; `wanted` persistence is given where this unit alone is what is not durable yet.
+    /// Registers a sealed unit; `wanted` persistence is given where this unit alone is what is not durable yet. Everything up
+    /// to `sealed` is in units that are registered with it.
     fn register(
         &self,
-        kind: StreamKind,
         unit: SealedUnit,
         deferred: Vec<Deferred>,
-        wanted: Persistence,
+        (wanted, sealed): (Persistence, SeqNo),
     ) -> Submission {
         let zone = self.parts.zones.zone(unit.key.zone);
         zone.add_written(unit.payload.len() as u64);
         zone.move_record(unit.live_bytes);
-        if kind == StreamKind::User {
+        if unit.stream.kind == StreamKind::User {
             zone.raise_newest_seqno(unit.last_seqno);
         }
         self.clock_bytes.fetch_add(unit.payload.len() as u64, Ordering::Relaxed);
-        let (token, alone) = self.commit.register(kind, &unit, deferred);
+        let (token, alone) = self.commit.register(&unit, deferred, sealed);
         let persistence = if alone { wanted } else { Persistence::Volatile };
-        Submission { kind, token, unit, persistence }
+        Submission { token, unit, persistence }
     }
 
-    pub(super) fn seal_user(&self, log: &mut UserLog, wanted: Persistence) -> Option<Submission> {
-        let unit = log.stream.seal(&self.facts(StreamKind::User), &self.parts.memory)?;
+    /// Seals the unit being filled of one of the streams of new writes.
+    pub(super) fn seal_user(
+        &self,
+        log: &mut UserLog,
+        class: usize,
+        wanted: Persistence,
+    ) -> Option<Submission> {
+        let stream = &mut log.streams[class];
+        let unit = stream.seal(&self.facts(stream.name()), &self.parts.memory)?;
+        self.take_down_history(stream, unit.key.zone);
+        let now = unit.last_seqno.get().max(self.clock_writes.load(Ordering::Relaxed));
+        self.clock_writes.store(now, Ordering::Relaxed);
+        self.clock_lifetime.store(Lifetime::of_writes(now).steps().into(), Ordering::Relaxed);
         self.journaling.pause_when_idle(log);
         let deferred = std::mem::take(&mut log.deferred);
         // A group is visible when its last record is durable. Until then its zones must not look ripe to the collector.
         self.parts.zones.zone(unit.key.zone).raise_newest_seqno(log.group_last);
-        Some(self.register(StreamKind::User, unit, deferred, wanted))
+        let sealed = log.sealed();
+        Some(self.register(unit, deferred, (wanted, sealed)))
     }
 
-    /// Makes room in a stream for a record: seals the unit, goes over to the next zone, as needed.
+    /// Seals all units of new writes that are being filled.
+    fn seal_users(&self, log: &mut UserLog, wanted: Persistence) -> Vec<Submission> {
+        (0..self.user_stream_count).filter_map(|class| self.seal_user(log, class, wanted)).collect()
+    }
+
+    fn take_down_history(&self, stream: &Stream, zone: ZoneId) {
+        if let Some(history) = stream.history() {
+            self.parts.zones.zone(zone).set_history(history);
+        }
+    }
+
+    /// Makes room in a stream for a record whose unit has been sealed: goes over to the next zone as needed, and begins a unit.
     fn advance(
         &self,
-        kind: StreamKind,
-        stream: &mut Stream,
+        (stream, ready): (&mut Stream, &mut Ready),
         record_bytes: usize,
-        seqno: SeqNo,
+        (seqno, placement): (SeqNo, Placement),
     ) -> Vec<Submission> {
         let mut submissions = Vec::new();
         if !stream.zone_fits(record_bytes) {
-            submissions = self.leave(kind, stream, seqno);
-            self.begin_next_zone(kind, stream, seqno);
+            submissions = self.leave(stream, seqno);
+            let zone = self.begin_next_zone((stream, ready), seqno);
+            // Until a unit has been sealed.
+            let Placement { stream: id, written_at, expected } = placement;
+            self.parts.zones.zone(zone).set_history(ZoneHistory { stream: id, written_at, expected });
             self.parts.housekeeping.raise();
         }
-        let first_seqno = if kind == StreamKind::User { seqno } else { SeqNo::ZERO };
+        let first_seqno = if stream.name().kind == StreamKind::User { seqno } else { SeqNo::ZERO };
         stream.begin_unit(first_seqno, &self.parts.memory);
         submissions
     }
 
     /// Goes over to the next ready zone; new writes in it will have seqnos from `next_seqno` on.
-    pub(super) fn begin_next_zone(&self, kind: StreamKind, stream: &mut Stream, next_seqno: SeqNo) {
-        stream.begin_zone(|zone| {
+    pub(super) fn begin_next_zone(
+        &self,
+        (stream, ready): (&mut Stream, &mut Ready),
+        next_seqno: SeqNo,
+    ) -> ZoneId {
+        let next = ready.pop_front().expect("the caller has made zones ready");
+        let name = stream.name();
+        stream.begin_zone(next, |zone| {
             let generation = self.parts.allocator.begin(zone);
-            if kind == StreamKind::User {
+            self.parts.zones.zone(zone).set_class(name.class);
+            if name.kind == StreamKind::User {
                 self.parts.zones.zone(zone).set_first_seqno(next_seqno);
             }
             generation
         });
+        next.0
     }
 
     /// Fills up the zone that a stream is at.
-    pub(super) fn leave(&self, kind: StreamKind, stream: &mut Stream, seqno: SeqNo) -> Vec<Submission> {
-        let Some((zone, fillers)) = stream.leave_zone(seqno, &self.facts(kind), &self.parts.memory) else {
+    pub(super) fn leave(&self, stream: &mut Stream, seqno: SeqNo) -> Vec<Submission> {
+        let name = stream.name();
+        let Some((zone, fillers)) = stream.leave_zone(seqno, &self.facts(name), &self.parts.memory) else {
             return Vec::new();
         };
-        let register = |filler| self.register(kind, filler, Vec::new(), Persistence::Volatile);
-        let submissions = fillers.into_iter().map(register).collect();
+        // Fillers hold no writes: they seal none.
+        let nothing = (Persistence::Volatile, SeqNo::ZERO);
+        let submissions =
+            fillers.into_iter().map(|filler| self.register(filler, Vec::new(), nothing)).collect();
         self.parts.zones.zone(zone).set_sealed_at_bytes(self.clock_bytes());
         let PreviousZone { claim_first, unit_count, .. } = stream.previous();
         self.parts.zones.zone(zone).set_left_claim(claim_first, unit_count);
-        self.parts.zones.zone(zone).set_role(Role::Sealed(kind));
+        self.parts.zones.zone(zone).set_role(Role::Sealed(name.kind));
         submissions
     }
 
@@ -543,18 +756,19 @@ impl LogWriter {
         let is_at = |stream: &Stream| stream.zone().is_some_and(|filled| filled.zone == zone);
         let mut submissions = Vec::new();
         let mut log = self.user.lock();
-        if is_at(&log.stream) {
-            submissions.extend(self.seal_user(&mut log, Persistence::Volatile));
+        let class = log.streams.iter().position(is_at);
+        if let Some(class) = class {
+            submissions.extend(self.seal_user(&mut log, class, Persistence::Volatile));
             let next_seqno = log.next_seqno;
-            submissions.extend(self.leave(StreamKind::User, &mut log.stream, next_seqno));
+            submissions.extend(self.leave(&mut log.streams[class], next_seqno));
         }
         drop(log);
-        let mut stream = self.relocation.lock();
-        if is_at(&stream) {
-            submissions.extend(self.seal_relocation(&mut stream));
-            submissions.extend(self.leave(StreamKind::Relocation, &mut stream, SeqNo::ZERO));
+        let mut copies = self.relocation.lock();
+        if let Some(stream) = copies.streams.iter_mut().find(|stream| is_at(stream)) {
+            submissions.extend(self.seal_relocation(stream));
+            submissions.extend(self.leave(stream, SeqNo::ZERO));
         }
-        drop(stream);
+        drop(copies);
         self.submit(submissions)
     }
 
@@ -567,11 +781,9 @@ impl LogWriter {
             return Ok(());
         }
         for submission in submissions {
-            // Copies are submitted by one thread, in the order of their zones.
-            if submission.kind == StreamKind::User {
-                let any = fault::is_on(Fault::ActivateTooMany);
-                self.wait_until(|state| any || state.may_activate(submission.unit.zone_ordinal))?;
-            }
+            let any = fault::is_on(Fault::ActivateTooMany);
+            let SealedUnit { stream, zone_ordinal, .. } = submission.unit;
+            self.wait_until(|state| any || state.may_activate(stream, zone_ordinal))?;
             self.hand_over(submission);
         }
         self.reap(Wait::Never);
@@ -691,15 +903,16 @@ impl LogWriter {
             Level::Durable => Persistence::Durable,
         };
         let moved_count = self.commit.moved_count();
-        let sealed = self.seal_user(&mut self.user.lock(), wanted);
-        let forced = sealed.as_ref().filter(|submission| submission.persistence == Persistence::Durable).map(
-            |Submission { unit, .. }| {
+        let sealed = self.seal_users(&mut self.user.lock(), wanted);
+        let forced = match &sealed[..] {
+            [Submission { unit, persistence: Persistence::Durable, .. }] => {
                 let claim = Claim { generation: unit.key.generation, unit_end: unit.key.unit + 1 };
-                (unit.last_seqno, claim)
-            },
-        );
-        self.submit(sealed.into_iter().collect())?;
-        let until = forced.map_or(target, |(last, _)| last);
+                Some((unit.last_seqno, unit.stream, claim))
+            }
+            _ => None,
+        };
+        self.submit(sealed)?;
+        let until = forced.map_or(target, |(last, ..)| last);
         self.wait_until(|state| state.written() >= until)?;
         // What was moved has been appended anew, and not written through.
         let forced = forced.filter(|_| self.commit.moved_count() == moved_count);
@@ -709,26 +922,28 @@ impl LogWriter {
         }
     }
 
-    fn make_durable(&self, forced: Option<(SeqNo, Claim)>) -> EngineResult<()> {
+    fn make_durable(&self, forced: Option<(SeqNo, StreamName, Claim)>) -> EngineResult<()> {
         self.durable_pace.note(self.clock_bytes());
         match forced {
-            Some((covered, claim)) => self.publish_up_to(covered, claim),
+            Some((covered, stream, claim)) => {
+                self.publish_up_to(covered, self.commit.claims_with(stream, claim));
+            }
             None => self.flush_and_publish()?,
         }
         Ok(())
     }
 
     fn flush_and_publish(&self) -> EngineResult<()> {
-        let (covered, claim) = self.commit.flush_covers();
+        let (covered, claims) = self.commit.flush_covers();
         if !fault::is_on(Fault::AcknowledgeBeforeFlush) {
             self.flush_device()?;
         }
-        self.publish_up_to(covered, claim);
+        self.publish_up_to(covered, claims);
         Ok(())
     }
 
-    fn publish_up_to(&self, covered: SeqNo, claim: Claim) {
-        self.commit.advance_durable(covered, claim, |_, Deferred { key, entry }| {
+    fn publish_up_to(&self, covered: SeqNo, claims: Claims) {
+        self.commit.advance_durable(covered, claims, |Deferred { key, entry, .. }| {
             self.parts.catalog.publish(&key, entry, ZoneCharge::Now);
         });
     }
@@ -750,17 +965,17 @@ impl LogWriter {
     /// # Errors
     /// The failure that has latched the store.
     pub fn append_buffered(&self) -> EngineResult<()> {
-        let target = self.append_open_unit()?;
+        let target = self.append_open_units()?;
         self.wait_until(|state| state.written() >= target)
     }
 
-    /// Appends the unit being filled and gives the last seqno there is.
-    fn append_open_unit(&self) -> EngineResult<SeqNo> {
+    /// Appends the units being filled and gives the last seqno there is.
+    fn append_open_units(&self) -> EngineResult<SeqNo> {
         let mut log = self.user.lock();
-        let sealed = self.seal_user(&mut log, Persistence::Volatile);
+        let sealed = self.seal_users(&mut log, Persistence::Volatile);
         let last_seqno = log.next_seqno.back(1);
         drop(log);
-        self.submit(sealed.into_iter().collect())?;
+        self.submit(sealed)?;
         Ok(last_seqno)
     }
 
@@ -788,38 +1003,58 @@ impl LogWriter {
         self.wait_and_mend(Mends::All, |state| !state.relocations_in_flight())
     }
 
-    /// Copies an encoded record to the relocation stream. Only the collector calls this.
+    /// Copies an encoded record to a stream of copies; to another one that has room where no zone is to be had for it. Only
+    /// the collector calls this.
     ///
     /// # Errors
     /// [`AppendFailure::NoZone`] when not even the reserve has a zone left; or the failure that has latched the store.
-    pub fn relocate(&self, record: &[u8]) -> Result<Location, AppendFailure> {
+    pub fn relocate(
+        &self,
+        record: &[u8],
+        class: usize,
+        placement: Placement,
+    ) -> Result<Location, AppendFailure> {
         // Here, where no place of a copy is on its way to the index: it would not be moved with its unit.
         if self.commit.begin_mending(StreamKind::Relocation) {
             self.mend(StreamKind::Relocation);
         }
         let mut submissions = Vec::new();
-        let mut stream = self.relocation.lock();
+        let mut copies = self.relocation.lock();
+        let class = self.make_room_for_copy(&mut copies, class, record.len())?;
+        let CopyLog { streams, ready } = &mut *copies;
+        let stream = &mut streams[class];
         if !stream.fits(record.len()) {
-            let needed = stream.zones_needed(std::iter::once(record.len()));
-            while stream.ready_count() < needed {
-                let taken = self.take_ready(&mut stream, StreamKind::Relocation, Purpose::Relocation);
-                if !taken.map_err(AppendFailure::Error)? {
-                    return Err(AppendFailure::NoZone);
-                }
-            }
-            submissions.extend(self.seal_relocation(&mut stream));
-            submissions.extend(self.advance(StreamKind::Relocation, &mut stream, record.len(), SeqNo::ZERO));
+            submissions.extend(self.seal_relocation(stream));
+            let at = (SeqNo::ZERO, placement);
+            submissions.extend(self.advance((stream, ready), record.len(), at));
         }
-        let location = stream.push_encoded(record);
-        drop(stream);
+        let location = stream.push_encoded(record, placement);
+        drop(copies);
         self.submit(submissions).map_err(AppendFailure::Error)?;
         Ok(location)
     }
 
+    fn make_room_for_copy(
+        &self,
+        CopyLog { streams, ready }: &mut CopyLog,
+        class: usize,
+        record_bytes: usize,
+    ) -> Result<usize, AppendFailure> {
+        let needed = |stream: &Stream| stream.zones_needed(std::iter::once(record_bytes));
+        while ready.len() < needed(&streams[class]) {
+            let taken = self.take_ready(ready, StreamKind::Relocation, Purpose::Relocation);
+            if !taken.map_err(AppendFailure::Error)? {
+                let neighbour = streams.iter().position(|stream| needed(stream) == 0);
+                return neighbour.ok_or(AppendFailure::NoZone);
+            }
+        }
+        Ok(class)
+    }
+
     pub(super) fn seal_relocation(&self, stream: &mut Stream) -> Option<Submission> {
-        let mut unit = stream.seal(&self.facts(StreamKind::Relocation), &self.parts.memory)?;
-        unit.last_seqno = SeqNo::ZERO;
-        Some(self.register(StreamKind::Relocation, unit, Vec::new(), Persistence::Volatile))
+        let unit = stream.seal(&self.facts(stream.name()), &self.parts.memory)?;
+        self.take_down_history(stream, unit.key.zone);
+        Some(self.register(unit, Vec::new(), (Persistence::Volatile, SeqNo::ZERO)))
     }
 
     /// Blocks until all copies are on stable media, and every write that was visible when this was called.
@@ -827,18 +1062,13 @@ impl LogWriter {
     /// # Errors
     /// The failure that has latched the store.
     pub fn make_relocations_durable(&self) -> EngineResult<()> {
-        let sealed = self.seal_relocation(&mut self.relocation.lock());
-        self.submit(sealed.into_iter().collect())?;
+        let mut copies = self.relocation.lock();
+        let sealed = copies.streams.iter_mut().filter_map(|stream| self.seal_relocation(stream)).collect();
+        drop(copies);
+        self.submit(sealed)?;
         self.settle_relocations()?;
-        let claim = self
-            .relocation
-            .lock()
-            .zone()
-            .map_or(Claim::default(), |zone| Claim { generation: zone.generation, unit_end: zone.next_unit });
         // What supersedes the records left behind must be durable as well, or a crash would leave neither.
-        self.flush_all()?;
-        self.commit.claim_relocations(claim);
-        Ok(())
+        self.flush_all()
     }
 
     /// Flushes the device, after everything that has been logged has been appended.
@@ -857,7 +1087,7 @@ impl LogWriter {
     }
 
     fn append_and_flush(&self) -> EngineResult<()> {
-        let target = self.append_open_unit()?;
+        let target = self.append_open_units()?;
         self.wait_until(|state| state.written() >= target)?;
         self.flush_and_publish()
     }
@@ -870,46 +1100,49 @@ impl LogWriter {
 
     /// Copies `len` bytes out of the unit being filled, when `key` is that unit; `read` gets its bytes.
     pub fn read_open_unit<T>(&self, key: UnitKey, read: impl Fn(&[u8]) -> T) -> Option<T> {
-        if let Some(bytes) = self.user.lock().stream.open_bytes(key) {
+        if let Some(bytes) = self.user.lock().streams.iter().find_map(|stream| stream.open_bytes(key)) {
             return Some(read(bytes));
         }
-        self.relocation.lock().open_bytes(key).map(read)
+        self.relocation.lock().streams.iter().find_map(|stream| stream.open_bytes(key)).map(read)
     }
 
-    /// When the unit of new writes was begun that is being filled.
+    /// When the oldest unit of new writes was begun that is being filled.
     #[must_use]
     pub fn open_unit_begun(&self) -> Option<Instant> {
-        self.user.lock().stream.open_unit_begun()
+        self.user.lock().streams.iter().filter_map(Stream::open_unit_begun).min()
     }
 
-    /// The zone that new writes go to, and the live bytes in it that its account lacks until the unit being filled is
+    /// The zones that new writes go to, and the live bytes in each that its account lacks until the unit being filled is
     /// sealed ([`ZoneCharge::WithUnit`]).
     #[must_use]
-    pub fn noted_live(&self) -> Option<(ZoneId, i64)> {
-        self.user.lock().stream.noted_live()
+    pub fn noted_live(&self) -> Vec<(ZoneId, i64)> {
+        self.user.lock().streams.iter().filter_map(Stream::noted_live).collect()
     }
 
     /// How far the streams have filled their zones on stable media, for the manifest.
     #[must_use]
     pub fn tails(&self) -> Vec<Tail> {
-        let user = self.tail(&self.user.lock().stream, StreamKind::User);
-        let relocation = self.tail(&self.relocation.lock(), StreamKind::Relocation);
-        user.into_iter().chain(relocation).chain(self.claims_on_filled_zones()).collect()
+        let mut tails: Vec<Tail> =
+            self.user.lock().streams.iter().filter_map(|stream| self.tail(stream)).collect();
+        tails.extend(self.relocation.lock().streams.iter().filter_map(|stream| self.tail(stream)));
+        tails.extend(self.claims_on_filled_zones());
+        tails
     }
 
     /// What of the other zones is on stable media.
     ///
     /// The units behind a zone's last ones claim them as well, but may be reset long before that zone is.
     fn claims_on_filled_zones(&self) -> Vec<Tail> {
-        let claimed_up_to = |kind| self.commit.facts(kind).1.generation;
-        let (user, relocation) = (claimed_up_to(StreamKind::User), claimed_up_to(StreamKind::Relocation));
+        let claims = self.commit.durable_claims();
         let mut tails = Vec::new();
         for (id, zone) in self.parts.zones.iter() {
             let generation = zone.generation();
             let ZoneClaims { recovered, left } = zone.claims();
             let left = left.filter(|_| match zone.role() {
-                Role::Sealed(StreamKind::User) => generation < user,
-                Role::Sealed(StreamKind::Relocation) => generation < relocation,
+                Role::Sealed(kind) => {
+                    let stream = StreamName { kind, class: zone.class() };
+                    generation < claims.of(stream).generation
+                }
                 _ => false,
             });
             let ranges = recovered.into_iter().chain(left).filter(|(first, end)| first < end);
@@ -928,9 +1161,9 @@ impl LogWriter {
         tails
     }
 
-    fn tail(&self, stream: &Stream, kind: StreamKind) -> Option<Tail> {
+    fn tail(&self, stream: &Stream) -> Option<Tail> {
         let Some(zone) = stream.zone() else { return self.tail_of_filled_zone(stream) };
-        let (_, claim) = self.commit.facts(kind);
+        let (_, claim) = self.commit.facts(stream.name());
         if claim.generation != zone.generation || claim.unit_end <= zone.claim_first {
             return None;
         }
@@ -982,6 +1215,9 @@ fn record_sizes(
 struct Packer<'a> {
     writer: &'a LogWriter,
     log: &'a mut UserLog,
+    class: usize,
+    /// What is expected of the records.
+    expected: Lifetime,
     submissions: &'a mut Vec<Submission>,
     visibility: Visibility,
     group_len: u32,
@@ -995,14 +1231,17 @@ struct Packer<'a> {
 impl<'a> Packer<'a> {
     fn new(
         writer: &'a LogWriter,
-        log: &'a mut UserLog,
+        (log, class): (&'a mut UserLog, usize),
         submissions: &'a mut Vec<Submission>,
         (records, visibility): (usize, Visibility),
     ) -> Self {
+        let expected = Lifetime::LONGEST;
         let group_len = u32::try_from(records).expect("a batch is limited to far fewer records");
         Self {
             writer,
             log,
+            class,
+            expected,
             submissions,
             visibility,
             group_len,
@@ -1019,7 +1258,7 @@ impl<'a> Packer<'a> {
             Some(value) if value.len() <= part_bytes => {
                 let location = self.push(RecordKind::Put, write.key, value, (0, 0));
                 if self.visibility == Visibility::Immediate {
-                    self.log.stream.note_live(charge_bytes(write.key.len(), value.len()));
+                    self.log.streams[self.class].note_live(charge_bytes(write.key.len(), value.len()));
                 }
                 Entry::Value { location, value_len: u32::try_from(value.len()).expect("fits a unit") }
             }
@@ -1055,17 +1294,25 @@ impl<'a> Packer<'a> {
         });
         let record = Record { seqno: self.log.next_seqno, kind, group, key, value };
         let record_bytes = record.encoded_bytes();
-        if !self.log.stream.fits(record_bytes) {
-            let sealed = self.writer.seal_user(self.log, Persistence::Volatile);
-            self.submissions.extend(sealed);
-            let (stream, seqno) = (&mut self.log.stream, self.log.next_seqno);
-            self.submissions.extend(self.writer.advance(StreamKind::User, stream, record_bytes, seqno));
+        if !self.log.streams[self.class].fits(record_bytes) {
+            self.begin_unit(record_bytes);
         }
         let crc = self.value_crc.take().unwrap_or_else(|| value_crc(value));
-        let location = self.log.stream.push(&record, crc);
+        let location = self.log.streams[self.class].push(&record, crc, self.expected);
         self.is_journaled = self.is_journaled && self.log.journal(&record, crc, &self.writer.commit);
         self.log.next_seqno = self.log.next_seqno.next();
         self.group_index += 1;
         location
+    }
+
+    fn begin_unit(&mut self, record_bytes: usize) {
+        let sealed = self.writer.seal_user(self.log, self.class, Persistence::Volatile);
+        self.submissions.extend(sealed);
+        let UserLog { streams, ready, next_seqno, .. } = &mut *self.log;
+        let (stream, written_at) = (&mut streams[self.class], Clock::new(next_seqno.get()));
+        let id = StreamId::new(stream.name().class);
+        let placement = Placement { stream: id, written_at, expected: self.expected };
+        let next = (*next_seqno, placement);
+        self.submissions.extend(self.writer.advance((stream, ready), record_bytes, next));
     }
 }

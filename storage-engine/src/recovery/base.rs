@@ -3,8 +3,8 @@
 //! The checkpoint stands for a zone if the zone still has the filling that it had then. If it was reset since, whatever
 //! lived in it was superseded, deleted or copied, and what tells so lies in zones that are read.
 //!
-//! Compared with a record that was read, an entry is the newer one only where the record is older than everything in the
-//! entry's zone: see `docs/adr/0023-checkpoints.md`.
+//! Compared with a record that was read, an entry is the newer one, or the same, unless the record was written after the
+//! checkpoint began: see `docs/adr/0039-checkpoint-edge.md`.
 
 use std::collections::HashMap;
 
@@ -47,7 +47,7 @@ impl Standing {
         match entry {
             Entry::Large { id } => to.get() >= id.get(),
             Entry::Value { location, .. } | Entry::Tombstone { location } => {
-                self.row(location.zone).is_none_or(|row| to >= row.first_seqno)
+                self.row(location.zone).is_none_or(|_| to > self.edge())
             }
         }
     }
@@ -62,14 +62,20 @@ pub(super) fn load(
     let by_zone: HashMap<ZoneId, &ZoneDescriptor> =
         descriptors.iter().map(|descriptor| (descriptor.zone, descriptor)).collect();
     let mut rows = Vec::new();
-    for row in loader.zone_rows()? {
+    let all_rows = loader.zone_rows()?;
+    let edge = all_rows.iter().map(|row| row.newest_seqno).max().unwrap_or_default();
+    if let Some(row) = all_rows.iter().find(|row| row.newest_seqno == SeqNo::ZERO) {
+        let what = "it does not say when it was begun; later versions of zonal need that".to_owned();
+        return Err(Unusable { zone: row.zone, offset: ZoneOffset::START, what });
+    }
+    for row in all_rows {
         // A zone of the manifest or of another checkpoint is none that data lie in: it was filled anew.
         let Some(descriptor) = by_zone.get(&row.zone) else { continue };
         if stands(&loader, &row, descriptor)? {
             rows.push(row);
         }
     }
-    let standing = Standing::new(loader.device.geometry().zone_count, rows);
+    let standing = Standing::new(loader.device.geometry().zone_count, rows).with_edge(edge);
     let loaded = loader.load(&standing, thread_count)?;
     Ok(Base { standing, loaded })
 }

@@ -15,6 +15,7 @@ mod prefix;
 mod rebuild;
 mod scan;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::checkpoint::loader::{Loader, Standing, Unusable};
 use crate::device::{ZoneDescriptor, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::{CheckpointName, Cut, Manifest};
-use crate::format::unit::{PreviousZone, StreamKind};
+use crate::format::unit::{PreviousZone, StreamName};
 use crate::index::Catalog;
 use crate::log::manifest_log::manifest_zones;
 use crate::log::stream::StreamZone;
@@ -124,10 +125,8 @@ pub struct Recovered {
     pub oldest_generation: Generation,
     /// Cuts of earlier recoveries that something on the device may still fall under.
     pub cuts: Vec<Cut>,
-    /// Where new writes go on.
-    pub user: StreamEnd,
-    /// Where copies go on.
-    pub relocation: StreamEnd,
+    /// Where streams go on.
+    pub streams: BTreeMap<StreamName, StreamEnd>,
     /// Zones partly written that no stream goes on in.
     pub abandoned: Vec<ZoneId>,
     /// Checkpoints that a later recovery may choose, as far as is known.
@@ -285,7 +284,8 @@ impl<'a> Recovery<'a> {
         let hidden_count = if manifest.clean { 0 } else { u64::from(device.geometry().zone_count) };
         let generation = seen.forward(hidden_count);
         let ends = StreamEnds { device, scans: &scans, standing };
-        let (user, relocation) = (ends.find(StreamKind::User), ends.find(StreamKind::Relocation));
+        let names: BTreeSet<StreamName> = scans.iter().filter_map(scan::ZoneScan::stream_name).collect();
+        let streams: BTreeMap<_, _> = names.into_iter().map(|name| (name, ends.find(name))).collect();
         let filled = fillings().filter(|&filled| filled > Generation::default());
         let oldest_generation = filled.min().unwrap_or(generation.next());
         let cuts = prefix::cuts_still_needed(manifest, oldest_generation);
@@ -296,7 +296,7 @@ impl<'a> Recovery<'a> {
             thread_count: self.thread_count,
             descriptors: &self.descriptors,
         };
-        let rebuilt = rebuild::rebuild(&layout, &scans, &prefix, [&user, &relocation], base);
+        let rebuilt = rebuild::rebuild(&layout, &scans, &prefix, &streams, base);
         damages.extend(rebuilt.damages);
         damages.sort_by_key(|damage| (damage.zone, damage.offset));
         Ok(Recovered {
@@ -306,8 +306,7 @@ impl<'a> Recovery<'a> {
             generation,
             oldest_generation,
             cuts,
-            user,
-            relocation,
+            streams,
             abandoned: rebuilt.abandoned,
             checkpoints: self.checkpoints.clone(),
             report: RecoveryReport {
@@ -351,9 +350,9 @@ struct StreamEnds<'a> {
 
 impl StreamEnds<'_> {
     /// Finds the zone that a stream filled last and whether it can be filled further.
-    fn find(&self, kind: StreamKind) -> StreamEnd {
+    fn find(&self, name: StreamName) -> StreamEnd {
         let device = self.device;
-        let of_stream = self.scans.iter().filter(|scan| scan.stream == Some(kind));
+        let of_stream = self.scans.iter().filter(|scan| scan.stream_name() == Some(name));
         let Some(last) = of_stream.max_by_key(|scan| scan.generation) else { return StreamEnd::default() };
         let newest = last.units.last().expect("a stream is known by a unit").header;
         let next_unit = last.next_unit(device.geometry().block_bytes);

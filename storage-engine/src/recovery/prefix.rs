@@ -1,6 +1,7 @@
 //! Decides up to which seqno the log is whole, and what counts.
 //!
-//! The highest watermark found says what was durable for certain; above it, units must follow one another without a gap.
+//! The highest watermark found says what was durable for certain; above it, writes must follow one another without a gap,
+//! whatever streams they were placed in.
 //! The log is cut at the first missing seqno, and before the group that it would tear. What lies after the cut, or fell
 //! under a cut of an earlier recovery, is void.
 
@@ -57,15 +58,24 @@ pub(super) fn find(manifest: &Manifest, scans: &[ZoneScan]) -> Prefix {
     let units = || scans.iter().flat_map(|scan| &scan.units);
     let said = units().map(|unit| unit.header.watermark.min(limit(&cuts, unit.header.incarnation)));
     let watermark = said.fold(manifest.watermark, Ord::max);
-    let mut whole: Vec<(SeqNo, SeqNo)> = units()
-        .filter(|unit| unit.header.stream == StreamKind::User && unit.header.record_count > 0)
-        .filter(|unit| unit.flaw.is_none())
-        .map(|unit| {
-            let last = unit.header.last_seqno().min(limit(&cuts, unit.header.incarnation));
-            (unit.header.first_seqno, last)
-        })
-        .filter(|(first, last)| first <= last)
-        .collect();
+    let is_whole = |unit: &ScannedUnit| {
+        unit.header.stream == StreamKind::User && unit.header.record_count > 0 && unit.flaw.is_none()
+    };
+    let runs = units().filter(|unit| is_whole(unit) && unit.header.foreign_count == 0).map(|unit| {
+        let last = unit.header.last_seqno().min(limit(&cuts, unit.header.incarnation));
+        (unit.header.first_seqno, last)
+    });
+    let mut whole: Vec<(SeqNo, SeqNo)> = runs.collect();
+    // Of a unit whose seqnos lie between those of other units' each record counts by itself.
+    for scan in scans {
+        let scattered = scan.records.iter().filter(|record| record.seqno > watermark).filter_map(|record| {
+            let unit = &scan.units[record.unit_index as usize];
+            let counts = is_whole(unit) && unit.header.foreign_count > 0;
+            counts.then(|| (record.seqno, record.seqno.min(limit(&cuts, unit.header.incarnation))))
+        });
+        whole.extend(scattered);
+    }
+    whole.retain(|(first, last)| first <= last);
     whole.sort_unstable();
     let last = whole.into_iter().fold(watermark, |end, (first, last)| {
         let follows = first <= end.next() || fault::is_on(Fault::KeepWhatFollowsAGap);

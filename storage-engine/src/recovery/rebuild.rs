@@ -5,7 +5,7 @@
 //!
 //! With a checkpoint the records that were read are put on top of the index that it gave.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -21,7 +21,8 @@ use crate::fault::{self, Fault};
 use crate::format::checkpoint::ZoneRow;
 use crate::format::manifest::CheckpointName;
 use crate::format::record::RecordKind;
-use crate::format::unit::StreamKind;
+use crate::format::unit::{MOST_CLASSES, StreamKind, StreamName};
+use crate::gc::policy::{Clock, Lifetime, StreamId, ZoneHistory};
 use crate::index::ordered::LoadedLeaf;
 use crate::index::{Catalog, Entry, LargeId, LargeValue, LargeValues, Location, OrderedIndex};
 use crate::units::{SeqNo, ZoneId, ZoneOffset, ZoneSector};
@@ -57,7 +58,7 @@ pub(super) fn rebuild(
     layout: &Layout<'_>,
     scans: &[ZoneScan],
     prefix: &Prefix,
-    streams: [&StreamEnd; 2],
+    streams: &BTreeMap<StreamName, StreamEnd>,
     mut base: Option<Base>,
 ) -> Rebuilt {
     let (large_of_base, parts_of_base) = base.as_mut().map(Base::take_large).unwrap_or_default();
@@ -420,7 +421,7 @@ fn fill_zone_table(
     layout: &Layout<'_>,
     (scans, standing): (&[ZoneScan], Option<&Standing>),
     prefix: &Prefix,
-    streams: [&StreamEnd; 2],
+    streams: &BTreeMap<StreamName, StreamEnd>,
 ) -> Vec<ZoneId> {
     layout.for_manifest.iter().for_each(|&zone| zones.zone(zone).set_role(Role::Manifest));
     let of_checkpoints = layout.checkpoints.iter().flat_map(|name| &name.zones);
@@ -444,10 +445,11 @@ fn fill_zone_table(
     }
     for descriptor in layout.descriptors {
         if let Some(row) = standing.and_then(|standing| standing.row(descriptor.zone)) {
-            fill_standing_zone(zones.zone(descriptor.zone), descriptor, row);
+            let edge = standing.map_or(SeqNo::ZERO, Standing::edge);
+            fill_standing_zone(zones.zone(descriptor.zone), descriptor, row, edge);
         }
     }
-    for stream in streams.iter().filter_map(|end| end.zone) {
+    for stream in streams.values().filter_map(|end| end.zone) {
         abandoned.retain(|&zone| zone != stream.zone);
         let role = zones.zone(stream.zone);
         if let Role::Sealed(kind) = role.role() {
@@ -458,7 +460,7 @@ fn fill_zone_table(
 }
 
 /// The same for a zone that was not read.
-fn fill_standing_zone(zone: &Zone, descriptor: &ZoneDescriptor, row: &ZoneRow) {
+fn fill_standing_zone(zone: &Zone, descriptor: &ZoneDescriptor, row: &ZoneRow, edge: SeqNo) {
     zone.begin(row.generation);
     zone.add_written(descriptor.write_pointer.get());
     if let Role::Sealed(_) = zone.role() {
@@ -468,12 +470,45 @@ fn fill_standing_zone(zone: &Zone, descriptor: &ZoneDescriptor, row: &ZoneRow) {
     zone.raise_newest_seqno(row.newest_seqno);
     zone.set_places(row.places.clone());
     zone.set_recovered_claims(row.claims.clone());
+    zone.set_class(row.class);
+    if row.expected_steps > 0 {
+        let written_at = edge.get().saturating_sub(Lifetime::of_steps(row.age_steps).writes());
+        zone.set_history(ZoneHistory {
+            stream: policy_stream(StreamName { kind: stream_of_row(row), class: row.class }),
+            written_at: Clock::new(written_at),
+            expected: Lifetime::of_steps(row.expected_steps),
+        });
+    }
+}
+
+/// The number that policies know a stream by. How many of writes come before those of copies is not known here; it is
+/// enough that a stream of copies is not taken for one of writes.
+fn policy_stream(name: StreamName) -> StreamId {
+    StreamId::new(match name.kind {
+        StreamKind::User => name.class,
+        StreamKind::Relocation => MOST_CLASSES - 1,
+    })
+}
+
+/// What can be told of a zone's records by their seqnos: how long they were expected to live, nothing says. As survivors
+/// they are expected to live for as long as they have.
+fn history_by_seqnos(scan: &ZoneScan, last_seqno: SeqNo) -> Option<ZoneHistory> {
+    let sum: u128 = scan.records.iter().map(|record| u128::from(record.seqno.get())).sum();
+    let average = sum.checked_div(scan.records.len() as u128)?;
+    let written_at = u64::try_from(average).expect("an average of 64-bit numbers");
+    let expected = Lifetime::of_writes(last_seqno.get().saturating_sub(written_at));
+    let stream = policy_stream(scan.stream_name()?);
+    Some(ZoneHistory { stream, written_at: Clock::new(written_at), expected })
 }
 
 fn fill_zone(zones: &ZoneTable, scan: &ZoneScan, prefix: &Prefix) {
     let zone = zones.zone(scan.descriptor.zone);
     zone.begin(scan.generation);
     zone.add_written(scan.descriptor.write_pointer.get());
+    zone.set_class(scan.stream_name().map_or(0, |name| name.class));
+    if let Some(history) = history_by_seqnos(scan, prefix.last_seqno) {
+        zone.set_history(history);
+    }
     if let (Some(kind), Role::Sealed(_)) = (scan.stream, zone.role()) {
         zone.set_role(Role::Sealed(kind));
     }

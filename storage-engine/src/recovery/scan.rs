@@ -10,7 +10,7 @@ use crate::error::EngineResult;
 use crate::fault::{self, Fault};
 use crate::format::DecodeError;
 use crate::format::record::{Record, RecordKind};
-use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, StreamName, UNIT_HEADER_BYTES, UnitHeader};
 use crate::log::scanner::{Found, Scanner};
 use crate::units::{Generation, SeqNo, ZoneOffset};
 
@@ -69,6 +69,11 @@ impl ZoneScan {
             keys: Vec::new(),
             gaps: Vec::new(),
         }
+    }
+
+    /// Which stream filled the zone, if a unit tells.
+    pub(super) fn stream_name(&self) -> Option<StreamName> {
+        Some(self.units.last()?.header.stream_name())
     }
 
     pub(super) fn key(&self, record: &ScannedRecord) -> &[u8] {
@@ -354,10 +359,12 @@ mod tests {
             unit: 0,
             body_bytes: 0,
             record_count: 0,
+            foreign_count: 0,
             claim_first: 0,
             claim_end: 0,
             previous: PreviousZone::default(),
             stream: StreamKind::User,
+            class: 0,
             moved: false,
             contents_crc: 0,
         };

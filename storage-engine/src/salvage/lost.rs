@@ -101,13 +101,20 @@ impl Limits {
         let watermark = said.fold(manifest.watermark, Ord::max);
         let new_writes =
             units().filter(|unit| unit.header.stream == StreamKind::User && unit.header.record_count > 0);
-        let mut whole: Vec<(SeqNo, SeqNo)> = new_writes
-            .filter(|unit| unit.is_whole)
+        let in_order = new_writes.filter(|unit| unit.is_whole && unit.header.foreign_count == 0);
+        let mut whole: Vec<(SeqNo, SeqNo)> = in_order
             .map(|unit| {
                 (unit.header.first_seqno, unit.header.last_seqno().min(self.limit(unit.header.incarnation)))
             })
             .filter(|(first, last)| first <= last)
             .collect();
+        // Of units whose seqnos lie between those of other units' each record counts by itself.
+        let scattered = zones.iter().filter(|zone| zone.units.iter().any(|it| it.header.foreign_count > 0));
+        let versions = scattered.flat_map(|zone| &zone.versions).filter(|version| version.seqno > watermark);
+        whole.extend(
+            versions.map(|version| (version.seqno, version.seqno.min(self.limit(version.incarnation)))),
+        );
+        whole.retain(|(first, last)| first <= last);
         whole.sort_unstable();
         whole
             .into_iter()
@@ -316,7 +323,9 @@ fn lost_run(zone: &ZoneFound, (first, last): (u32, u32), newest: SeqNo) -> Optio
         .iter()
         .find(|gap| before.is_none_or(|before| gap.offset > before.offset))
         .or(zone.gaps.last());
+    let in_order = zone.units.iter().all(|unit| unit.header.foreign_count == 0);
     if zone.stream == Some(StreamKind::User)
+        && in_order
         && let Some(range) = between(before, after, gap, newest)
     {
         let (from, to) = range?;

@@ -82,8 +82,10 @@ impl<'b> UnitBody<'b> {
         let first = self.header.first_seqno;
         let fits = match (self.header.stream, index) {
             (StreamKind::Relocation, _) => true,
-            (StreamKind::User, Some(index)) => record.seqno() == first.forward(index),
-            (StreamKind::User, None) => record.seqno() >= first && record.seqno() <= self.header.last_seqno(),
+            (StreamKind::User, Some(index)) if self.header.foreign_count == 0 => {
+                record.seqno() == first.forward(index)
+            }
+            (StreamKind::User, _) => record.seqno() >= first && record.seqno() <= self.header.last_seqno(),
         };
         if fits { Ok(record) } else { Err(foreign) }
     }
@@ -101,8 +103,10 @@ impl<'b> UnitBody<'b> {
             }
             let Ok(record) = self.record_at(position, None) else { continue };
             let number = match self.header.stream {
-                StreamKind::User => record.seqno().get() - self.header.first_seqno.get(),
-                StreamKind::Relocation => index + 1,
+                StreamKind::User if self.header.foreign_count == 0 => {
+                    record.seqno().get() - self.header.first_seqno.get()
+                }
+                StreamKind::User | StreamKind::Relocation => index + 1,
             };
             if number <= index || number >= end.1 {
                 continue;

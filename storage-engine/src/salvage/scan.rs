@@ -401,7 +401,9 @@ impl ZoneFound {
         let start = body.at + gap.from as u64;
         let before = records.iter().take_while(|record| record.offset < start).count();
         let missing = u64::from(header.record_count).saturating_sub(records.len() as u64);
-        let seqnos = (header.stream == StreamKind::User && gap.index < gap.next_index).then(|| {
+        // Where seqnos of other streams lie between, that of a record does not follow from its number.
+        let in_order = header.stream == StreamKind::User && header.foreign_count == 0;
+        let seqnos = (in_order && gap.index < gap.next_index).then(|| {
             (header.first_seqno.forward(gap.index), header.first_seqno.forward(gap.next_index).back(1))
         });
         let torn = (is_only && missing == 1).then(|| {
@@ -422,7 +424,7 @@ impl ZoneFound {
             len_bytes: (gap.to - gap.from) as u64,
             error: gap.error.to_string(),
             seqnos,
-            at_most: seqnos.map_or(header.watermark, |(_, last)| last),
+            at_most: seqnos.map_or(header.watermark.max(header.last_seqno()), |(_, last)| last),
             torn,
             header: *header,
         });
@@ -436,7 +438,7 @@ impl ZoneFound {
                 offset: at,
                 len_bytes: header.unit_bytes(),
                 error: "the unit's header is not that of the records behind it".to_owned(),
-                seqnos: Some((header.first_seqno, header.last_seqno())),
+                seqnos: (header.foreign_count == 0).then(|| (header.first_seqno, header.last_seqno())),
                 at_most: header.last_seqno(),
                 torn: None,
                 header: *header,

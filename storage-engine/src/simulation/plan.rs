@@ -6,6 +6,7 @@ use crate::device::Geometry;
 use crate::device::simulated::Faults;
 use crate::engine::OpenOptions;
 use crate::format::manifest::SpaceUse;
+use crate::gc::policy::PolicyKind;
 use crate::queue::QueueKind;
 use crate::seeded::Seeded;
 
@@ -35,7 +36,8 @@ impl Plan {
     pub(super) fn new(random: &mut Seeded) -> Self {
         let capacity_blocks = 8 + random.below(17);
         let size_blocks = capacity_blocks + if random.chance(1, 2) { random.below(9) } else { 0 };
-        let max_active_zones = 8 + u32::from(random.chance(1, 3)) * 3;
+        let few = 4 + u32::try_from(capacity_blocks % 5).expect("small");
+        let max_active_zones = if random.chance(1, 3) { 11 } else { few };
         let unit_bytes = [2048, 3072, 4096][random.index(3)].min(capacity_blocks * u64::from(BLOCK_BYTES));
         let unit_bytes = u32::try_from(unit_bytes).expect("small");
         let geometry = Geometry {
@@ -48,6 +50,7 @@ impl Plan {
             append_limit_bytes: unit_bytes,
             volatile_cache: true,
         };
+        let policy_number = usize::try_from(size_blocks).expect("small") + unit_bytes as usize / 1024;
         let options = OpenOptions {
             read_only: false,
             direct_io: false,
@@ -58,6 +61,8 @@ impl Plan {
             expects_durable: random.chance(1, 2),
             in_spite_of_damage: false,
             checkpoint_interval_bytes: 0,
+            space_target_percent: 130,
+            cleaning_policy: PolicyKind::ALL[policy_number % PolicyKind::ALL.len()],
         };
         Self {
             geometry,

@@ -6,6 +6,7 @@
 use crate::counter::{RoughCounter, StripedCounter};
 use crate::format::record::RECORD_HEADER_BYTES;
 use crate::format::unit::StreamKind;
+use crate::gc::policy::{Clock, Lifetime, StreamId, ZoneHistory};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset, ZoneSector};
@@ -15,6 +16,9 @@ use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset, ZoneSector};
 pub(crate) const fn charge_bytes(key_bytes: usize, value_bytes: usize) -> i64 {
     (RECORD_HEADER_BYTES + key_bytes + value_bytes) as i64
 }
+
+/// Set where the history of a zone is known.
+const KNOWN: u64 = 1 << 24;
 
 /// What the engine uses a zone for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +67,12 @@ impl Role {
 #[derive(Debug)]
 pub struct Zone {
     role: AtomicU8,
+    class: AtomicU8,
+    /// When its records were written, on average: a seqno.
+    written_at: AtomicU64,
+    /// Zero while nothing is known; else [`KNOWN`], the number of the stream (8 bits), how long its records are expected to
+    /// live (16 bits).
+    expected: AtomicU64,
     generation: AtomicU64,
     live_bytes: AtomicI64,
     tombstone_bytes: AtomicI64,
@@ -90,6 +100,9 @@ impl Zone {
     fn new() -> Self {
         Self {
             role: AtomicU8::new(Role::Free.code()),
+            class: AtomicU8::new(0),
+            written_at: AtomicU64::new(0),
+            expected: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             live_bytes: AtomicI64::new(0),
             tombstone_bytes: AtomicI64::new(0),
@@ -131,7 +144,40 @@ impl Zone {
         self.newest_seqno.store(0, Ordering::Release);
         self.first_seqno.store(0, Ordering::Release);
         self.holds_moved_units.store(false, Ordering::Release);
+        self.class.store(0, Ordering::Release);
+        self.expected.store(0, Ordering::Release);
         self.generation.store(generation.get(), Ordering::Release);
+    }
+
+    /// Which of the streams of its kind fills the zone or has filled it.
+    #[must_use]
+    pub fn class(&self) -> u8 {
+        self.class.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_class(&self, class: u8) {
+        self.class.store(class, Ordering::Release);
+    }
+
+    /// What its records are like, as far as they have been appended; `None` while nothing is known.
+    ///
+    /// While the zone is filled the two halves may be those of neighbouring moments: nothing hangs on them but where records
+    /// are placed.
+    #[must_use]
+    pub fn history(&self) -> Option<ZoneHistory> {
+        let packed = self.expected.load(Ordering::Relaxed);
+        let [low, high, stream, known, ..] = packed.to_le_bytes();
+        (known != 0).then(|| ZoneHistory {
+            stream: StreamId::new(stream),
+            written_at: Clock::new(self.written_at.load(Ordering::Relaxed)),
+            expected: Lifetime::of_steps(u16::from_le_bytes([low, high])),
+        })
+    }
+
+    pub(crate) fn set_history(&self, history: ZoneHistory) {
+        self.written_at.store(history.written_at.get(), Ordering::Relaxed);
+        let (stream, steps) = (u64::from(history.stream.get()), u64::from(history.expected.steps()));
+        self.expected.store(KNOWN | stream << 16 | steps, Ordering::Relaxed);
     }
 
     /// Bytes of records that the index points at.
@@ -332,6 +378,13 @@ impl ZoneTable {
         self.live_bytes.rough() <= limit_bytes - RoughCounter::ERROR
     }
 
+    /// Whether they are certainly fewer than so many: likewise.
+    #[must_use]
+    pub fn live_bytes_certainly_below(&self, limit_bytes: u64) -> bool {
+        let limit_bytes = i64::try_from(limit_bytes).unwrap_or(i64::MAX);
+        self.live_bytes.rough() < limit_bytes.saturating_sub(RoughCounter::ERROR)
+    }
+
     /// How many of them are those of deletes.
     #[must_use]
     pub fn tombstone_bytes(&self) -> u64 {
@@ -368,6 +421,7 @@ impl ZoneTable {
 #[cfg(test)]
 mod tests {
     use super::{Role, Zone, ZoneTable};
+    use crate::gc::policy::{Clock, Lifetime, StreamId, ZoneHistory};
     use crate::units::{Generation, ZoneId, ZoneOffset, ZoneSector};
 
     #[test]
@@ -377,6 +431,18 @@ mod tests {
             zone.set_role(role);
             assert_eq!(zone.role(), role);
         }
+    }
+
+    #[test]
+    fn the_history_of_a_zone_is_what_was_said_and_forgotten_with_the_filling() {
+        let zone = Zone::new();
+        let stream = StreamId::new(9);
+        let history = ZoneHistory { stream, written_at: Clock::new(u64::MAX), expected: Lifetime::LONGEST };
+        assert_eq!(zone.history(), None);
+        zone.set_history(history);
+        assert_eq!(zone.history(), Some(history));
+        zone.begin(Generation::new(1));
+        assert_eq!(zone.history(), None);
     }
 
     #[test]

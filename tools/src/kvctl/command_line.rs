@@ -125,7 +125,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_open: Option<u32>,
 
-    /// Zones that may be active, that is open or closed, at once; at least 8 [default: 14]
+    /// Zones that may be active, that is open or closed, at once; at least 4 [default: 14]
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_active: Option<u32>,
 

@@ -6,8 +6,8 @@
 use rand::Rng;
 
 use super::keys::fnv_hash;
-use super::workload::{Distribution, OperationKind, ScanLengths, Workload};
-use super::zipfian::{Zipfian, below};
+use super::workload::{Distribution, Hotspot, OperationKind, ScanLengths, Workload};
+use super::zipfian::{Zipfian, below, unit_interval};
 
 /// Ranks that the scrambled distribution hashes over the records. YCSB has this number, so a record's share of the
 /// requests is here what it is there.
@@ -26,25 +26,89 @@ pub enum RecordChooser {
         /// stay hot.
         records: u64,
     },
+    /// As many Zipf ranks as records, each of which has one.
+    Exact {
+        /// The ranks.
+        ranks: Zipfian,
+        /// Which record has which rank.
+        spread: Spread,
+    },
     /// Zipf ranks counted back from the newest record.
     Latest {
         /// The ranks.
         ranks: Zipfian,
     },
+    /// Hot and cold records, all hot ones alike, and all cold ones.
+    Hot {
+        /// How many are hot: those with the lowest numbers.
+        records: u64,
+        /// How many there are, some of which may not be there yet.
+        of_all: u64,
+        /// The hot ones' share of the requests.
+        request_share: f64,
+    },
+}
+
+/// Spreads the numbers below a limit evenly over the same numbers: no two go to the same place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spread {
+    step: u64,
+    limit: u64,
+}
+
+impl Spread {
+    /// Over the numbers 0 to `limit` - 1.
+    ///
+    /// # Panics
+    /// When there are none.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the limit")]
+    pub fn over(limit: u64) -> Self {
+        assert!(limit > 0, "nothing to spread over");
+        // Neighbours come to lie a golden section apart, and so far from each other for long.
+        let golden = (limit as f64 * 0.618_033_988_749_895) as u64;
+        let step = (golden.max(1)..).find(|&step| common_divisor(step, limit) == 1).unwrap_or(1);
+        Self { step, limit }
+    }
+
+    /// Where a number goes.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below the limit")]
+    pub fn place(self, number: u64) -> u64 {
+        (u128::from(number) * u128::from(self.step) % u128::from(self.limit)) as u64
+    }
+}
+
+fn common_divisor(one: u64, other: u64) -> u64 {
+    if other == 0 { one } else { common_divisor(other, one % other) }
 }
 
 impl RecordChooser {
     /// The chooser for a phase that starts with `records` records and runs about `operations` operations.
     #[must_use]
     pub fn for_phase(workload: &Workload, records: u64, operations: Option<u64>) -> Self {
-        let theta = workload.zipfian_constant;
-        match workload.distribution {
+        let all = match workload.distribution {
+            Distribution::Uniform | Distribution::Latest => records.max(1),
+            _ => records.max(1) + insert_headroom(workload, records, operations),
+        };
+        Self::over(workload.distribution, all, workload.zipfian_constant, workload.hotspot)
+    }
+
+    /// The chooser among so many records.
+    #[must_use]
+    pub fn over(distribution: Distribution, records: u64, theta: f64, hotspot: Hotspot) -> Self {
+        match distribution {
             Distribution::Uniform => Self::Uniform,
-            Distribution::Zipfian => Self::Scrambled {
-                ranks: Zipfian::new(SCRAMBLED_RANKS, theta),
-                records: records.max(1) + insert_headroom(workload, records, operations),
+            Distribution::Zipfian => Self::Scrambled { ranks: Zipfian::new(SCRAMBLED_RANKS, theta), records },
+            Distribution::ZipfianExact => {
+                Self::Exact { ranks: Zipfian::new(records, theta), spread: Spread::over(records) }
+            }
+            Distribution::Latest => Self::Latest { ranks: Zipfian::new(records, theta) },
+            Distribution::Hotspot => Self::Hot {
+                records: hot_count(records, hotspot),
+                of_all: records,
+                request_share: hotspot.request_share,
             },
-            Distribution::Latest => Self::Latest { ranks: Zipfian::new(records.max(1), theta) },
         }
     }
 
@@ -63,12 +127,35 @@ impl RecordChooser {
                     return record;
                 }
             },
+            Self::Exact { ranks, spread } => loop {
+                let record = spread.place(ranks.draw(random));
+                if record < acknowledged {
+                    return record;
+                }
+            },
+            Self::Hot { records, of_all, request_share } => loop {
+                let record = if unit_interval(random.next_u64()) < *request_share {
+                    below((*records).max(1), random.next_u64())
+                } else {
+                    (*records).min(*of_all - 1) + below((*of_all - *records).max(1), random.next_u64())
+                };
+                if record < acknowledged {
+                    return record;
+                }
+            },
             Self::Latest { ranks } => {
                 follow_growth(ranks, acknowledged);
                 acknowledged - 1 - ranks.draw(random)
             }
         }
     }
+}
+
+/// How many of the records are hot.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the records")]
+pub fn hot_count(records: u64, hotspot: Hotspot) -> u64 {
+    ((records as f64 * hotspot.record_share).round() as u64).min(records)
 }
 
 /// Room for the records that a phase will insert: twice as many as expected, as in YCSB, but at most three times those
@@ -120,12 +207,13 @@ impl ScanLengthChooser {
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "the numbers here are small")]
 mod tests {
+    use clap::ValueEnum;
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
 
     use super::super::workload::{Distribution, Extent, Mix, ScanLengths, Workload};
     use super::super::zipfian::YCSB_CONSTANT;
-    use super::{RecordChooser, ScanLengthChooser};
+    use super::{RecordChooser, ScanLengthChooser, Spread};
 
     const RECORDS: u64 = 1000;
     const DRAWS: u32 = 200_000;
@@ -136,6 +224,7 @@ mod tests {
             mix: Mix::new([1.0 - insert_share, 0.0, insert_share, 0.0, 0.0]).unwrap(),
             distribution,
             zipfian_constant: YCSB_CONSTANT,
+            hotspot: Default::default(),
             scan_lengths: ScanLengths { min_records: 1, max_records: 100, favour_short: false },
             key_order: Default::default(),
             value_bytes: 100,
@@ -186,6 +275,38 @@ mod tests {
     }
 
     #[test]
+    fn exact_ranks_give_each_record_the_share_of_its_rank() {
+        let mut counts = counts(Distribution::ZipfianExact);
+        counts.sort_unstable_by_key(|count| std::cmp::Reverse(*count));
+        let weight = |rank: u32| f64::from(rank).powf(-YCSB_CONSTANT);
+        let all: f64 = (1..=RECORDS as u32).map(weight).sum();
+        for (count, rank) in counts.iter().zip(1..=10) {
+            let expected = f64::from(DRAWS) * weight(rank) / all;
+            assert!((f64::from(*count) / expected - 1.0).abs() < 0.1, "rank {rank}: {count}, not {expected}");
+        }
+        assert!(counts[RECORDS as usize - 1] > 0, "YCSB's own leaves records out; this one does not");
+    }
+
+    #[test]
+    fn what_is_spread_comes_to_every_place_once() {
+        for limit in (1..200).chain([1 << 16, 209_715]) {
+            let spread = Spread::over(limit);
+            let mut places: Vec<u64> = (0..limit).map(|number| spread.place(number)).collect();
+            places.sort_unstable();
+            assert!(places.into_iter().eq(0..limit), "over {limit}");
+        }
+    }
+
+    #[test]
+    fn hot_records_get_their_share_and_are_alike() {
+        let counts = counts(Distribution::Hotspot);
+        let hot: u32 = counts[..200].iter().sum();
+        assert!((f64::from(hot) / f64::from(DRAWS) - 0.8).abs() < 0.01, "{hot} of {DRAWS}");
+        assert!(counts[..200].iter().all(|count| (600..1000).contains(count)), "{counts:?}");
+        assert!(counts[200..].iter().all(|count| (10..110).contains(count)), "{counts:?}");
+    }
+
+    #[test]
     fn latest_favours_the_newest_and_falls_off() {
         let counts = counts(Distribution::Latest);
         let newest = counts[RECORDS as usize - 1];
@@ -210,7 +331,8 @@ mod tests {
 
     #[test]
     fn no_chooser_asks_for_a_record_that_is_not_acknowledged() {
-        for distribution in [Distribution::Uniform, Distribution::Zipfian, Distribution::Latest] {
+        for distribution in Distribution::value_variants() {
+            let distribution = *distribution;
             let mut chooser = RecordChooser::for_phase(&workload(distribution, 0.5), 10, Some(1000));
             let mut random = SmallRng::seed_from_u64(9);
             for acknowledged in 1..1000 {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use zonal::CleaningPolicy;
+
 use super::compare::arguments::CompareArguments;
 use super::report::ReportFormat;
 use super::settings::{Index, WriteDurability};
@@ -46,8 +48,8 @@ Settings come from the core workload, then from -P files in order, then -p, then
 
 Properties understood: recordcount, operationcount, maxexecutiontime, threadcount, fieldcount, fieldlength, \
 readproportion, updateproportion, insertproportion, scanproportion, readmodifywriteproportion, requestdistribution, \
-minscanlength, maxscanlength, scanlengthdistribution, insertorder, zipfianconstant. A value is one blob of fieldcount \
-times fieldlength bytes, always read and written whole.
+minscanlength, maxscanlength, scanlengthdistribution, insertorder, zipfianconstant, hotspotdatafraction, \
+hotspotopnfraction. A value is one blob of fieldcount times fieldlength bytes, always read and written whole.
 
 JSON output: an object with 'phases', a list of objects with 'workload', 'threads', 'operations', 'seconds', \
 'ops_per_second', 'warmup_operations', 'flush_seconds', 'durability', 'value_bytes', 'records', 'distribution', \
@@ -207,6 +209,11 @@ pub struct Arguments {
     /// How reads and appends reach the device
     #[arg(long, value_name = "QUEUE", default_value = "auto", help_heading = "Store")]
     pub queue: QueueName,
+
+    /// Which records share a zone and which zone is emptied next: greedy, cost-benefit, separate-copies, sepbit, forecast or
+    /// forecast-shared
+    #[arg(long, value_name = "POLICY", default_value = "forecast", help_heading = "Store")]
+    pub cleaning_policy: CleaningPolicy,
 
     /// Memory for cached values, for example 256MiB [default: the store's own]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Store")]

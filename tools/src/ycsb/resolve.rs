@@ -12,7 +12,7 @@ use super::properties::Properties;
 use super::report::ReportFormat;
 use super::settings::StoreSettings;
 use super::usage::UsageError;
-use super::workload::{Distribution, Extent, Mix, OperationKind, ScanLengths, Workload};
+use super::workload::{Distribution, Extent, Hotspot, Mix, OperationKind, ScanLengths, Workload};
 use super::zipfian::YCSB_CONSTANT;
 use super::zonal_store::{index_kind, stored_record_bytes};
 
@@ -24,7 +24,7 @@ const MAX_VALUE_BYTES: u64 = 1 << 30;
 const MAX_SCAN_RECORDS: u64 = 1 << 40;
 
 /// Properties that change what is done. Kinds' shares are in [`OperationKind::property`].
-const PROPERTIES: [&str; 13] = [
+const PROPERTIES: [&str; 15] = [
     "recordcount",
     "operationcount",
     "maxexecutiontime",
@@ -37,6 +37,8 @@ const PROPERTIES: [&str; 13] = [
     "scanlengthdistribution",
     "insertorder",
     "zipfianconstant",
+    "hotspotdatafraction",
+    "hotspotopnfraction",
     "fieldlengthdistribution",
 ];
 
@@ -186,6 +188,7 @@ fn workload(name: String, arguments: &Arguments, properties: &Properties) -> Res
         mix: mix(arguments, properties)?,
         distribution: distribution(arguments, properties)?,
         zipfian_constant: zipfian_constant(properties)?,
+        hotspot: hotspot(properties)?,
         scan_lengths: scan_lengths(properties)?,
         key_order: key_order(properties)?,
         value_bytes: value_bytes(arguments, properties)?,
@@ -253,6 +256,7 @@ fn store_settings(
         durability: arguments.durability,
         index: arguments.index,
         queue: arguments.queue.into(),
+        cleaning_policy: arguments.cleaning_policy,
         cache_bytes: arguments.cache,
         capacity_bytes,
         zone_size_bytes: arguments.zone_size,
@@ -300,6 +304,8 @@ fn distribution(arguments: &Arguments, properties: &Properties) -> Result<Distri
         ("uniform", Distribution::Uniform),
         ("zipfian", Distribution::Zipfian),
         ("latest", Distribution::Latest),
+        ("hotspot", Distribution::Hotspot),
+        ("zipfian-exact", Distribution::ZipfianExact),
     ];
     let from_properties = choice(properties, "requestdistribution", &all)?;
     Ok(arguments.distribution.or(from_properties).unwrap_or(Distribution::Uniform))
@@ -324,6 +330,19 @@ fn zipfian_constant(properties: &Properties) -> Result<f64, UsageError> {
     } else {
         Err(properties.wrong("zipfianconstant", "it must be at least 0 and below 1"))
     }
+}
+
+fn hotspot(properties: &Properties) -> Result<Hotspot, UsageError> {
+    let share = |name, standard| {
+        let share = properties.parsed(name)?.unwrap_or(standard);
+        let possible = (0.0..=1.0).contains(&share);
+        if possible { Ok(share) } else { Err(properties.wrong(name, "it must be 0 to 1")) }
+    };
+    let Hotspot { record_share, request_share } = Hotspot::default();
+    Ok(Hotspot {
+        record_share: share("hotspotdatafraction", record_share)?,
+        request_share: share("hotspotopnfraction", request_share)?,
+    })
 }
 
 fn scan_lengths(properties: &Properties) -> Result<ScanLengths, UsageError> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use zonal::QueueKind;
+use zonal::{CleaningPolicy, QueueKind};
 
 /// When a write counts as done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -63,6 +63,8 @@ pub struct StoreSettings {
     pub index: Index,
     /// How reads and appends reach the device.
     pub queue: QueueKind,
+    /// Which records share a zone, and which zone is emptied next.
+    pub cleaning_policy: CleaningPolicy,
     /// Memory for cached values.
     pub cache_bytes: Option<u64>,
     /// Capacity, on creation.

@@ -184,10 +184,14 @@ fn thresholds(shares: &[f64; 5]) -> [u64; 5] {
 pub enum Distribution {
     /// Every record as likely as any other
     Uniform,
-    /// A few records get most requests, wherever they lie
+    /// A few records get most requests, wherever they lie: as YCSB draws, over ranks hashed onto records
     Zipfian,
+    /// The same with a rank for each record, so that the law holds for the records as well
+    ZipfianExact,
     /// The newest records get most requests
     Latest,
+    /// One part of the records gets one share of the requests, the rest the others
+    Hotspot,
 }
 
 impl Distribution {
@@ -197,8 +201,26 @@ impl Distribution {
         match self {
             Self::Uniform => "uniform",
             Self::Zipfian => "zipfian",
+            Self::ZipfianExact => "zipfian-exact",
             Self::Latest => "latest",
+            Self::Hotspot => "hotspot",
         }
+    }
+}
+
+/// The hot records of [`Distribution::Hotspot`]: YCSB's `hotspotdatafraction` and `hotspotopnfraction`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Hotspot {
+    /// Their part of the records, 0 to 1.
+    pub record_share: f64,
+    /// The requests that they get, 0 to 1.
+    pub request_share: f64,
+}
+
+impl Default for Hotspot {
+    /// As in YCSB.
+    fn default() -> Self {
+        Self { record_share: 0.2, request_share: 0.8 }
     }
 }
 
@@ -233,6 +255,8 @@ pub struct Workload {
     pub distribution: Distribution,
     /// The skew of the Zipf distributions, 0 (none) to below 1.
     pub zipfian_constant: f64,
+    /// The hot records of the distribution of that name.
+    pub hotspot: Hotspot,
     /// The lengths of scans.
     pub scan_lengths: ScanLengths,
     /// How keys are made.

@@ -36,7 +36,8 @@ impl ZonalStore {
             .create_if_missing(settings.create_if_missing)
             .durability(durability)
             .index(index)
-            .queue(settings.queue);
+            .queue(settings.queue)
+            .cleaning_policy(settings.cleaning_policy);
         if let Some(bytes) = settings.cache_bytes {
             options = options.cache_bytes(bytes);
         }

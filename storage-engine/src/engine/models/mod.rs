@@ -83,6 +83,8 @@ fn options() -> OpenOptions {
         expects_durable: false,
         in_spite_of_damage: false,
         checkpoint_interval_bytes: 0,
+        space_target_percent: 130,
+        cleaning_policy: crate::gc::policy::PolicyKind::default(),
     }
 }
 

@@ -13,6 +13,7 @@ mod passthrough;
 mod power;
 mod salvaging;
 mod substitutes;
+mod space;
 mod vain;
 mod wearing;
 mod worn;
@@ -52,6 +53,8 @@ fn open_options() -> OpenOptions {
         expects_durable: false,
         in_spite_of_damage: false,
         checkpoint_interval_bytes: 0,
+        space_target_percent: 130,
+        cleaning_policy: crate::gc::policy::PolicyKind::default(),
     }
 }
 

@@ -53,6 +53,17 @@ impl Lifetime {
         Self(steps).min(Self::LONGEST)
     }
 
+    /// How many writes that is, about.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "too large a number saturates"
+    )]
+    pub fn writes(self) -> u64 {
+        (f64::from(self.0) / f64::from(Self::STEPS)).exp2() as u64
+    }
+
     /// 256ths of an octave above one write.
     #[must_use]
     pub const fn steps(self) -> u16 {

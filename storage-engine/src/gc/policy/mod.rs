@@ -9,6 +9,7 @@
 //! - [`lifetime`]: ages and lifetimes, and how a zone sums them up.
 //! - [`strata`]: where one class of lifetimes ends and the next begins.
 //! - [`streams`]: how many streams there are, within the device's active-zone limit.
+//! - [`narrowed`]: fewer streams while a store is small.
 //! - [`plain`], [`sepbit`], [`forecast`]: the policies.
 //!
 //! Invariants: a zone that would give nothing back is never chosen; a stream that a policy names is below the count in
@@ -17,7 +18,10 @@
 
 pub mod forecast;
 pub mod lifetime;
+pub mod narrowed;
 pub mod plain;
+#[cfg(any(test, feature = "testing"))]
+pub mod scattered;
 pub mod sepbit;
 pub mod strata;
 pub mod streams;
@@ -31,6 +35,7 @@ use std::str::FromStr;
 
 pub use forecast::Forecast;
 pub use lifetime::{Clock, Lifetime, Placement, ZoneHistory};
+pub use narrowed::Narrowed;
 pub use plain::Plain;
 pub use sepbit::SepBit;
 pub use streams::{StreamId, Streams, TooFewActiveZones};
@@ -69,7 +74,7 @@ pub trait Policy: Send + Sync + Debug {
 /// The policies there are, by the names they have in options.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum PolicyKind {
-    /// The emptiest zone; writes and copies in one stream.
+    /// The emptiest zone; writes and copies in one stream. In a store, as with every policy, copies have zones of their own.
     Greedy,
     /// Cost-benefit; writes and copies in one stream.
     CostBenefit,
@@ -119,15 +124,20 @@ impl PolicyKind {
         active_limit: Option<u32>,
         zone_count: u32,
     ) -> Result<Box<dyn Policy>, TooFewActiveZones> {
-        let room = streams::room(active_limit, zone_count)?;
-        Ok(match self {
+        Ok(self.with_streams(streams::room(active_limit, zone_count)?))
+    }
+
+    /// The policy, with at most so many streams, or the fewest that it works with.
+    #[must_use]
+    pub fn with_streams(self, most: u8) -> Box<dyn Policy> {
+        match self {
             Self::Greedy => Box::new(Plain::new(Streams::shared(1), VictimRule::Greedy)),
             Self::CostBenefit => Box::new(Plain::new(Streams::shared(1), VictimRule::CostBenefit)),
             Self::SeparateCopies => Box::new(Plain::new(Streams::apart(1, 1), VictimRule::CostBenefit)),
-            Self::SepBit => Box::new(SepBit::new(SepBit::streams_within(room))),
-            Self::Forecast => Box::new(Forecast::new(Streams::split(room.min(forecast::MOST_APART)))),
-            Self::ForecastShared => Box::new(Forecast::new(Streams::shared(room.min(forecast::MOST_SHARED)))),
-        })
+            Self::SepBit => Box::new(SepBit::new(SepBit::streams_within(most.max(2)))),
+            Self::Forecast => Box::new(Forecast::new(Streams::split(most.min(forecast::MOST_APART)))),
+            Self::ForecastShared => Box::new(Forecast::new(Streams::shared(most.min(forecast::MOST_SHARED)))),
+        }
     }
 }
 
@@ -137,6 +147,12 @@ impl PolicyKind {
     "no policy is called {0:?}; there are greedy, cost-benefit, separate-copies, sepbit, forecast and forecast-shared"
 )]
 pub struct UnknownPolicy(String);
+
+impl std::fmt::Display for PolicyKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
 impl FromStr for PolicyKind {
     type Err = UnknownPolicy;

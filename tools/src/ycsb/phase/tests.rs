@@ -103,6 +103,7 @@ fn workload(shares: [f64; 5]) -> Workload {
         mix: Mix::new(shares).unwrap(),
         distribution: Distribution::Zipfian,
         zipfian_constant: YCSB_CONSTANT,
+        hotspot: Default::default(),
         scan_lengths: ScanLengths { min_records: 5, max_records: 20, favour_short: false },
         key_order: KeyOrder::Hashed,
         value_bytes: 100,

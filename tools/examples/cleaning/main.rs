@@ -1,8 +1,8 @@
 //! Write amplification of the engine's policies, simulated without I/O: the same policy code that the store runs.
 //!
 //! ```sh
-//! cargo run --release -p zonal-engine --example cleaning -- --published
-//! cargo run --release -p zonal-engine --example cleaning -- --policy sepbit --workload zipf --utilisation 0.8
+//! cargo run --release -p zonal-tools --example cleaning -- --published
+//! cargo run --release -p zonal-tools --example cleaning -- --policy sepbit --workload zipf --utilisation 0.8
 //! ```
 //!
 //! What is told is what users wrote plus what was copied, over what users wrote, in the second half of all overwrites.

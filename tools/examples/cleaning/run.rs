@@ -55,7 +55,7 @@ pub(crate) enum Refusal {
     Active(#[from] TooFewActiveZones),
     #[error(transparent)]
     Full(#[from] Full),
-    #[error("an oracle knows only rates that do not change")]
+    #[error("an oracle needs rates that are known and do not change")]
     RatesChange,
 }
 
