@@ -120,6 +120,9 @@ fn put_on_top(zones: &Arc<ZoneTable>, chosen: Chosen<'_>, base: Base) -> (Catalo
     });
     let catalog = Catalog::loaded(index, chosen.large, Arc::clone(zones), loaded.counts);
     for (key, entry, seqno) in chosen.entries {
+        if fault::is_on(Fault::SkipReplay) {
+            break;
+        }
         catalog.adopt(key, entry, |present| standing.gives_way(present, seqno));
     }
     (catalog, damages)
@@ -464,8 +467,10 @@ fn fill_standing_zone(zone: &Zone, descriptor: &ZoneDescriptor, row: &ZoneRow) {
     if let Role::Sealed(_) = zone.role() {
         zone.set_role(Role::Sealed(stream_of_row(row)));
     }
-    zone.set_first_seqno(row.first_seqno);
-    zone.raise_newest_seqno(row.newest_seqno);
+    if !fault::is_on(Fault::ForgetStandingSeqnos) {
+        zone.set_first_seqno(row.first_seqno);
+        zone.raise_newest_seqno(row.newest_seqno);
+    }
     zone.set_places(row.places.clone());
     zone.set_recovered_claims(row.claims.clone());
 }
@@ -486,7 +491,9 @@ fn fill_zone(zones: &ZoneTable, scan: &ZoneScan, prefix: &Prefix) {
     // A run after a crash gives the numbers of lost units anew; should a lost one turn up after all, its records are
     // void, and the number belongs to the later run.
     let mut units: Vec<_> = scan.units.iter().collect();
-    units.sort_by_key(|unit| unit.header.incarnation);
+    if !fault::is_on(Fault::BelieveEarlierRuns) {
+        units.sort_by_key(|unit| unit.header.incarnation);
+    }
     for unit in units {
         newest = newest.max(unit.header.last_seqno());
         let place = ZoneSector::at(unit.offset).expect("a scanned unit lies at a whole block below 2 TiB");

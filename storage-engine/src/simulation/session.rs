@@ -26,7 +26,15 @@ pub(super) struct Session<'p> {
     worn: bool,
     /// Numbers of values: none is used twice.
     next_value: u64,
-    clients: Vec<Option<(BegunWrite, usize)>>,
+    clients: Vec<Option<Begun>>,
+}
+
+/// A write that a client waits for.
+struct Begun {
+    write: BegunWrite,
+    /// Calls that have its level when it returns: up to its own.
+    call_count: usize,
+    durability: Durability,
 }
 
 /// How a session goes on.
@@ -69,6 +77,9 @@ impl<'p> Session<'p> {
 
     /// Does something. Whatever it is, the store must do it right.
     pub(super) fn act(&mut self) -> Result<Going, Problem> {
+        if self.random.below(100) < self.plan.checkpoint_share {
+            self.engine.request_checkpoint();
+        }
         let going = if self.random.below(100) < self.plan.step_share {
             self.step()?
         } else {
@@ -87,6 +98,12 @@ impl<'p> Session<'p> {
         self.note();
         if let Some(misuse) = self.device.misuse() {
             return Err(Problem::new(format!("the device refused: {misuse}")));
+        }
+        let lost_count = self.engine.lost_zone_count();
+        if lost_count > 0 && !self.worn && !self.faults.any() {
+            return Err(Problem::new(format!(
+                "{lost_count} zones are given up that nothing has happened to"
+            )));
         }
         Ok(going)
     }
@@ -173,15 +190,12 @@ impl<'p> Session<'p> {
             keys.iter().zip(&values).map(|(key, value)| LogWrite { key, value: value.as_deref() }).collect();
         let before = self.engine.last_seqno().ok();
         match self.engine.begin_write(&log_writes, durability) {
-            Ok(begun) => {
-                match begun.last_seqno() {
+            Ok(write) => {
+                match write.last_seqno() {
                     Some(seqno) => self.model.logged(call, seqno),
-                    None => {
-                        self.model.forget_last();
-                        return Ok(Going::On);
-                    }
+                    None => self.model.forget_last(),
                 }
-                self.clients[client] = Some((begun, call));
+                self.clients[client] = Some(Begun { write, call_count: self.model.len(), durability });
                 if durability == Durability::Buffered || self.random.chance(1, 2) {
                     return self.end_write_of(client);
                 }
@@ -220,10 +234,10 @@ impl<'p> Session<'p> {
     }
 
     fn end_write_of(&mut self, client: usize) -> Result<Going, Problem> {
-        let Some((begun, call)) = self.clients[client].take() else { return Ok(Going::On) };
-        match self.engine.end_write(begun) {
+        let Some(begun) = self.clients[client].take() else { return Ok(Going::On) };
+        match self.engine.end_write(begun.write) {
             Ok(()) => {
-                self.model.acknowledged(call);
+                self.model.committed(begun.call_count, begun.durability);
                 Ok(Going::On)
             }
             Err(error) => self.failed(&error),
@@ -258,7 +272,10 @@ impl<'p> Session<'p> {
                         self.model.logged(call, seqno);
                         self.model.acknowledged(call);
                     }
-                    _ => self.model.forget_last(),
+                    _ => {
+                        self.model.forget_last();
+                        self.model.committed(self.model.len(), durability);
+                    }
                 }
                 Ok(Going::On)
             }
@@ -411,8 +428,15 @@ pub(super) fn read_all(
         };
         let page = engine.page(low, high, direction, limit)?;
         for (key, value) in page.items {
-            match Plan::key_number(&key).and_then(|number| found.get_mut(number)) {
-                Some(slot @ None) => *slot = Some(print_of(&value?)),
+            let number = Plan::key_number(&key);
+            match number.and_then(|number| found.get_mut(number)) {
+                Some(slot @ None) => {
+                    let value = value?;
+                    if !Value::is_genuine(number.unwrap_or_default(), &value) {
+                        return Ok(Err(Problem::new(format!("{key:?} has another key's bytes in a range"))));
+                    }
+                    *slot = Some(print_of(&value));
+                }
                 other => {
                     return Ok(Err(Problem::new(format!(
                         "a key that was never written: {key:?}, {other:?}"

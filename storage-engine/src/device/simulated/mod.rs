@@ -335,8 +335,13 @@ impl State {
     /// Puts one block in another one's place.
     fn misdirect(&mut self, into: &mut [u8]) {
         let block = self.image.geometry.block_bytes as usize;
-        let (zone, zones) = (self.random.index(self.image.zones.len()), &self.image.zones);
-        let from = self.random.index(zones[zone].bytes.len() / block) * block;
+        let zones = &self.image.zones;
+        let written: Vec<usize> = (0..zones.len()).filter(|&zone| zones[zone].written_bytes > 0).collect();
+        let zone = written.get(self.random.index(written.len().max(1))).copied().unwrap_or(0);
+        // Mostly a block that something was written to: others tell nothing.
+        let reach =
+            if self.random.chance(7, 8) { zones[zone].written_bytes } else { zones[zone].bytes.len() };
+        let from = self.random.index((reach / block).max(1)) * block;
         let to = self.random.index(into.len() / block) * block;
         into[to..to + block].copy_from_slice(&zones[zone].bytes[from..from + block]);
     }
