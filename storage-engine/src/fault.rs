@@ -60,8 +60,8 @@ pub enum Fault {
     LeaveTombstonesOut,
     LeavePartsOut,
     TrustParts,
-    BelieveLostFillings,
-    BlameLostRuns,
+    ResetWornCheckpointZones,
+    LeaveCheckpointZonesActive,
     ForgetWhatWasRecovered,
     SkipVainCommits,
 }
@@ -122,8 +122,8 @@ impl Fault {
         Self::LeaveTombstonesOut,
         Self::LeavePartsOut,
         Self::TrustParts,
-        Self::BelieveLostFillings,
-        Self::BlameLostRuns,
+        Self::ResetWornCheckpointZones,
+        Self::LeaveCheckpointZonesActive,
         Self::ForgetWhatWasRecovered,
         Self::SkipVainCommits,
     ];

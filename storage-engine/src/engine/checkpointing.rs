@@ -407,7 +407,7 @@ impl Inner {
     /// An empty zone for a checkpoint, made ready. Room that puts need soon is none.
     fn take_checkpoint_zone(&self) -> EngineResult<Option<ZoneId>> {
         while let Some(zone) = self.allocator.take_for_checkpoint(LOW_FREE_ZONES) {
-            if self.is_worn(zone)? {
+            if self.is_worn(zone)? && !fault::is_on(Fault::ResetWornCheckpointZones) {
                 self.zones.zone(zone).set_role(Role::Lost);
                 continue;
             }

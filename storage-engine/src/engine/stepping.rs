@@ -30,6 +30,8 @@ pub enum BackgroundStep {
     AppendBuffered,
     /// Empties at most one zone, if that is called for.
     Clean,
+    /// Empties the zone that serves best, whether that is called for or not.
+    Collect,
     /// Makes the next zone ready.
     ReadyNextZone,
     /// Begins a checkpoint that was asked for, or takes one that was begun a block further.
@@ -38,7 +40,8 @@ pub enum BackgroundStep {
 
 impl BackgroundStep {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::AppendBuffered, Self::Clean, Self::ReadyNextZone, Self::Checkpoint];
+    pub const ALL: [Self; 5] =
+        [Self::AppendBuffered, Self::Clean, Self::Collect, Self::ReadyNextZone, Self::Checkpoint];
 }
 
 /// A write that has its place in the log and waits for its level.
@@ -95,6 +98,7 @@ impl Engine {
                 self.inner.count_live_limit();
                 Ok(again)
             }
+            BackgroundStep::Collect => Ok(self.inner.collect_anyway()),
             BackgroundStep::ReadyNextZone => log.ready_next_zone().map(|()| false),
             BackgroundStep::Checkpoint => Ok(self.inner.checkpoint_step() == Step::Again),
         }
@@ -122,6 +126,24 @@ impl Engine {
     /// Asks for a checkpoint, which [`BackgroundStep::Checkpoint`] and closing write.
     pub fn request_checkpoint(&self) {
         let _ = self.inner.checkpointing.request();
+    }
+
+    /// How many zones new writes, copies and checkpoints have active.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn active_zone_counts(&self) -> EngineResult<[usize; 3]> {
+        let mut counts = [0; 3];
+        for (id, zone) in self.inner.zones.iter() {
+            let place = match zone.role() {
+                Role::Open(StreamKind::User) | Role::Sealed(StreamKind::User) => 0,
+                Role::Open(StreamKind::Relocation) | Role::Sealed(StreamKind::Relocation) => 1,
+                Role::Checkpoint => 2,
+                _ => continue,
+            };
+            counts[place] += usize::from(self.inner.device.report(id)?.state.is_active());
+        }
+        Ok(counts)
     }
 
     /// Zones that data were given up in: worn ones, and such as could not be emptied.

@@ -37,6 +37,9 @@ struct Begun {
     durability: Durability,
 }
 
+/// Zones that new writes, copies and checkpoints may have active, each.
+const MOST_ACTIVE: [usize; 3] = [3, 3, 1];
+
 /// How a session goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Going {
@@ -99,18 +102,39 @@ impl<'p> Session<'p> {
         if let Some(misuse) = self.device.misuse() {
             return Err(Problem::new(format!("the device refused: {misuse}")));
         }
-        let lost_count = self.engine.lost_zone_count();
-        if lost_count > 0 && !self.worn && !self.faults.any() {
-            return Err(Problem::new(format!(
-                "{lost_count} zones are given up that nothing has happened to"
-            )));
+        if !self.worn && !self.faults.any() {
+            self.check_zones()?;
         }
         Ok(going)
     }
 
+    /// Where nothing fails no zone is given up, and each kind of writes keeps to its share of the active zones.
+    fn check_zones(&self) -> Result<(), Problem> {
+        let lost_count = self.engine.lost_zone_count();
+        if lost_count > 0 {
+            return Err(Problem::new(format!(
+                "{lost_count} zones are given up that nothing has happened to"
+            )));
+        }
+        let counts = self.engine.active_zone_counts();
+        let counts = counts.map_err(|error| Problem::new(format!("a report fails: {}", full(&error))))?;
+        if counts.iter().zip(MOST_ACTIVE).any(|(&count, most)| count > most) {
+            return Err(Problem::new(format!("{counts:?} zones are active, of {MOST_ACTIVE:?} at most")));
+        }
+        Ok(())
+    }
+
     fn step(&mut self) -> Result<Going, Problem> {
         let step = BackgroundStep::ALL[self.random.index(BackgroundStep::ALL.len())];
-        match self.engine.step(step) {
+        // The housekeeper takes one step after another, mostly.
+        let most = if step == BackgroundStep::Checkpoint { 1 + self.random.index(6) } else { 1 };
+        let mut stepped = self.engine.step(step);
+        for _ in 1..most {
+            if matches!(stepped, Ok(true)) {
+                stepped = self.engine.step(step);
+            }
+        }
+        match stepped {
             Ok(_) => {
                 if step == BackgroundStep::AppendBuffered && !self.has_failed() {
                     self.model.appended();
@@ -173,14 +197,29 @@ impl<'p> Session<'p> {
         if self.random.chance(1, 2) { Durability::Written } else { Durability::Buffered }
     }
 
+    /// What one call writes: mostly one key, sometimes several; rarely so much at once that it takes many zones.
+    fn writes(&mut self) -> Vec<(usize, Option<Value>)> {
+        match self.random.below(40) {
+            0 => (0..3 + self.random.index(8)).map(|_| self.large_write()).collect(),
+            1..8 => (0..2 + self.random.index(5)).map(|_| self.write_of_one_key()).collect(),
+            _ => vec![self.write_of_one_key()],
+        }
+    }
+
+    fn large_write(&mut self) -> (usize, Option<Value>) {
+        let key = self.random.index(self.plan.key_count);
+        self.next_value += 1;
+        let len = 900 + self.random.below(6000);
+        (key, Some(Value::new(self.next_value, key, u32::try_from(len).expect("small"))))
+    }
+
     /// A put, delete or batch; its client may wait for it later.
     fn write(&mut self) -> Result<Going, Problem> {
         let client = self.random.index(self.clients.len());
         if self.clients[client].is_some() {
             return self.end_write_of(client);
         }
-        let count = if self.random.chance(1, 5) { 2 + self.random.index(5) } else { 1 };
-        let writes: Vec<_> = (0..count).map(|_| self.write_of_one_key()).collect();
+        let writes = self.writes();
         let durability = self.durability();
         let keys: Vec<Vec<u8>> = writes.iter().map(|(key, _)| Plan::key(*key)).collect();
         let values: Vec<_> = writes.iter().map(|(_, value)| value.map(|value| value.bytes())).collect();

@@ -332,18 +332,24 @@ impl State {
         Ok(())
     }
 
-    /// Puts one block in another one's place.
+    /// Puts one block in another one's place, or all that was wanted.
     fn misdirect(&mut self, into: &mut [u8]) {
         let block = self.image.geometry.block_bytes as usize;
         let zones = &self.image.zones;
         let written: Vec<usize> = (0..zones.len()).filter(|&zone| zones[zone].written_bytes > 0).collect();
         let zone = written.get(self.random.index(written.len().max(1))).copied().unwrap_or(0);
-        // Mostly a block that something was written to: others tell nothing.
+        // Mostly from where something was written: other places tell nothing.
         let reach =
             if self.random.chance(7, 8) { zones[zone].written_bytes } else { zones[zone].bytes.len() };
         let from = self.random.index((reach / block).max(1)) * block;
-        let to = self.random.index(into.len() / block) * block;
-        into[to..to + block].copy_from_slice(&zones[zone].bytes[from..from + block]);
+        let found = &zones[zone].bytes[from..];
+        if self.random.chance(1, 2) {
+            let len = found.len().min(into.len());
+            into[..len].copy_from_slice(&found[..len]);
+        } else {
+            let to = self.random.index(into.len() / block) * block;
+            into[to..to + block].copy_from_slice(&found[..block]);
+        }
     }
 }
 
