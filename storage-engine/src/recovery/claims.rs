@@ -74,14 +74,8 @@ fn flaw(
 ) -> Option<Damage> {
     let (at, error) = unit.flaw?;
     let number = unit.header.unit;
-    // What a run has lost may turn up in a place that a later one has lost in its turn. That one gave the number anew, and it
-    // is its unit that is claimed.
-    let is_anothers = scan
-        .units
-        .iter()
-        .map(|unit| &unit.header)
-        .any(|other| other.unit == number && other.incarnation > unit.header.incarnation);
-    let is_claimed = !is_anothers && claimed.iter().any(|&(first, end)| (first..end).contains(&number));
+    let is_claimed =
+        !scan.has_later_namesake(unit) && claimed.iter().any(|&(first, end)| (first..end).contains(&number));
     // A zone that wore out while it was being filled may hold a torn copy of a unit that was appended anew elsewhere.
     let may_have_moved = scan.descriptor.state == ZoneState::ReadOnly;
     if !is_claimed && (may_have_moved || !prefix.was_durable(unit)) {

@@ -85,6 +85,16 @@ impl ZoneScan {
         seen.saturating_add(u32::try_from(gap_blocks).unwrap_or(u32::MAX))
     }
 
+    /// Whether a later run has written a unit of the same number.
+    ///
+    /// What a run has lost may turn up in a place that a later one has lost in its turn. That one gave the number anew, and
+    /// it is its unit that is claimed.
+    pub(super) fn has_later_namesake(&self, unit: &ScannedUnit) -> bool {
+        let (number, incarnation) = (unit.header.unit, unit.header.incarnation);
+        let headers = self.units.iter().map(|unit| &unit.header);
+        headers.into_iter().any(|other| other.unit == number && other.incarnation > incarnation)
+    }
+
     /// Ranges of numbers, end exclusive, of the units that are there and not torn.
     pub(super) fn whole_ranges(&self) -> Vec<(u32, u32)> {
         let whole = self.units.iter().filter(|unit| unit.flaw.is_none()).map(|unit| unit.header.unit);
@@ -379,7 +389,6 @@ mod tests {
         scan
     }
 
-    /// Tearing used to go unnoticed when the zone's earlier filling had records of the same size at the same places.
     /// The head of a lost filling hid what a later run had written behind it: seed 7,000,507 of the simulation, as it was then.
     #[test]
     fn of_two_fillings_the_one_that_the_later_run_wrote_is_the_zones() {
@@ -396,6 +405,19 @@ mod tests {
         assert_eq!(by(3, 4), None, "a newer filling");
     }
 
+    /// The simulation found it in a zone whose end two runs had lost: in place of the second one's last append the head of the
+    /// first one's came to light, torn, and the store did not open.
+    #[test]
+    fn a_unit_has_a_namesake_where_a_later_run_gave_its_number_anew() {
+        let (header, block) = unit(1);
+        let mut scan = scan(UnitHeader { incarnation: 5, ..header }, &block);
+        let later = UnitHeader { incarnation: 7, ..header };
+        scan.add_unit(ZoneOffset::new(4096), later, &block[UNIT_HEADER_BYTES..]);
+        let found: Vec<bool> = scan.units.iter().map(|unit| scan.has_later_namesake(unit)).collect();
+        assert_eq!(found, [true, false]);
+    }
+
+    /// Tearing used to go unnoticed when the zone's earlier filling had records of the same size at the same places.
     #[test]
     fn a_torn_unit_is_not_completed_by_records_of_an_earlier_filling() {
         let ((header, mut torn), (_, earlier)) = (unit(100), unit(10));
