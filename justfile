@@ -79,6 +79,7 @@ fmt-check:
 clippy:
     cargo clippy --workspace --all-targets --locked -- -D warnings
     cargo clippy -p zonal-engine --all-targets --locked --features models,decoders -- -D warnings
+    cargo clippy -p zonal-engine --all-targets --locked --features deliberate-faults -- -D warnings
 
 # API documentation; warnings are errors
 doc:
@@ -87,11 +88,11 @@ doc:
 # Licences, banned and duplicate crates, sources; needs cargo-deny, no network
 deny:
     @command -v cargo-deny > /dev/null || echo "cargo-deny is not installed: left out"
-    @! command -v cargo-deny > /dev/null || cargo deny --locked check licenses bans sources
+    @! command -v cargo-deny > /dev/null || cargo deny --workspace --locked check licenses bans sources
 
 # Known vulnerabilities; fetches the advisory database
 advisories:
-    cargo deny --locked check advisories
+    cargo deny --workspace --locked check advisories
 
 # What CI runs
 ci:

@@ -42,6 +42,12 @@ pub enum ErrorKind {
     Closed,
     /// An earlier write or flush failed. Reads go on; open the store anew to recover.
     WritesRefused,
+    /// The device was removed, or its driver unbound. What was durable still is: attach the device again, and open the store
+    /// anew, by the name that the device has then.
+    DeviceGone,
+    /// The device has worn out where the store keeps its description of itself: it can be opened for reading, and written no
+    /// more. Copy the store to another device.
+    WornOut,
     /// The operating system does not let this process write to what is there, or not even read it: its mode or owner, or the
     /// mount, is in the way. Change that, or open for reading only.
     PermissionDenied,
@@ -96,6 +102,7 @@ fn kind(error: &EngineError) -> ErrorKind {
         EngineError::Corruption { .. } | EngineError::ManifestDamaged(_) => ErrorKind::Corruption,
         EngineError::DeviceChanged { .. } => ErrorKind::Incompatible,
         EngineError::ReadOnly => ErrorKind::ReadOnly,
+        EngineError::WornOut { .. } => ErrorKind::WornOut,
         EngineError::Closed => ErrorKind::Closed,
         EngineError::WritesRefused(_) => ErrorKind::WritesRefused,
         EngineError::Device(device) => device_kind(device),
@@ -120,6 +127,7 @@ fn device_kind(error: &DeviceError) -> ErrorKind {
         DeviceError::Locked { .. } => ErrorKind::Locked,
         DeviceError::ReadOnly { .. } => ErrorKind::ReadOnly,
         DeviceError::HostFull { .. } => ErrorKind::NoSpace,
+        DeviceError::Gone { .. } => ErrorKind::DeviceGone,
         DeviceError::Io { source, .. } => io_kind(source),
         _ => ErrorKind::Io,
     }

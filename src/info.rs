@@ -446,8 +446,8 @@ pub struct CheckReport {
     pub void_records: u64,
     /// Damage, in the order of the device.
     pub damages: Vec<Damage>,
-    /// Damage that costs nothing as long as there is no more of it: copies of the manifest and of the device's header, and
-    /// what fills units up.
+    /// Damage that costs nothing as long as there is no more of it: copies of the manifest and of the device's header,
+    /// checkpoints of the index, and what fills units up.
     pub harmless_damages: Vec<Damage>,
     /// Damage outside the zones.
     pub device_damages: Vec<DeviceDamage>,

@@ -52,7 +52,7 @@ pub use info::{
 pub use iter::Range;
 pub use options::{IndexKind, Options, WriteOptions};
 pub use salvage::{
-    Doubt, DoubtfulKey, LostKey, LostWrites, Salvage, SalvageOptions, SalvageReport, TornBatch,
+    Doubt, DoubtfulKey, LostKey, LostWrites, Salvage, SalvageOptions, SalvageReport, TornBatch, Unreadable,
 };
 pub use value::Value;
 pub use zonal_engine::engine::{Depth, Durability};

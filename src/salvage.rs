@@ -121,6 +121,20 @@ pub struct LostWrites {
     pub last_seqno: Option<u64>,
 }
 
+/// Blocks that the device fails to read. What was in them is looked for elsewhere, and told of where it is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Unreadable {
+    /// The zone.
+    pub zone: u32,
+    /// Where in the zone, in bytes from its start.
+    pub offset: u64,
+    /// The same place in bytes from the start of the file or device.
+    pub device_offset: Option<u64>,
+    /// How many bytes.
+    pub len_bytes: u64,
+}
+
 /// A batch of which something is gone; the rest of it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -145,6 +159,8 @@ pub struct SalvageReport {
     pub mended_records: u64,
     /// Damage outside the zones.
     pub device_damages: Vec<DeviceDamage>,
+    /// Blocks of zones that the device fails to read.
+    pub unreadable: Vec<Unreadable>,
     /// What could not be read, and how that was made up for.
     pub notes: Vec<String>,
     /// Keys whose value is gone.
@@ -293,6 +309,7 @@ fn report(salvage: &engine::Salvage) -> SalvageReport {
         void_records: found.void_record_count,
         mended_records: found.mended_count,
         device_damages: found.flaws.iter().map(DeviceDamage::from).collect(),
+        unreadable: found.unreadable.iter().map(|run| unreadable(salvage, run)).collect(),
         notes: found.notes.clone(),
         lost_keys: found.lost_keys.iter().map(|lost| lost_key(salvage, lost)).collect(),
         lost_writes: found.lost_writes.iter().map(|lost| lost_writes(salvage, lost)).collect(),
@@ -302,6 +319,15 @@ fn report(salvage: &engine::Salvage) -> SalvageReport {
             .map(|batch| TornBatch { first_seqno: batch.first.get(), writes: batch.len })
             .collect(),
         doubtful_keys: found.doubtful_keys.iter().map(doubtful_key).collect(),
+    }
+}
+
+fn unreadable(salvage: &engine::Salvage, run: &engine::UnreadableRun) -> Unreadable {
+    Unreadable {
+        zone: run.zone.get(),
+        offset: run.offset.get(),
+        device_offset: salvage.device_byte(run.zone, run.offset),
+        len_bytes: run.len_bytes,
     }
 }
 

@@ -4,9 +4,14 @@
 //! Checksums keep random bytes out of most of a decoder; so each is tried a second time with the checksum put right, as
 //! somebody would who forges.
 
+use crate::format::checkpoint::{
+    BLOCK_HEADER_BYTES, BlockBuilder, BlockHeader, BlockKind, BlockPlace, EntryPage, PartsRow, ZoneRow,
+};
 use crate::format::manifest::Manifest;
 use crate::format::record::{RECORD_HEADER_BYTES, Record, encoded_bytes};
 use crate::format::unit::{ContentsChecksum, UNIT_HEADER_BYTES, UnitHeader};
+use crate::index::Entry;
+use crate::index::ordered::LoadedLeaf;
 
 pub use crate::device::block::decoders::block_zone_report;
 pub use crate::device::emulated::decoders::{device_header, session_block, zone_table};
@@ -108,6 +113,105 @@ fn mended_manifest(bytes: &[u8]) -> Option<Vec<u8>> {
     mended[..4].copy_from_slice(b"ZMAN");
     mended[8..12].copy_from_slice(&u32::try_from(body_bytes).ok()?.to_le_bytes());
     put_crc(&mut mended, 4..8, 8..bytes.len());
+    Some(mended)
+}
+
+/// A block of a checkpoint and the items in it, as items of each kind.
+pub fn checkpoint(bytes: &[u8]) {
+    try_checkpoint(bytes);
+    for kind in [BlockKind::Zones, BlockKind::Parts, BlockKind::Entries] {
+        if let Some(mended) = mended_checkpoint(bytes, kind) {
+            try_checkpoint(&mended);
+        }
+    }
+}
+
+fn try_checkpoint(bytes: &[u8]) {
+    let Ok((header, payload)) = BlockHeader::decode(bytes) else { return };
+    assert_eq!(header.block_bytes(), (BLOCK_HEADER_BYTES + payload.len()) as u64);
+    match header.kind {
+        BlockKind::Zones => try_zone_rows(payload),
+        BlockKind::Parts => try_parts_rows(payload),
+        BlockKind::Entries => try_entry_pages(payload),
+    }
+}
+
+fn sealed(block: BlockBuilder) -> Vec<u8> {
+    let place = BlockPlace { store: [3; 16], checkpoint: 1, block: 0, reset_count: 0 };
+    let bytes = block.seal(&place);
+    let (header, payload) = BlockHeader::decode(&bytes).expect("what was written can be read");
+    assert_eq!(header.block_bytes(), bytes.len() as u64);
+    payload.to_vec()
+}
+
+fn try_zone_rows(payload: &[u8]) {
+    let mut rows = Vec::new();
+    if ZoneRow::decode_all(payload, &mut rows).is_err() {
+        return;
+    }
+    let mut block = BlockBuilder::new(BlockKind::Zones);
+    for row in &rows {
+        assert_eq!(block.push_zone(row, 0, usize::MAX), row.places.len());
+    }
+    let mut again = Vec::new();
+    ZoneRow::decode_all(&sealed(block), &mut again).expect("what was read can be written and read again");
+    let counted = |row: &ZoneRow| (row.zone, row.generation, row.places.clone());
+    assert!(again.iter().map(counted).eq(rows.iter().map(counted)), "a zone is written differently");
+}
+
+fn try_parts_rows(payload: &[u8]) {
+    let mut rows = Vec::new();
+    let decoded = PartsRow::decode_all(payload, |row, first, total| {
+        assert!(first + row.parts.len() <= total, "no part lies behind the last one");
+        rows.push(row);
+    });
+    if decoded.is_err() {
+        return;
+    }
+    rows.retain(|row| !row.parts.is_empty());
+    let mut block = BlockBuilder::new(BlockKind::Parts);
+    for row in &rows {
+        assert_eq!(block.push_parts(row, 0, usize::MAX), row.parts.len());
+    }
+    let mut again = Vec::new();
+    PartsRow::decode_all(&sealed(block), |row, _, _| again.push(row))
+        .expect("what was read can be written and read again");
+    assert_eq!(again, rows);
+}
+
+fn try_entry_pages(mut payload: &[u8]) {
+    let mut block = BlockBuilder::new(BlockKind::Entries);
+    let mut written = Vec::new();
+    while let Ok(Some(page)) = EntryPage::next(&mut payload) {
+        // What an index makes of it: entries that cannot be are refused, all others can be looked at.
+        let leaf = LoadedLeaf::new(&page, |key, entry| {
+            let _ = (key.len(), Entry::from(entry));
+            Ok(true)
+        });
+        drop(leaf);
+        block.begin_page(page.prefix());
+        page.entries().for_each(|(suffix, place, length)| block.push_entry(suffix, place, length));
+        assert_eq!(block.end_page(), page.rows().len());
+        written.push((page.prefix().to_vec(), page.suffixes().to_vec(), page.rows().to_vec()));
+    }
+    let bytes = sealed(block);
+    let mut again = &bytes[..];
+    for (prefix, suffixes, rows) in written {
+        let page =
+            EntryPage::next(&mut again).ok().flatten().expect("what was read can be written and read again");
+        assert_eq!((page.prefix(), page.suffixes(), page.rows()), (&prefix[..], &suffixes[..], &rows[..]));
+    }
+}
+
+fn mended_checkpoint(bytes: &[u8], kind: BlockKind) -> Option<Vec<u8>> {
+    let payload_bytes = bytes.len().checked_sub(BLOCK_HEADER_BYTES)?;
+    let empty = BlockPlace { store: [0; 16], checkpoint: 0, block: 0, reset_count: 0 };
+    let mut mended = BlockBuilder::new(kind).seal(&empty);
+    mended[8..40].copy_from_slice(&bytes[8..40]);
+    mended.extend_from_slice(&bytes[BLOCK_HEADER_BYTES..]);
+    mended[40..44].copy_from_slice(&u32::try_from(payload_bytes).ok()?.to_le_bytes());
+    let end = mended.len();
+    put_crc(&mut mended, 4..8, 8..end);
     Some(mended)
 }
 

@@ -53,6 +53,17 @@ pub enum EngineError {
         /// The sizes that there are.
         found: DeviceSizes,
     },
+    /// There is no room left for the manifest: of its two zones one has worn out at least, and what is left of them is full.
+    #[error(
+        "the store can be read but not written any more: of {} and {}, which hold its manifest, {worn} has worn out, and \
+         the other one is worn out or full; copy the store to another device", zones[0], zones[1]
+    )]
+    WornOut {
+        /// The manifest zones.
+        zones: [ZoneId; 2],
+        /// The one that has worn out.
+        worn: ZoneId,
+    },
     /// The store was opened for reading only.
     #[error("the store is open for reading only")]
     ReadOnly,

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use zonal::{Db, Durability, ErrorKind, Options, WriteBatch};
+use zonal::{Db, Durability, ErrorKind, Options, WriteBatch, ZoneRole};
 
 use crate::support::{
     KIB, LEVELS, MIB, Model, Place, at, expect_bytes, expect_no_lost_zone, expect_same, growing, seeded,
@@ -67,6 +67,28 @@ fn a_store_is_overwritten_twenty_times_its_capacity_at_every_durability() {
         place.expect_sound();
         expect_same(&place.open(), &model);
     }
+}
+
+/// The threshold: two zones for puts beyond the reserve of three, and those that are being made ready.
+#[test]
+fn a_store_with_a_capacity_resets_zones_only_when_free_ones_run_low_and_before_they_run_out() {
+    const FEW: usize = 8;
+    let place = Place::new(24);
+    let db = place.open();
+    let free = || db.zones().unwrap().iter().filter(|zone| zone.role == ZoneRole::Free).count();
+    let (mut fewest, mut number) = (free(), 0u64);
+    assert!(fewest > 2 * FEW, "{fewest} of 24 zones are free at first");
+    // Two keys: as good as all of it is garbage from the start.
+    while db.stats().zone_resets == 0 {
+        fewest = free().min(fewest);
+        db.put_with(key_of(number % 2), stamped(number, 20 * KIB), at(Durability::Written)).unwrap();
+        number += 1;
+    }
+    assert!((1..=FEW).contains(&fewest), "the first reset came with {fewest} zones free");
+    for number in 0..3 * 24 * 50 {
+        db.put_with(key_of(number % 2), stamped(number, 20 * KIB), at(Durability::Written)).unwrap();
+    }
+    expect_no_lost_zone(&db);
 }
 
 #[test]

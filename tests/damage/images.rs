@@ -3,16 +3,17 @@
 //! An image is a text: what is not zero of a store's file, in rows of 32 bytes, and beside it what the store holds. After a
 //! change of the format `just image VERSION` writes new ones; those of released formats stay, and stay readable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use zonal::{Db, Depth, Durability, Options, Salvage, SalvageOptions, WriteBatch, WriteOptions};
+use zonal_engine::format::checkpoint::{BlockHeader, BlockKind};
 use zonal_engine::format::record::{Record, RecordKind, value_crc};
 use zonal_engine::format::unit::{StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 
-use crate::specimen::{readable, to_read};
+use crate::specimen::{Contents, copied, readable, to_read};
 
 const ROW_BYTES: usize = 32;
 /// No image takes more room than this in the tree.
@@ -62,8 +63,6 @@ fn decode(text: &str) -> Vec<u8> {
     bytes
 }
 
-type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
-
 /// A line a key: the key, the value's length and its checksum.
 fn describe(contents: &Contents) -> String {
     let line = |(key, value): (&Vec<u8>, &Vec<u8>)| {
@@ -91,7 +90,7 @@ fn images() -> Vec<(String, Vec<u8>, String)> {
 fn stores_of_every_released_format_can_be_read_and_are_sound() {
     let directory = tempfile::tempdir().unwrap();
     let images = images();
-    assert!(images.len() >= 5);
+    assert!(images.len() >= 6);
     for (name, bytes, expected) in images {
         let path = directory.path().join(&name);
         fs::write(&path, &bytes).unwrap();
@@ -132,10 +131,7 @@ fn stores_of_every_released_format_can_be_salvaged() {
         fs::write(&path, &bytes).unwrap();
         let salvage = Salvage::open(&path, &SalvageOptions::default(), &|_, _| {}).unwrap();
         assert!(salvage.report().is_complete(), "{name}: {:?}", salvage.report());
-        let db = Db::open(&into, salvage.like_the_original().direct_io(false)).unwrap();
-        salvage.copy_into(&db, &|_| {}).unwrap();
-        db.close().unwrap();
-        assert_eq!(describe(&readable(&into)), expected, "{name}");
+        assert_eq!(describe(&copied(&salvage, &into)), expected, "{name}");
     }
 }
 
@@ -143,6 +139,13 @@ fn stores_of_every_released_format_can_be_salvaged() {
 fn kinds(bytes: &[u8]) -> BTreeSet<&'static str> {
     let mut kinds = BTreeSet::new();
     for at in (1 << 20..bytes.len()).step_by(512) {
+        if let Ok((block, _)) = BlockHeader::decode(&bytes[at..]) {
+            kinds.insert(match block.kind {
+                BlockKind::Zones => "zones of a checkpoint",
+                BlockKind::Parts => "parts of a checkpoint",
+                BlockKind::Entries => "entries of a checkpoint",
+            });
+        }
         let Ok(header) = UnitHeader::decode(&bytes[at..]) else { continue };
         kinds.insert(match (header.record_count, header.stream) {
             (0, _) => "filler",
@@ -168,6 +171,31 @@ fn kinds(bytes: &[u8]) -> BTreeSet<&'static str> {
 }
 
 #[test]
+fn a_store_with_a_checkpoint_is_opened_from_it_and_without_it_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let with_checkpoint: Vec<_> =
+        images().into_iter().filter(|(name, ..)| name.contains("checkpointed")).collect();
+    assert!(!with_checkpoint.is_empty());
+    for (name, mut bytes, expected) in with_checkpoint {
+        let path = directory.path().join(&name);
+        let opening = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            Db::open(&path, to_read()).unwrap().info().opening
+        };
+        let found = opening(&bytes);
+        assert!(found.checkpoint > 0 && found.checkpoint_zones > 0, "{name}: {found:?}");
+        assert_eq!(found.unusable_checkpoints, 0, "{name}");
+        for at in (1 << 20..bytes.len()).step_by(512) {
+            if bytes[at..].starts_with(b"ZCKP") {
+                bytes[at] = 0;
+            }
+        }
+        assert_eq!(opening(&bytes).checkpoint, 0, "{name}");
+        assert_eq!(describe(&readable(&path)), expected, "{name}");
+    }
+}
+
+#[test]
 fn the_images_hold_every_kind_of_record() {
     let mut found = BTreeSet::new();
     for (_, bytes, _) in images() {
@@ -183,6 +211,9 @@ fn the_images_hold_every_kind_of_record() {
         "unit of new writes",
         "unit of copies",
         "filler",
+        "zones of a checkpoint",
+        "parts of a checkpoint",
+        "entries of a checkpoint",
     ];
     let missing: Vec<_> = every.into_iter().filter(|kind| !found.contains(kind)).collect();
     assert!(missing.is_empty(), "no image has a {missing:?}");
@@ -207,12 +238,13 @@ fn write_images() {
     let version =
         std::env::var("ZONAL_IMAGE_VERSION").unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned());
     let temporary = tempfile::tempdir().unwrap();
-    let makers: [(&str, Maker); 5] = [
+    let makers: [(&str, Maker); 6] = [
         ("closed-4096", |path| closed(path, 4096)),
         ("closed-512", |path| closed(path, 512)),
         ("killed-4096", |path| killed(path, 4096)),
         ("cut-512", |path| cut(path, 512)),
         ("collected-4096", |path| collected(path, 4096)),
+        ("checkpointed-4096", |path| checkpointed(path, 4096)),
     ];
     for (name, make) in makers {
         let path = temporary.path().join(name);
@@ -318,6 +350,26 @@ fn collected(path: &Path, block_bytes: u32) -> Vec<u8> {
         db.delete_with(format!("key {}", 6 + round % 8), written).unwrap();
     }
     assert!(db.stats().relocated_bytes > 0 && db.stats().zone_resets > 3);
+    db.close().unwrap();
+    fs::read(path).unwrap()
+}
+
+/// Two checkpoints that stand for full zones, and writes after each.
+fn checkpointed(path: &Path, block_bytes: u32) -> Vec<u8> {
+    let written = WriteOptions::default().durability(Durability::Written);
+    // One active zone more than a store needs: a checkpoint takes one.
+    let db = Db::open(path, options(block_bytes, 24).max_active_zones(9)).unwrap();
+    write_some(&db);
+    for round in 0..3 {
+        for number in 0..6 {
+            db.put_with(format!("hot {number}"), value(1000 + round * 10 + number, 20_000), written).unwrap();
+        }
+        db.delete_with(format!("key {}", 6 + round), written).unwrap();
+        if round > 0 {
+            assert!(db.checkpoint().unwrap().is_some(), "there is room for a checkpoint");
+        }
+    }
+    db.put("after the checkpoints", "a value").unwrap();
     db.close().unwrap();
     fs::read(path).unwrap()
 }

@@ -2,10 +2,12 @@
 //!
 //! - [`flips`]: flipped, garbled and missing bytes anywhere in a closed store.
 //! - [`matrix`]: every kind of damage at every structure, named in [`structures`].
+//! - [`checkpoints`]: opening falls back to an older checkpoint or to the log, and salvage needs none.
 //! - [`salvage`]: what is saved of a damaged store, and what is said of the rest.
 //! - [`reading`]: iterators go on behind damaged values.
 //! - [`images`]: stores of released formats, committed as files.
 
+mod checkpoints;
 mod flips;
 mod images;
 mod matrix;

@@ -1,15 +1,22 @@
 //! A small store with everything in it, and all that was ever written to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use zonal::{Db, Durability, Options, WriteBatch, WriteOptions};
+use zonal::{Db, Durability, Options, Salvage, SalvageOptions, SalvageReport, WriteBatch, WriteOptions};
 
 use crate::structures::Map;
 
+pub(crate) use crate::stores::Contents;
+
 /// Keys with all values that they ever had.
 pub(crate) type History = BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>;
+
+/// Zones of a specimen that is cleaned, and of one that is not.
+pub(crate) const ZONE_COUNT: u64 = 14;
+const ROOMY_ZONE_COUNT: u64 = 22;
 
 pub(crate) struct Specimen {
     directory: TempDir,
@@ -18,7 +25,7 @@ pub(crate) struct Specimen {
     /// The file as it was some time before.
     pub(crate) older: Vec<u8>,
     /// What the store holds.
-    pub(crate) contents: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) contents: Contents,
     /// What it ever held.
     pub(crate) history: History,
     /// What lies where.
@@ -27,26 +34,46 @@ pub(crate) struct Specimen {
 
 struct Writer {
     db: Db,
-    contents: BTreeMap<Vec<u8>, Vec<u8>>,
+    contents: Contents,
     history: History,
 }
 
 impl Specimen {
+    /// A store whose zones were cleaned again and again. There is no room for checkpoints.
     pub(crate) fn new(block_bytes: u32) -> Self {
+        Self::of(&options(block_bytes), [0..1400, 1400..2400], |writer, number| {
+            let is_last = matches!(number, 1399 | 2399);
+            assert!(!is_last || writer.db.stats().zone_resets > 2, "zones were cleaned");
+        })
+    }
+
+    /// A store with room, of which two checkpoints stand for different zones.
+    pub(crate) fn with_checkpoints(block_bytes: u32) -> Self {
+        // One active zone more than a store needs: a checkpoint takes one.
+        let options = crate::stores::small(ROOMY_ZONE_COUNT).max_active_zones(9);
+        let options = options.block_bytes(block_bytes).unit_bytes(96 << 10);
+        Self::of(&options, [0..300, 300..600], |writer, number| {
+            if matches!(number, 200 | 350 | 500) {
+                assert!(writer.db.checkpoint().unwrap().is_some(), "there is room for a checkpoint");
+            }
+        })
+    }
+
+    fn of(options: &Options, sessions: [Range<u64>; 2], after_each: impl Fn(&Writer, u64)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("specimen");
-        let (mut contents, mut history) = (BTreeMap::new(), History::new());
+        let (mut contents, mut history) = (Contents::new(), History::new());
         let mut older = Vec::new();
-        for steps in [0..1400_u64, 1400..2400] {
+        for steps in sessions {
             older = std::fs::read(&path).unwrap_or_default();
-            let db = Db::open(&path, options(block_bytes)).unwrap();
+            let db = Db::open(&path, options.clone()).unwrap();
             let mut writer = Writer { db, contents, history };
-            steps.for_each(|number| writer.step(number));
-            Writer { contents, history, .. } = {
-                assert!(writer.db.stats().zone_resets > 2, "zones were cleaned");
-                writer.db.clone().close().unwrap();
-                writer
-            };
+            for number in steps {
+                writer.step(number);
+                after_each(&writer, number);
+            }
+            writer.db.clone().close().unwrap();
+            Writer { contents, history, .. } = writer;
         }
         let bytes = std::fs::read(&path).unwrap();
         let map = Map::of(&bytes);
@@ -60,6 +87,12 @@ impl Specimen {
         path
     }
 
+    /// What can be saved of a damaged store, and what is said of the rest.
+    pub(crate) fn saved(&self, path: &Path, options: &SalvageOptions) -> (Contents, SalvageReport) {
+        let salvage = Salvage::open(path, options, &|_, _| {}).unwrap();
+        (copied(&salvage, &self.vacant()), salvage.report().clone())
+    }
+
     /// Where a new store can be made; what was there goes away.
     pub(crate) fn vacant(&self) -> PathBuf {
         let path = self.directory.path().join("saved");
@@ -69,7 +102,7 @@ impl Specimen {
 }
 
 fn options(block_bytes: u32) -> Options {
-    crate::stores::small(14).block_bytes(block_bytes).unit_bytes(96 << 10)
+    crate::stores::small(ZONE_COUNT).block_bytes(block_bytes).unit_bytes(96 << 10)
 }
 
 pub(crate) fn to_read() -> Options {
@@ -77,9 +110,17 @@ pub(crate) fn to_read() -> Options {
 }
 
 /// All that a store gives, errors left out.
-pub(crate) fn readable(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub(crate) fn readable(path: &Path) -> Contents {
     let db = Db::open(path, to_read()).unwrap();
     db.iter().filter_map(Result::ok).map(|(key, value)| (key, value.to_vec())).collect()
+}
+
+/// What a store holds that all that was found is copied into.
+pub(crate) fn copied(salvage: &Salvage, into: &Path) -> Contents {
+    let db = Db::open(into, salvage.like_the_original().direct_io(false)).unwrap();
+    salvage.copy_into(&db, &|_| {}).unwrap();
+    db.close().unwrap();
+    readable(into)
 }
 
 impl Writer {

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use zonal_engine::format::manifest::Manifest;
+use zonal_engine::format::checkpoint::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind};
+use zonal_engine::format::manifest::{CheckpointName, Manifest};
 use zonal_engine::format::record::{Record, RecordKind};
 use zonal_engine::format::unit::{StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 
@@ -44,6 +45,28 @@ pub(crate) struct MappedUnit {
     pub(crate) records: Vec<MappedRecord>,
 }
 
+/// A block of a checkpoint that the newest manifest names, as it lies in the file.
+#[derive(Clone, Debug)]
+pub(crate) struct MappedBlock {
+    pub(crate) header: BlockHeader,
+    /// Whole blocks of the device.
+    pub(crate) bytes: Range<u64>,
+}
+
+impl MappedBlock {
+    fn header_at(&self) -> Range<u64> {
+        self.bytes.start..self.bytes.start + BLOCK_HEADER_BYTES as u64
+    }
+
+    fn items_at(&self) -> Range<u64> {
+        self.header_at().end..self.bytes.start + self.header.block_bytes()
+    }
+
+    fn padding_at(&self) -> Range<u64> {
+        self.items_at().end..self.bytes.end
+    }
+}
+
 /// What lies where.
 #[derive(Debug)]
 pub(crate) struct Map {
@@ -52,6 +75,10 @@ pub(crate) struct Map {
     pub(crate) units: Vec<MappedUnit>,
     /// Versions of the manifest, in the order of the file.
     pub(crate) manifests: Vec<(u64, Range<u64>)>,
+    /// Blocks of checkpoints, the newest checkpoint's first, in the order of their numbers.
+    pub(crate) blocks: Vec<MappedBlock>,
+    /// Where the newest versions of the manifest name checkpoints.
+    naming: Vec<Range<u64>>,
     file_len: u64,
 }
 
@@ -68,29 +95,63 @@ impl Map {
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let (block, zone_size, zone_count) =
             (number(bytes, 28, 4), number(bytes, 32, 8), number(bytes, 48, 4));
-        let mut map =
-            Self { block, zone_size, units: Vec::new(), manifests: Vec::new(), file_len: bytes.len() as u64 };
+        let mut map = Self {
+            block,
+            zone_size,
+            units: Vec::new(),
+            manifests: Vec::new(),
+            blocks: Vec::new(),
+            naming: Vec::new(),
+            file_len: bytes.len() as u64,
+        };
+        let mut newest = None;
         for zone in 0..zone_count {
             let entry = at(ZONE_TABLE_AT + zone * ZONE_TABLE_ENTRY);
             let resets = u32::try_from(number(bytes, entry + 24, 4)).unwrap();
             let start = ZONES_AT + zone * zone_size;
             let end = start + number(bytes, entry + 8, 8);
             if zone < 2 {
-                map.read_manifests(bytes, start..end, resets);
+                let found = map.read_manifests(bytes, start..end, resets);
+                newest =
+                    [newest, found].into_iter().flatten().max_by_key(|manifest: &Manifest| manifest.version);
             } else {
                 map.read_units(bytes, start..end, resets);
             }
+        }
+        for name in newest.iter().flat_map(|manifest| manifest.checkpoints.iter().rev()) {
+            map.read_blocks(bytes, name);
         }
         map.mark_live();
         map
     }
 
-    fn read_manifests(&mut self, bytes: &[u8], zone: Range<u64>, resets: u32) {
-        let mut place = zone.start;
+    /// Notes the versions of a zone, and gives the newest one.
+    fn read_manifests(&mut self, bytes: &[u8], zone: Range<u64>, resets: u32) -> Option<Manifest> {
+        let (mut place, mut newest) = (zone.start, None);
         while place < zone.end {
             let (manifest, len) = Manifest::decode(&bytes[at(place)..], resets).unwrap();
             self.manifests.push((manifest.version, place..place + len as u64));
             place += (len as u64).next_multiple_of(self.block);
+            newest = Some((manifest, len as u64));
+        }
+        let (manifest, len) = newest?;
+        if !manifest.checkpoints.is_empty() {
+            let place = &self.manifests.last().expect("one was read").1;
+            self.naming.push(place.start + len_without_checkpoints(&manifest)..place.start + len);
+        }
+        Some(manifest)
+    }
+
+    fn read_blocks(&mut self, bytes: &[u8], name: &CheckpointName) {
+        for (zone, _) in &name.zones {
+            let mut place = ZONES_AT + u64::from(zone.get()) * self.zone_size;
+            while let Ok((header, _)) = BlockHeader::decode(&bytes[at(place)..])
+                && header.checkpoint == name.number
+            {
+                let end = place + header.block_bytes().next_multiple_of(self.block);
+                self.blocks.push(MappedBlock { header, bytes: place..end });
+                place = end;
+            }
         }
     }
 
@@ -157,6 +218,12 @@ impl Map {
     }
 }
 
+/// Bytes of a manifest up to where it names checkpoints.
+fn len_without_checkpoints(manifest: &Manifest) -> u64 {
+    let without = Manifest { checkpoints: Vec::new(), last_checkpoint: 0, ..manifest.clone() };
+    Manifest::decode(&without.encode(512, 0), 0).unwrap().1 as u64
+}
+
 fn mapped(bytes: &[u8], place: u64, stream: StreamKind) -> (MappedRecord, u64) {
     let decoded = Record::decode(&bytes[at(place)..]).unwrap();
     let end = place + decoded.encoded_bytes as u64;
@@ -188,6 +255,8 @@ pub(crate) struct Structure {
     pub(crate) zeroed: Loss,
     /// Whether a check must find damage to it.
     pub(crate) is_checked: bool,
+    /// Whether it is part of a checkpoint: no reader needs it.
+    pub(crate) is_of_checkpoint: bool,
 }
 
 /// What damage costs.
@@ -262,6 +331,16 @@ pub(crate) const STRUCTURES: &[Structure] = &[
     ),
     row("tombstone", tombstones, Loss::Nothing, Loss::WhatWasHit),
     row("padding", padding, Loss::Nothing, Loss::Nothing),
+    of_checkpoint("checkpoint: first block's header", |map| block_headers(map, BlockKind::Zones)),
+    of_checkpoint("checkpoint: header of a block of entries", |map| block_headers(map, BlockKind::Entries)),
+    of_checkpoint("checkpoint: header of a block of parts", |map| block_headers(map, BlockKind::Parts)),
+    of_checkpoint("checkpoint: zones", |map| block_items(map, BlockKind::Zones)),
+    of_checkpoint("checkpoint: entries", |map| block_items(map, BlockKind::Entries)),
+    of_checkpoint("checkpoint: parts", |map| block_items(map, BlockKind::Parts)),
+    of_checkpoint("checkpoint: whole block of zones", |map| whole_blocks(map, BlockKind::Zones)),
+    of_checkpoint("checkpoint: whole block of entries", |map| whole_blocks(map, BlockKind::Entries)),
+    of_checkpoint("checkpoint: padding", block_paddings),
+    of_checkpoint("manifest's names of checkpoints", |map| map.naming.clone()),
     Structure { is_checked: false, ..row("free space", free_space, Loss::Nothing, Loss::Nothing) },
 ];
 
@@ -271,7 +350,11 @@ const fn row(
     flipped: Loss,
     zeroed: Loss,
 ) -> Structure {
-    Structure { name, locate, flipped, zeroed, is_checked: true }
+    Structure { name, locate, flipped, zeroed, is_checked: true, is_of_checkpoint: false }
+}
+
+const fn of_checkpoint(name: &'static str, locate: fn(&Map) -> Vec<Range<u64>>) -> Structure {
+    Structure { is_of_checkpoint: true, ..row(name, locate, Loss::Nothing, Loss::Nothing) }
 }
 
 fn entry(zone: u64) -> Range<u64> {
@@ -355,6 +438,30 @@ fn padding(map: &Map) -> Vec<Range<u64>> {
         end..end.next_multiple_of(512)
     });
     of_same_length(ends.filter(|padding| padding.end - padding.start > 16).collect())
+}
+
+fn blocks_of(map: &Map, kind: BlockKind) -> impl Iterator<Item = &MappedBlock> {
+    map.blocks.iter().filter(move |block| block.header.kind == kind)
+}
+
+fn block_headers(map: &Map, kind: BlockKind) -> Vec<Range<u64>> {
+    blocks_of(map, kind).map(MappedBlock::header_at).collect()
+}
+
+/// As much of each as the shortest one has, so that they can be exchanged.
+fn block_items(map: &Map, kind: BlockKind) -> Vec<Range<u64>> {
+    let all: Vec<_> = blocks_of(map, kind).map(MappedBlock::items_at).collect();
+    let shortest = all.iter().map(|items| items.end - items.start).min().unwrap_or(0);
+    all.into_iter().map(|items| items.start..items.start + shortest).collect()
+}
+
+fn whole_blocks(map: &Map, kind: BlockKind) -> Vec<Range<u64>> {
+    of_same_length(blocks_of(map, kind).map(|block| block.bytes.clone()).collect())
+}
+
+fn block_paddings(map: &Map) -> Vec<Range<u64>> {
+    let paddings = map.blocks.iter().map(MappedBlock::padding_at);
+    of_same_length(paddings.filter(|padding| padding.end - padding.start > 16).collect())
 }
 
 fn free_space(map: &Map) -> Vec<Range<u64>> {

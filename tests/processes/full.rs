@@ -146,7 +146,8 @@ pub(crate) fn fill_file_system(task: &Task) {
     let error = furnished.fill(&db);
     tell(&format!("full with {} keys: {error}", furnished.keys.len()));
     assert_says_full(&error);
-    assert_says_full(&db.put("another", value(0)).expect_err("it is still full"));
+    // Cleaning may find room for a few more; then it is full still.
+    assert_says_full(&furnished.fill(&db));
     furnished.assert_there(&db);
     db.flush().expect("flush");
 

@@ -2,6 +2,7 @@
 //!
 //! - [`kill`]: SIGKILL while stores are written, cleaned, recovered and closed.
 //! - [`making`]: SIGKILL while they are made, and several processes making one store.
+//! - [`journal`]: SIGKILL after writes were acknowledged and before they were appended.
 //! - [`full`]: the file system that holds the store is full.
 //! - [`memory`]: no memory is left.
 //! - [`finding`]: what lies at the path is in use, a copy, cut short, replaced, protected, or no store at all.
@@ -14,6 +15,7 @@ mod child;
 mod finding;
 mod full;
 mod history;
+mod journal;
 mod kill;
 #[path = "../behaviour/loop_device.rs"]
 mod loop_device;
@@ -30,6 +32,7 @@ fn child_process() {
         "write" => history::write_for_ever(&task),
         "cycle" => history::write_and_close_for_ever(&task),
         "open" => kill::open_once(&task),
+        "journal" => journal::write_and_wait(&task),
         "make" => making::make(&task),
         "make on device" => making::make_on_device(&task),
         "hold" => finding::hold(&task),

@@ -3,6 +3,7 @@
 //!
 //! - [`crash`]: the kernel crashes under load, again and again.
 //! - [`faults`]: drives that fail writes, and whose zones wear out.
+//! - [`removal`]: drives that are removed, and come back.
 //! - [`load`]: what they write, and how it is looked for afterwards.
 //!
 //! Drives come by environment variables; `machine/boot.sh` says which.
@@ -10,6 +11,7 @@
 mod crash;
 mod faults;
 mod load;
+mod removal;
 
 use std::path::PathBuf;
 

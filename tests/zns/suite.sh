@@ -5,6 +5,8 @@
 #   stores   kvctl, ycsb and fio in turns on each kind of drive
 #   crashes  a kernel that crashes 20 times under load
 #   faults   drives that fail writes
+#   refusals drives that stores are not made on
+#   removal  drives that are removed under load and come back
 #   wear     zones that turn read-only and offline; on 6.12 only, which has the switches
 #
 # All that the kernel has by default. ZONAL_SKIP_ZNS=1 leaves them all out, ZONAL_SKIP_ZNS=6.12 those on that kernel.
@@ -35,17 +37,17 @@ main() {
         *) leave_out ;;
     esac
     if [ $# = 0 ]; then
-        set -- devices stores crashes faults
+        set -- devices stores crashes faults refusals removal
         [ "$kernel" = 6.1 ] || set -- "$@" wear
     fi
     for group; do
         case $group in
-            devices | stores | crashes | faults) ;;
+            devices | stores | crashes | faults | refusals | removal) ;;
             wear) [ "$kernel" != 6.1 ] || usage ;;
             *) usage ;;
         esac
     done
-    tests/zns/machine/setup.sh "$kernel" fio
+    tests/zns/machine/setup.sh "$kernel" fio dmsetup
     build
     mkdir -p "$logs"
     failed=
@@ -127,6 +129,19 @@ faults() {
 # write_error SECTOR: the rule by which QEMU's blkdebug fails one write to that sector.
 write_error() {
     printf '[inject-error]\nevent = "none"\niotype = "write"\nerrno = "5"\nsector = "%s"\nonce = "on"\n' "$1"
+}
+
+refusals() {
+    boot refusals --nvme "$small_nvme" --nvme "$small_nvme,block=8192" --nvme "$small_nvme,max_active=6,max_open=4" \
+        --nvme size=24M --nvme "$small_nvme,zone_size=3M" --nvme size=64M --plain 64 --null-blk "zoned=1 size=96 blocksize=2048 \
+        zone_size=4 memory_backed=1" --smr "$small_smr" --file "$tools/kvctl" --file "$tools/ycsb" \
+        --file "$(command -v dmsetup)" --file "$(command -v addpart)" --file "$(command -v delpart)" \
+        --file tests/zns/jobs/refusals.sh refusals.sh
+}
+
+removal() {
+    boot removal --nvme size=64M --nvme size=64M --plain 64 --null-blk "$small_null_blk" --smr "$small_smr" \
+        --file "$tools/kvctl" --file "$tests" --file tests/zns/jobs/removal.sh removal.sh "${tests##*/}"
 }
 
 wear() {

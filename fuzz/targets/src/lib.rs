@@ -9,11 +9,12 @@ pub mod operations;
 pub type Target = fn(&[u8]);
 
 /// All targets by their names, which are those of their folders in `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("unit_header", zonal_engine::decoders::unit_header),
     ("unit", zonal_engine::decoders::unit),
     ("record", zonal_engine::decoders::record),
     ("manifest", zonal_engine::decoders::manifest),
+    ("checkpoint", zonal_engine::decoders::checkpoint),
     ("device_header", zonal_engine::decoders::device_header),
     ("session_block", zonal_engine::decoders::session_block),
     ("zone_table", zonal_engine::decoders::zone_table),

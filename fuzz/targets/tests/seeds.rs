@@ -16,7 +16,7 @@ fn put(target: &str, name: &str, bytes: &[u8]) {
 fn store() -> Vec<u8> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("store.zonal");
-    let options = Options::default().capacity_bytes(12 << 19).zone_size_bytes(1 << 19).unit_bytes(96 << 10);
+    let options = Options::default().capacity_bytes(24 << 19).zone_size_bytes(1 << 19).unit_bytes(96 << 10);
     let db = Db::open(&path, options).expect("make a store");
     db.put("key", "value").expect("put");
     db.delete("key").expect("delete");
@@ -25,6 +25,13 @@ fn store() -> Vec<u8> {
     batch.delete("key");
     db.write(batch).expect("write");
     db.put("large", vec![7; 30_000]).expect("put");
+    // A checkpoint stands for zones that are full.
+    for number in 0..60u8 {
+        db.put([number % 9], vec![number; 10_000]).expect("put");
+    }
+    db.put("larger", vec![8; 200_000]).expect("put");
+    db.put("a last one", vec![9; 90_000]).expect("put");
+    assert!(db.checkpoint().expect("write a checkpoint").is_some());
     db.close().expect("close");
     std::fs::read(path).expect("read the store")
 }
@@ -42,21 +49,25 @@ fn make_seeds() {
     put("session_block", "closed", &file[8192..8256]);
     put("zone_table", "used", &file[12_288..12_288 + 64 * 6]);
     let blocks = file.chunks(BLOCK_BYTES).enumerate();
-    let (mut units, mut manifests) = (0, 0);
+    let (mut units, mut manifests, mut checkpoints) = (0, 0, 0);
     for (at, block) in blocks {
-        if block.starts_with(b"ZUNT") && units < 6 {
+        if block.starts_with(b"ZUNT") && units < 4 {
             units += 1;
             put("unit_header", &format!("unit-{units}"), &block[..100]);
             put("unit", &format!("unit-{units}"), without_padding(block));
             put("record", &format!("record-{units}"), without_padding(&block[100..]));
         }
-        if block.starts_with(b"ZMAN") && manifests < 4 {
+        if block.starts_with(b"ZCKP") {
+            checkpoints += 1;
+            let items_bytes = u32::from_le_bytes(block[40..44].try_into().expect("4 bytes"));
+            let len_bytes = 56 + usize::try_from(items_bytes).expect("a block is short");
+            put("checkpoint", &format!("block-{checkpoints}"), &file[at * BLOCK_BYTES..][..len_bytes]);
+        }
+        if block.starts_with(b"ZMAN") {
             manifests += 1;
-            put(
-                "manifest",
-                &format!("manifest-{manifests}"),
-                without_padding(&file[at * BLOCK_BYTES..][..BLOCK_BYTES]),
-            );
+            // The last one names a checkpoint.
+            let name = if manifests < 5 { format!("manifest-{manifests}") } else { "newest".to_owned() };
+            put("manifest", &name, without_padding(&file[at * BLOCK_BYTES..][..BLOCK_BYTES]));
         }
     }
     make_seeds_of_drives();

@@ -101,13 +101,31 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// Whether all zones of the checkpoint hold blocks of it, as far as their first ones tell.
+    /// Looks whether all zones of the checkpoint hold blocks of it, as far as their first ones tell.
+    ///
+    /// # Errors
+    /// [`Unusable`], for the first zone that does not.
+    pub fn check_first_blocks(&self) -> Result<(), Unusable> {
+        for &(zone, reset_count) in &self.name.zones {
+            let mut blocks = self.blocks(zone, reset_count)?;
+            if blocks.next()?.is_none() {
+                return Err(blocks.end());
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the items of each block end that can be read, in bytes from its zone's start, and where the block does.
     #[must_use]
-    pub fn holds_its_zones(&self) -> bool {
-        self.name.zones.iter().all(|&(zone, reset_count)| {
-            self.blocks(zone, reset_count).and_then(|mut blocks| blocks.next().map(|block| block.is_some()))
-                == Ok(true)
-        })
+    pub fn block_ends(&self) -> Vec<(ZoneId, u64, u64)> {
+        let mut ends = Vec::new();
+        for &(zone, reset_count) in &self.name.zones {
+            let Ok(mut blocks) = self.blocks(zone, reset_count) else { continue };
+            while let Ok(Some((offset, header, _))) = blocks.next() {
+                ends.push((zone, offset.get() + header.block_bytes(), blocks.position_bytes));
+            }
+        }
+        ends
     }
 
     /// What the checkpoint says of zones: the first of its blocks.
@@ -139,32 +157,44 @@ impl<'a> Loader<'a> {
     pub fn load(&self, standing: &Standing, thread_count: usize) -> Result<Loaded, Unusable> {
         let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let work = || {
-            while let Some(&(zone, reset_count)) = self.name.zones.get(next.fetch_add(1, Ordering::Relaxed)) {
+            loop {
+                let place = next.fetch_add(1, Ordering::Relaxed);
+                let Some(&(zone, reset_count)) = self.name.zones.get(place) else { break };
                 let loaded = self.load_zone(zone, reset_count, standing);
-                results.lock().push(loaded);
+                results.lock().push((place, loaded));
             }
         };
         std::thread::scope(|scope| {
             (1..thread_count.min(self.name.zones.len())).for_each(|_| drop(scope.spawn(work)));
             work();
         });
-        let parts = results.into_inner().into_iter().collect::<Result<Vec<_>, _>>()?;
-        self.join(parts, standing)
+        let mut parts = results.into_inner();
+        parts.sort_by_key(|(place, _)| *place);
+        self.join(parts.into_iter().map(|(_, part)| part), standing)
     }
 
-    fn join(&self, mut parts: Vec<ZonePart>, standing: &Standing) -> Result<Loaded, Unusable> {
-        parts.sort_by_key(|part| part.first_block);
-        let incomplete = || Unusable {
-            zone: self.name.zones.first().map_or(ZoneId::default(), |&(zone, _)| zone),
-            offset: ZoneOffset::START,
-            what: format!("checkpoint {} is not complete", self.name.number),
-        };
+    fn join(
+        &self,
+        parts: impl Iterator<Item = Result<ZonePart, Unusable>>,
+        standing: &Standing,
+    ) -> Result<Loaded, Unusable> {
         let mut whole = Loaded { charges: vec![(0, 0); standing.rows.len()], ..Loaded::default() };
         let mut block_count = 0;
+        let mut end = Unusable {
+            zone: ZoneId::default(),
+            offset: ZoneOffset::START,
+            what: format!("checkpoint {} has no zone", self.name.number),
+        };
         for part in parts {
-            if part.first_block != block_count {
-                return Err(incomplete());
+            let part = part?;
+            if part.block_count == 0 {
+                return Err(part.end);
             }
+            if part.first_block != block_count {
+                // The blocks of the zone before ended too early.
+                return Err(end);
+            }
+            end = part.end;
             block_count += part.block_count;
             whole.leaves.extend(part.leaves);
             whole.large.extend(part.large);
@@ -174,17 +204,17 @@ impl<'a> Loader<'a> {
             whole.counts.0 += part.counts.0;
             whole.counts.1 += part.counts.1;
             for (id, first, total, row) in part.parts {
-                whole.add_parts(id, first, total, &row, standing);
+                whole.add_parts(id, first, total, &row, standing).ok_or_else(|| end.clone())?;
             }
         }
         let is_complete =
             block_count == self.name.block_count || fault::is_on(Fault::BelieveIncompleteCheckpoints);
-        if is_complete { Ok(whole) } else { Err(incomplete()) }
+        if is_complete { Ok(whole) } else { Err(end) }
     }
 
     fn load_zone(&self, zone: ZoneId, reset_count: u32, standing: &Standing) -> Result<ZonePart, Unusable> {
-        let mut part = ZonePart { charges: vec![(0, 0); standing.rows.len()], ..ZonePart::default() };
         let mut blocks = self.blocks(zone, reset_count)?;
+        let mut part = ZonePart::new(standing, blocks.end());
         while let Some((offset, header, payload)) = blocks.next()? {
             if part.block_count == 0 {
                 part.first_block = header.block;
@@ -200,6 +230,7 @@ impl<'a> Loader<'a> {
             part.block_count += 1;
             part.add(header.kind, payload, standing).map_err(|error| unusable(zone, offset, &error))?;
         }
+        part.end = blocks.end();
         Ok(part)
     }
 
@@ -219,6 +250,7 @@ impl<'a> Loader<'a> {
             zone,
             end_bytes,
             position_bytes: 0,
+            refused: None,
             window: Window::new(self.device, zone, end_bytes),
         })
     }
@@ -232,6 +264,8 @@ struct Blocks<'a> {
     zone: ZoneId,
     end_bytes: u64,
     position_bytes: u64,
+    /// Why what lies at the end is no block of the checkpoint.
+    refused: Option<String>,
     window: Window<'a>,
 }
 
@@ -247,20 +281,34 @@ impl Blocks<'_> {
         }
         let reached = self.window.reach(self.position_bytes);
         reached.map_err(|error| Unusable { zone: self.zone, offset, what: error.to_string() })?;
-        let Ok((header, payload)) = BlockHeader::decode(self.window.here(offset.get())) else {
-            return Ok(None);
+        let (header, payload) = match BlockHeader::decode(self.window.here(offset.get())) {
+            Ok(block) => block,
+            Err(error) => {
+                self.refused = Some(error.to_string());
+                return Ok(None);
+            }
         };
         if (header.store, header.checkpoint, header.reset_count) != self.expected {
+            self.refused = Some(format!("block {} of checkpoint {}", header.block, header.checkpoint));
             return Ok(None);
         }
         self.position_bytes += self.device.geometry().round_up_to_block(header.block_bytes());
         Ok(Some((offset, header, payload)))
     }
+
+    /// Where the blocks end, and why: the reason if there should be more.
+    fn end(&self) -> Unusable {
+        let found = self.refused.as_deref().unwrap_or("the end of what is written");
+        let what =
+            format!("no block of checkpoint {} where the next one should be: {found}", self.expected.1);
+        Unusable { zone: self.zone, offset: ZoneOffset::new(self.position_bytes), what }
+    }
 }
 
 /// What one zone of a checkpoint gives.
-#[derive(Default)]
 struct ZonePart {
+    /// Where its blocks end.
+    end: Unusable,
     first_block: u32,
     block_count: u32,
     leaves: Vec<LoadedLeaf>,
@@ -272,6 +320,19 @@ struct ZonePart {
 }
 
 impl ZonePart {
+    fn new(standing: &Standing, end: Unusable) -> Self {
+        Self {
+            end,
+            first_block: 0,
+            block_count: 0,
+            leaves: Vec::new(),
+            large: Vec::new(),
+            parts: Vec::new(),
+            charges: vec![(0, 0); standing.rows.len()],
+            counts: (0, 0),
+        }
+    }
+
     fn add(&mut self, kind: BlockKind, payload: &[u8], standing: &Standing) -> Result<(), DecodeError> {
         match kind {
             // They were read before everything else.
@@ -327,18 +388,27 @@ impl ZonePart {
 }
 
 impl Loaded {
-    fn add_parts(&mut self, id: LargeId, first: usize, total: usize, row: &PartsRow, standing: &Standing) {
+    /// `None` where parts before are missing: a number that is too high must not take all memory.
+    fn add_parts(
+        &mut self,
+        id: LargeId,
+        first: usize,
+        total: usize,
+        row: &PartsRow,
+        standing: &Standing,
+    ) -> Option<()> {
         let known = self.parts.entry(id).or_default();
         known.key_bytes = row.key_bytes as usize;
         known.part_count = total;
-        if known.parts.len() < first + row.parts.len() {
-            // Not all of them at once: a number out of a damaged block must not take all memory.
-            known.parts.resize(first + row.parts.len(), None);
+        if first > known.parts.len() {
+            return None;
         }
+        known.parts.resize(known.parts.len().max(first + row.parts.len()), None);
         for (place, &(packed, len_bytes)) in known.parts[first..].iter_mut().zip(&row.parts) {
             let location = Location::unpack(packed);
             *place = standing.row(location.zone).map(|_| (location, len_bytes));
         }
+        Some(())
     }
 }
 

@@ -25,9 +25,11 @@ pub mod block;
 pub mod emulated;
 pub mod nvme;
 mod opening;
+mod presence;
 #[cfg(any(test, feature = "testing"))]
 pub mod simulated;
 
+use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 
@@ -36,6 +38,19 @@ pub use geometry::{Geometry, ZoneDescriptor, ZoneState};
 pub use opening::{Place, erase_leading_conventional, identify_device, open_device, place_at};
 
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
+
+/// Memory of a device that outlives the process, though not the machine: what was written to it before the process was killed
+/// is found there by the next one.
+pub trait KeptMemory: fmt::Debug + Send {
+    /// All of it.
+    fn bytes(&mut self) -> &mut [u8];
+
+    /// Gives it back: nobody wants what it holds any more.
+    ///
+    /// # Errors
+    /// [`DeviceError::Io`].
+    fn give_back(self: Box<Self>) -> DeviceResult<()>;
+}
 
 /// Whether an append must be on stable media when its completion is reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,7 +206,7 @@ impl ReadCommand {
 /// A zoned device: an array of zones that are appended to, read anywhere and reset whole.
 ///
 /// All methods may be called from any number of threads. All of them block for as long as the device takes.
-pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
+pub trait ZonedDevice: Send + Sync + fmt::Debug {
     /// Sizes and limits; they never change while the device is open.
     fn geometry(&self) -> &Geometry;
 
@@ -201,6 +216,11 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
     /// How it is reached, in words for a person: `"direct I/O"`.
     fn detail(&self) -> String {
         String::new()
+    }
+
+    /// Whether its last user ended with [`Self::shut_down`]; true of devices that do not know.
+    fn was_closed_in_order(&self) -> bool {
+        true
     }
 
     /// Which commands [`Self::begin_append`] and [`Self::read_command`] name; never any others.
@@ -261,6 +281,22 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
         AppendOrder::Concurrent
     }
 
+    /// Memory that outlives the process; `None` from devices that have none. One holder at a time.
+    ///
+    /// # Errors
+    /// [`DeviceError::HostFull`], [`DeviceError::Io`].
+    fn keep_memory(&self) -> DeviceResult<Option<Box<dyn KeptMemory>>> {
+        Ok(None)
+    }
+
+    /// What that memory holds, for reading only; empty from devices that have none.
+    ///
+    /// # Errors
+    /// [`DeviceError::Io`].
+    fn kept_bytes(&self) -> DeviceResult<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
     /// Ends an append: `result` is the raw result of its command.
     ///
     /// Performs the flush that the ticket may ask for, and gives the place.
@@ -294,9 +330,15 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
         Some(self.geometry().position(zone, offset).get())
     }
 
+    /// Says that the device is gone where that explains an error.
+    fn explain(&self, error: DeviceError) -> DeviceError {
+        error
+    }
+
     /// What to say of a read that failed with an error of the operating system.
     fn read_error(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64, source: io::Error) -> DeviceError {
-        DeviceError::Io { action: format!("reading {len_bytes} bytes at {offset} of {zone}"), source }
+        let action = format!("reading {len_bytes} bytes at {offset} of {zone}");
+        self.explain(DeviceError::Io { action, source })
     }
 
     /// Says whether a queued read of `len_bytes` brought all of them, from the raw result of its command.
@@ -312,7 +354,9 @@ pub trait ZonedDevice: Send + Sync + std::fmt::Debug {
     ) -> DeviceResult<()> {
         match result.moved_bytes() {
             Ok(read_bytes) if read_bytes == len_bytes => Ok(()),
-            Ok(read_bytes) => Err(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes }),
+            Ok(read_bytes) => {
+                Err(self.explain(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes }))
+            }
             Err(source) => Err(self.read_error(zone, offset, len_bytes, source)),
         }
     }

@@ -11,6 +11,7 @@ mod latches;
 mod models;
 mod opening;
 mod read;
+mod replay;
 mod running;
 mod spare;
 mod stats;
@@ -52,7 +53,7 @@ use crate::signal::Signal;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread::JoinHandle;
-use crate::units::{Generation, ZoneId};
+use crate::units::{Generation, SeqNo, ZoneId};
 use crate::zones::{Allocator, Role, ZoneTable};
 use checkpointing::Checkpointing;
 use latches::Latches;
@@ -107,6 +108,8 @@ struct Inner {
     closed: AtomicBool,
     checkpointing: Checkpointing,
     recovery: RecoveryReport,
+    /// Where the log ended when the store was opened.
+    last_recovered: SeqNo,
 }
 
 /// Counts since the store was opened.
@@ -323,6 +326,7 @@ impl Engine {
         worn.for_each(|(_, zone)| zone.claim_landed());
         self.inner.checkpoint_at_close();
         log.commit().check()?;
+        log.end_journal()?;
         self.inner.write_manifest(true)?;
         Ok(self.inner.device.flush()?)
     }

@@ -92,6 +92,11 @@ impl Engine {
         if starts_threads {
             *engine.threads.lock() = background::start(&engine.inner)?;
         }
+        if options.read_only {
+            engine.show_journal()?;
+        } else {
+            engine.replay_journal()?;
+        }
         Ok(engine)
     }
 
@@ -199,9 +204,11 @@ pub(super) fn append_queue(
 fn assemble(
     (device, running): (Arc<dyn ZonedDevice>, Running),
     options: &OpenOptions,
-    Newest { manifest, zone: manifest_zone }: Newest,
+    Newest { mut manifest, zone: manifest_zone, is_copied }: Newest,
     recovered: &Recovered,
 ) -> EngineResult<Inner> {
+    // Whoever closed the store was killed before the end: what comes next is numbered as after any crash.
+    manifest.clean &= is_copied;
     let geometry = *device.geometry();
     let unit_limit = unit_limit_bytes_from(running.least_unit_bytes(), &geometry, options.unit_bytes)?;
     let budget = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
@@ -247,6 +254,7 @@ fn assemble(
             recovered.report.scanned_bytes,
         ),
         recovery: recovered.report.clone(),
+        last_recovered: recovered.last_seqno,
         running,
         device,
     };

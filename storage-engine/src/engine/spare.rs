@@ -1,9 +1,11 @@
-//! Looks at what nothing hangs on as long as it is the only damage: older and second copies of the manifest, padding.
+//! Looks at what nothing hangs on as long as it is the only damage: older and second copies of the manifest, padding of
+//! units and of checkpoints.
 //!
 //! A crash may leave holes among the manifest's versions, and old bytes in whole sectors behind a unit's last record. What is
 //! reported here is only what no crash leaves.
 
 use crate::buffer::AlignedBuffer;
+use crate::checkpoint::loader::Loader;
 use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
 use crate::format::DecodeError;
@@ -33,8 +35,11 @@ pub(super) fn manifest_flaws(device: &dyn ZonedDevice) -> EngineResult<Vec<Damag
         zones.iter().filter_map(|(_, pieces)| newest(pieces)).max_by_key(|manifest| manifest.version);
     let versions: Vec<u64> = zones.iter().flat_map(|(_, pieces)| versions(pieces)).collect();
     let jump = device.geometry().zone_capacity_bytes / u64::from(device.geometry().block_bytes);
+    // A process killed while it closed the store has left the last version in one zone only.
+    let closed_with = newest.filter(|newest| newest.clean && device.was_closed_in_order());
+    let closed_with = closed_with.map(|newest| newest.version);
     let flaws =
-        zones.iter().flat_map(|(zone, pieces)| flaws_in_zone(*zone, pieces, (newest, &versions), jump));
+        zones.iter().flat_map(|(zone, pieces)| flaws_in_zone(*zone, pieces, (closed_with, &versions), jump));
     Ok(flaws.collect())
 }
 
@@ -82,7 +87,7 @@ fn pieces(device: &dyn ZonedDevice, zone: &ZoneDescriptor) -> EngineResult<Vec<P
 fn flaws_in_zone(
     zone: ZoneId,
     pieces: &[Piece],
-    (newest, versions): (Option<&Manifest>, &[u64]),
+    (closed_with, versions): (Option<u64>, &[u64]),
     jump: u64,
 ) -> Vec<Damage> {
     let mut damages = Vec::new();
@@ -104,15 +109,14 @@ fn flaws_in_zone(
                     Piece::Gap(..) => None,
                 });
                 let is_damage = match (before, after) {
-                    (Some(before), Some(after)) => after.saturating_sub(before) < jump,
+                    // Between neighbours none is missing: a process was killed while it appended the later one.
+                    (Some(before), Some(after)) => (2..jump).contains(&after.saturating_sub(before)),
                     // The first version in a zone: the other zone tells what came before the next one.
                     (None, Some(after)) => {
                         let before = versions.iter().filter(|&&version| version < after).max();
                         before.is_some_and(|before| after - before < jump)
                     }
-                    (_, None) => newest.is_some_and(|newest| {
-                        newest.clean && before.is_none_or(|before| before < newest.version)
-                    }),
+                    (_, None) => closed_with.is_some_and(|last| before.is_none_or(|before| before < last)),
                 };
                 if is_damage {
                     note(*offset, format!("a version of the manifest: {error}"));
@@ -133,8 +137,26 @@ pub(super) fn padding_flaws(device: &dyn ZonedDevice, store: StoreId) -> EngineR
             continue;
         }
         for end in unit_ends(device, store, &descriptor)? {
-            if let Some(offset) = first_byte_of_padding_that_is_not_zero(device, zone, end)? {
+            let padding = (end, end.next_multiple_of(SECTOR_BYTES));
+            if let Some(offset) = first_byte_of_padding_that_is_not_zero(device, zone, padding)? {
                 let what = "a unit is not filled up with zeros".to_owned();
+                damages.push(Damage { zone, offset, what, confined: true });
+            }
+        }
+    }
+    Ok(damages)
+}
+
+/// Bytes behind the items of a checkpoint's blocks that are not zero. A checkpoint that is named was on stable media whole.
+pub(super) fn checkpoint_padding_flaws(
+    device: &dyn ZonedDevice,
+    manifest: &Manifest,
+) -> EngineResult<Vec<Damage>> {
+    let mut damages = Vec::new();
+    for name in &manifest.checkpoints {
+        for (zone, end, block_end) in (Loader { device, store: manifest.store, name }).block_ends() {
+            if let Some(offset) = first_byte_of_padding_that_is_not_zero(device, zone, (end, block_end))? {
+                let what = format!("a block of checkpoint {} is not filled up with zeros", name.number);
                 damages.push(Damage { zone, offset, what, confined: true });
             }
         }
@@ -159,16 +181,16 @@ fn unit_ends(device: &dyn ZonedDevice, store: StoreId, zone: &ZoneDescriptor) ->
 fn first_byte_of_padding_that_is_not_zero(
     device: &dyn ZonedDevice,
     zone: ZoneId,
-    end: u64,
+    (end, padding_end): (u64, u64),
 ) -> EngineResult<Option<ZoneOffset>> {
     let block_start = device.geometry().round_down_to_block(end);
-    if end.is_multiple_of(SECTOR_BYTES) {
+    if end == padding_end {
         return Ok(None);
     }
     let mut block = AlignedBuffer::zeroed(device.geometry().block_bytes as usize);
     device.read(zone, ZoneOffset::new(block_start), &mut block)?;
     let from = usize::try_from(end - block_start).expect("below a block");
-    let to = usize::try_from(end.next_multiple_of(SECTOR_BYTES) - block_start).expect("a block at most");
+    let to = usize::try_from(padding_end - block_start).expect("a block at most");
     let found = block[from..to].iter().position(|&byte| byte != 0);
     Ok(found.map(|place| ZoneOffset::new(end + place as u64)))
 }

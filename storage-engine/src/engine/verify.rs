@@ -31,7 +31,7 @@ pub struct VerifyReport {
     pub value_count: u64,
     /// Bytes that should be whole and are not.
     pub damages: Vec<Damage>,
-    /// The same of bytes that nothing hangs on as long as there is no more damage: copies of the manifest, padding.
+    /// The same of bytes that nothing hangs on as long as there is no more damage: copies of the manifest, checkpoints, padding.
     pub harmless: Vec<Damage>,
     /// Zones whose live bytes are not what the index adds up to: zone, ledger, index. A fault of zonal, not of the media.
     pub wrong_ledger: Vec<(ZoneId, i64, i64)>,
@@ -78,10 +78,12 @@ impl Engine {
         }
         report.wrong_ledger = self.compare_ledger(&recount);
         report.harmless = spare::manifest_flaws(&*self.inner.device)?;
+        let unusable = &self.inner.recovery.unusable_checkpoints;
+        report.harmless.extend(unusable.iter().map(Damage::of_checkpoint));
         if depth == Depth::Deep {
-            report
-                .harmless
-                .extend(spare::padding_flaws(&*self.inner.device, self.inner.manifest.lock().store)?);
+            let manifest = self.inner.manifest.lock().clone();
+            report.harmless.extend(spare::padding_flaws(&*self.inner.device, manifest.store)?);
+            report.harmless.extend(spare::checkpoint_padding_flaws(&*self.inner.device, &manifest)?);
         }
         report.damages.sort_by_key(|damage| (damage.zone, damage.offset));
         report.damages.dedup_by_key(|damage| (damage.zone, damage.offset));

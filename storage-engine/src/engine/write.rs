@@ -283,10 +283,12 @@ impl Inner {
     fn wait_for_space(&self, seen: u64) -> EngineResult<()> {
         // Only a round that begins from here on tells how things are now.
         let round = self.cleaning_round.load(Ordering::Acquire);
+        // Why there is no zone is asked now: the housekeeper may find room on the host for one, and take that.
+        let host_full = self.log()?.host_full();
         self.wait_for_news(seen)?;
         // Whoever is slow to wake may have missed that zones were freed until no more could be.
         if self.exhausted_round.load(Ordering::Acquire) > round && !self.allocator.freed_since(seen) {
-            if let Some(full) = self.log()?.host_full() {
+            if let Some(full) = self.log()?.host_full().or(host_full) {
                 return Err(full);
             }
             let (live_bytes, limit_bytes) =

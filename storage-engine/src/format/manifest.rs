@@ -225,6 +225,11 @@ impl Manifest {
         }
         if !rest.is_empty() {
             (manifest.checkpoints, manifest.last_checkpoint) = decode_part(&mut rest).ok_or(undecodable)?;
+            // It is left out before there is one, and none is named that was not begun.
+            let newest = manifest.checkpoints.iter().map(|name| name.number).max();
+            if manifest.last_checkpoint == 0 || newest > Some(manifest.last_checkpoint) {
+                return Err(undecodable);
+            }
         }
         if !rest.is_empty() || manifest.version != version {
             return Err(undecodable);
@@ -274,7 +279,7 @@ mod tests {
                     block_bytes: 512, zone_size_bytes: bytes, zone_capacity_bytes: bytes, zone_count: incarnation,
                 }),
                 checkpoints: if clean && version > 0 && bytes % 2 == 0 { vec![CheckpointName {
-                    number: bytes, covered: SeqNo::new(watermark), zones: vec![(ZoneId::new(incarnation), 3); 2],
+                    number: version, covered: SeqNo::new(watermark), zones: vec![(ZoneId::new(incarnation), 3); 2],
                     block_count: 7, byte_count: bytes, entry_count: version,
                 }] } else { Vec::new() },
                 last_checkpoint: if clean { version } else { 0 },

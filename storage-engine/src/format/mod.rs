@@ -4,11 +4,13 @@
 //! - [`record`]: one put, delete or part of a large value.
 //! - [`manifest`]: what the store says of itself, in the two manifest zones.
 //! - [`checkpoint`]: blocks of a checkpoint of the index, in zones of their own.
+//! - [`journal`]: records that are not appended yet, where they outlive the process.
 //!
 //! All integers are little-endian. Every byte that is read from a device is input: a decoder gives an error for it,
 //! never a panic.
 
 pub mod checkpoint;
+pub mod journal;
 pub mod manifest;
 pub mod record;
 pub mod unit;

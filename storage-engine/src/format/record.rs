@@ -13,6 +13,9 @@ pub const GROUP_EXTENSION_BYTES: usize = 16;
 /// The longest key in bytes.
 pub const MAX_KEY_BYTES: usize = u16::MAX as usize;
 
+/// Bytes of the head's checksum, which comes first.
+pub const HEAD_CRC_BYTES: usize = 4;
+
 const STRUCTURE: &str = "record";
 const GROUPED: u8 = 0x80;
 
@@ -25,6 +28,19 @@ pub enum RecordKind {
     Delete,
     /// One part of a large value; the first carries the key.
     Part,
+}
+
+impl RecordKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Put, Self::Delete, Self::Part];
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Put => 1,
+            Self::Delete => 2,
+            Self::Part => 3,
+        }
+    }
 }
 
 /// Where a record stands among those that survive together or not at all: a batch, the parts of a large value, or both.
@@ -60,6 +76,88 @@ pub struct Record<'a> {
     pub key: &'a [u8],
     /// The value; empty in a delete that was never relocated.
     pub value: &'a [u8],
+}
+
+/// A record's header without its extension, as it lies: nothing of it has been checked. For those who look for records, or put
+/// damaged ones right.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RawHeader {
+    /// Checksum of the head.
+    pub head_crc: u32,
+    /// Checksum of the value.
+    pub value_crc: u32,
+    /// The seqno.
+    pub seqno: u64,
+    /// Bytes of the value.
+    pub value_bytes: u32,
+    /// Bytes of the key.
+    pub key_bytes: u16,
+    /// The kind and whether there is an extension.
+    code: u8,
+    keyspace: u8,
+}
+
+impl RawHeader {
+    /// The header at the start of `from`; `None` where there are too few bytes.
+    #[must_use]
+    pub fn read(from: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(from.get(..RECORD_HEADER_BYTES)?);
+        Some(Self {
+            head_crc: fields.u32(),
+            value_crc: fields.u32(),
+            seqno: fields.u64(),
+            value_bytes: fields.u32(),
+            key_bytes: fields.u16(),
+            code: fields.u8(),
+            keyspace: fields.u8(),
+        })
+    }
+
+    /// Writes it to the first bytes of `into`.
+    ///
+    /// # Panics
+    /// When `into` is too short.
+    pub fn write(&self, into: &mut [u8]) {
+        let mut fields = FieldsMut::new(&mut into[..RECORD_HEADER_BYTES]);
+        fields.u32(self.head_crc);
+        fields.u32(self.value_crc);
+        fields.u64(self.seqno);
+        fields.u32(self.value_bytes);
+        fields.u16(self.key_bytes);
+        fields.u8(self.code);
+        fields.u8(self.keyspace);
+    }
+
+    /// Whether the record has an extension.
+    #[must_use]
+    pub const fn is_grouped(&self) -> bool {
+        self.code & GROUPED != 0
+    }
+
+    /// The same with another kind, with or without an extension, in the only keyspace that there is.
+    #[must_use]
+    pub fn of_kind(self, kind: RecordKind, is_grouped: bool) -> Self {
+        Self { code: code(kind, is_grouped), keyspace: 0, ..self }
+    }
+
+    /// Whether it may be that of a record, before any checksum is computed.
+    #[must_use]
+    pub fn is_plausible(&self) -> bool {
+        decode_kind(self.code).is_ok() && self.keyspace == 0
+    }
+}
+
+const fn code(kind: RecordKind, is_grouped: bool) -> u8 {
+    if is_grouped { kind.code() | GROUPED } else { kind.code() }
+}
+
+/// The checksum that a head must carry, of the head itself: header, extension and key.
+///
+/// # Panics
+/// When it is shorter than the checksum.
+#[must_use]
+pub fn head_crc(head: &[u8]) -> u32 {
+    crc32fast::hash(&head[HEAD_CRC_BYTES..])
 }
 
 /// A record as found in a unit.
@@ -110,14 +208,17 @@ impl<'a> Record<'a> {
         let into = &mut into[..len_bytes];
         let key_len = u16::try_from(self.key.len()).expect("keys are at most 65,535 bytes");
         let value_len = u32::try_from(self.value.len()).expect("values in one record are below 4 GiB");
-        let mut fields = FieldsMut::new(into);
-        fields.u32(0);
-        fields.u32(value_crc);
-        fields.u64(self.seqno.get());
-        fields.u32(value_len);
-        fields.u16(key_len);
-        fields.u8(self.kind_code());
-        fields.u8(0);
+        let header = RawHeader {
+            head_crc: 0,
+            value_crc,
+            seqno: self.seqno.get(),
+            value_bytes: value_len,
+            key_bytes: key_len,
+            code: code(self.kind, self.group.is_some()),
+            keyspace: 0,
+        };
+        header.write(into);
+        let mut fields = FieldsMut::new(&mut into[RECORD_HEADER_BYTES..]);
         if let Some(group) = self.group {
             fields.u32(group.index);
             fields.u32(group.len);
@@ -126,7 +227,7 @@ impl<'a> Record<'a> {
         }
         fields.bytes(self.key);
         fields.bytes(self.value);
-        let crc = crc32fast::hash(&into[4..len_bytes - self.value.len()]);
+        let crc = head_crc(&into[..len_bytes - self.value.len()]);
         into[..4].copy_from_slice(&crc.to_le_bytes());
         len_bytes
     }
@@ -134,16 +235,7 @@ impl<'a> Record<'a> {
     /// Whether the encoded record at the start of `bytes` has a group extension; for bytes known to be a record.
     #[must_use]
     pub fn is_grouped(bytes: &[u8]) -> bool {
-        bytes.get(22).is_some_and(|code| code & GROUPED != 0)
-    }
-
-    fn kind_code(&self) -> u8 {
-        let kind = match self.kind {
-            RecordKind::Put => 1,
-            RecordKind::Delete => 2,
-            RecordKind::Part => 3,
-        };
-        if self.group.is_some() { kind | GROUPED } else { kind }
+        RawHeader::read(bytes).is_some_and(|header| header.is_grouped())
     }
 
     /// Reads the record at the start of `from`.
@@ -157,17 +249,14 @@ impl<'a> Record<'a> {
             needed_bytes,
             found_bytes: from.len(),
         };
-        let header = from.get(..RECORD_HEADER_BYTES).ok_or(cut_short(RECORD_HEADER_BYTES))?;
-        let mut fields = Fields::new(header);
-        let (head_crc, value_crc) = (fields.u32(), fields.u32());
-        let seqno = SeqNo::new(fields.u64());
-        let (value_bytes, key_bytes) = (fields.u32() as usize, usize::from(fields.u16()));
-        let code = fields.u8();
-        let keyspace = fields.u8();
-        let grouped = code & GROUPED != 0;
+        let raw = RawHeader::read(from).ok_or(cut_short(RECORD_HEADER_BYTES))?;
+        let RawHeader { head_crc, value_crc, code, keyspace, .. } = raw;
+        let seqno = SeqNo::new(raw.seqno);
+        let (value_bytes, key_bytes) = (raw.value_bytes as usize, usize::from(raw.key_bytes));
+        let grouped = raw.is_grouped();
         let head_bytes = encoded_bytes(key_bytes, 0, grouped);
         let head = from.get(..head_bytes).ok_or(cut_short(head_bytes))?;
-        check("record head", &head[4..], head_crc)?;
+        check("record head", &head[HEAD_CRC_BYTES..], head_crc)?;
         let value =
             from.get(head_bytes..head_bytes + value_bytes).ok_or(cut_short(head_bytes + value_bytes))?;
         let group = grouped.then(|| decode_group(&head[RECORD_HEADER_BYTES..]));

@@ -232,6 +232,10 @@ impl UnitHeader {
         if (self.stream == StreamKind::User) != (self.first_seqno > SeqNo::ZERO) {
             return field("first seqno", self.first_seqno.get());
         }
+        // The write after the last one has a number as well.
+        if self.first_seqno.get().checked_add(u64::from(self.record_count)).is_none() {
+            return field("first seqno", self.first_seqno.get());
+        }
         if self.stream == StreamKind::User && self.watermark >= self.first_seqno {
             return field("watermark", self.watermark.get());
         }

@@ -58,6 +58,8 @@ pub struct Commit {
     changed: Condvar,
     /// Copy of `State::durable`, for looking without the lock.
     durable: AtomicU64,
+    /// Copy of `State::written`, likewise; never ahead of it.
+    written: AtomicU64,
     failed: AtomicBool,
     /// How many units have been moved to another zone. Every durable write looks at it, without the lock.
     moved_count: AtomicU64,
@@ -183,6 +185,7 @@ impl Commit {
             state: Mutex::new(state),
             changed: Condvar::new(),
             durable: AtomicU64::new(durable.get()),
+            written: AtomicU64::new(durable.get()),
             failed: AtomicBool::new(false),
             moved_count: AtomicU64::new(0),
         }
@@ -192,6 +195,12 @@ impl Commit {
     #[must_use]
     pub fn durable(&self) -> SeqNo {
         SeqNo::new(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The appends of everything up to here have completed.
+    #[must_use]
+    pub fn written(&self) -> SeqNo {
+        SeqNo::new(self.written.load(Ordering::Acquire))
     }
 
     /// Whether a write or flush has failed.
@@ -268,9 +277,14 @@ impl Commit {
         if in_flight.stream == StreamKind::User {
             let unit = state.pending.iter_mut().find(|unit| unit.token == token);
             unit.expect("a unit stays pending until it has completed").completed = true;
-            state.advance_written();
+            self.advance_written(&mut state);
         }
         self.changed.notify_all();
+    }
+
+    fn advance_written(&self, state: &mut State) {
+        state.advance_written();
+        self.written.store(state.written.get(), Ordering::Release);
     }
 
     /// Whether appends to a zone are in flight.
@@ -404,7 +418,7 @@ impl Commit {
         state.in_flight.remove(&token).expect("a refused unit stays in flight");
         if let Some(unit) = state.pending.iter_mut().find(|unit| unit.token == token) {
             (unit.claim, unit.completed) = (None, true);
-            state.advance_written();
+            self.advance_written(&mut state);
         }
         self.changed.notify_all();
     }

@@ -9,12 +9,13 @@
 //! The manifest zones are the first two that have a write pointer. Which zones have none is fixed when a drive is made or
 //! formatted, so that they are always the same two.
 //!
-//! A manifest zone that has worn out is left alone; the other one goes on by itself, until it is full.
+//! A manifest zone that has worn out is left alone; the other one goes on by itself, until it is full. Then the store can be
+//! written no more, for a reset would leave it without a manifest if power failed.
 
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuffer;
-use crate::device::{DeviceError, Preparation, ZoneDescriptor, ZoneState, ZonedDevice};
+use crate::device::{Preparation, ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
 use crate::format::manifest::Manifest;
@@ -59,6 +60,8 @@ pub struct Newest {
     pub manifest: Manifest,
     /// A zone that holds it.
     pub zone: ZoneId,
+    /// Whether the other one holds it too, where it could.
+    pub is_copied: bool,
 }
 
 impl ManifestLog {
@@ -82,7 +85,7 @@ impl ManifestLog {
     /// The device's; [`EngineError::ManifestDamaged`] when there is something and none of it can be read.
     pub fn read(device: &dyn ZonedDevice) -> EngineResult<Option<Newest>> {
         let mut newest: Option<Newest> = None;
-        let mut written = false;
+        let (mut written, mut versions) = (false, Vec::new());
         for zone in manifest_zones(device)? {
             let descriptor = device.report(zone)?;
             written |= descriptor.write_pointer > ZoneOffset::START;
@@ -90,23 +93,27 @@ impl ManifestLog {
                 continue;
             }
             let found = newest_in_zone(device, &descriptor)?;
+            if !descriptor.state.is_worn() {
+                versions.push(found.as_ref().map(|manifest| manifest.version));
+            }
             if let Some(manifest) = found
                 && newest.as_ref().is_none_or(|newest| manifest.version > newest.manifest.version)
             {
-                newest = Some(Newest { manifest, zone });
+                newest = Some(Newest { manifest, zone, is_copied: true });
             }
         }
         if newest.is_none() && written {
             let what = "neither manifest zone has a version that passes its checksum".to_owned();
             return Err(EngineError::ManifestDamaged(what));
         }
-        Ok(newest)
+        let is_copied = versions.windows(2).all(|pair| pair[0] == pair[1]);
+        Ok(newest.map(|newest| Newest { is_copied, ..newest }))
     }
 
     /// Appends a version. It is on stable media when this returns.
     ///
     /// # Errors
-    /// The device's.
+    /// [`EngineError::WornOut`]; the device's.
     pub fn append(&self, manifest: &Manifest) -> EngineResult<()> {
         let states =
             self.zones.map(|zone| self.device.report(zone).map(|descriptor| (zone, descriptor.state)));
@@ -130,11 +137,21 @@ impl ManifestLog {
                 }
             }
             [only] => {
-                self.append_to(only, manifest, WhenFull::Refuse)?;
+                match self.append_to(only, manifest, WhenFull::Refuse) {
+                    Err(_) if self.is_worn(only) => return Err(self.worn_out()),
+                    appended => appended?,
+                }
                 Ok(self.device.flush()?)
             }
-            _ => Err(DeviceError::ZoneReadOnly { zone: self.zones[0] }.into()),
+            _ => Err(self.worn_out()),
         }
+    }
+
+    fn worn_out(&self) -> EngineError {
+        let mut zones = self.zones;
+        zones.sort_unstable();
+        let worn = zones.into_iter().find(|&zone| self.is_worn(zone)).unwrap_or(zones[0]);
+        EngineError::WornOut { zones, worn }
     }
 
     fn is_worn(&self, zone: ZoneId) -> bool {
@@ -148,7 +165,7 @@ impl ManifestLog {
         let mut encoded = encode(descriptor.reset_count);
         if descriptor.write_pointer.get() + encoded.len() as u64 > geometry.zone_capacity_bytes {
             if when_full == WhenFull::Refuse {
-                return Err(DeviceError::ZoneFull { zone }.into());
+                return Err(self.worn_out());
             }
             self.device.flush()?;
             self.device.reset(zone)?;

@@ -8,6 +8,7 @@
 //! - `durable_pace`: whether zones are worth preparing for durable writes.
 //! - [`writer`]: puts them together.
 //! - `mending`: moves units whose zone wears out while it is being filled.
+//! - `journal`: a copy of what is not appended yet, in memory that outlives the process.
 //! - [`manifest_log`]: where the store describes itself.
 //! - [`scanner`]: reads a zone from start to write pointer, by way of a `window`.
 //! - `single_append`: appends of metadata.
@@ -17,6 +18,7 @@
 pub mod commit;
 mod company;
 mod durable_pace;
+mod journal;
 pub mod manifest_log;
 pub mod memory;
 mod mending;

@@ -19,6 +19,7 @@ use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES
 use crate::log::commit::{Commit, Deferred, Level, Mends, State, Turn, Work};
 use crate::log::company::Company;
 use crate::log::durable_pace::DurablePace;
+use crate::log::journal::{Journal, Journaling};
 use crate::log::memory::{UnitKey, UnitMemory};
 use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
 use crate::patience::LockSoon;
@@ -139,14 +140,15 @@ pub struct LogStart {
 pub struct LogWriter {
     pub(super) parts: LogParts,
     geometry: Geometry,
-    store: StoreId,
-    incarnation: u32,
+    pub(super) store: StoreId,
+    pub(super) incarnation: u32,
     unit_limit_bytes: usize,
     pub(super) commit: Commit,
     /// On cache lines of its own: every put writes to it, and reads what lies around it.
     pub(super) user: CachePadded<Mutex<UserLog>>,
     pub(super) relocation: CachePadded<Mutex<Stream>>,
     durable_pace: DurablePace,
+    pub(super) journaling: Journaling,
     company: Company,
     /// Why the zone that was wanted last is not to be had, when that is for want of room on the host.
     host_full: Mutex<Option<EngineError>>,
@@ -163,6 +165,7 @@ pub(super) struct UserLog {
     group_last: SeqNo,
     pub(super) stream: Stream,
     deferred: Vec<Deferred>,
+    pub(super) journal: Option<Journal>,
 }
 
 /// The largest unit on a device.
@@ -212,9 +215,11 @@ impl LogWriter {
                 next_seqno: start.last_seqno.next(),
                 group_last: start.last_seqno,
                 deferred: Vec::new(),
+                journal: None,
             })),
             relocation: CachePadded::new(Mutex::new(start.relocation)),
             durable_pace,
+            journaling: Journaling::default(),
             company: Company::default(),
             host_full: Mutex::default(),
             clock_bytes: AtomicU64::new(0),
@@ -293,12 +298,16 @@ impl LogWriter {
             let entry = packer.pack(write);
             entries.push(entry);
         }
+        let is_journaled = packer.is_journaled;
         if visibility == Visibility::WhenDurable {
             let deferred = writes.iter().zip(entries.iter());
             log.deferred
                 .extend(deferred.map(|(write, entry)| Deferred { key: write.key.into(), entry: *entry }));
         }
         let last_seqno = log.next_seqno.back(1);
+        if !is_journaled {
+            self.journaling.note_gap(&log, last_seqno);
+        }
         let begun = log.stream.has_open_unit() && (!was_open || !submissions.is_empty());
         drop(log);
         if begun && visibility == Visibility::Immediate {
@@ -351,7 +360,10 @@ impl LogWriter {
         while let Some(zone) = self.parts.allocator.take(kind, purpose) {
             match self.make_ready(zone, preparation) {
                 Ok(Some(reset_count)) => {
-                    self.note_host(None);
+                    // The collector may have got one whose blocks were there already: that is no room for others.
+                    if purpose == Purpose::Put {
+                        self.note_host(None);
+                    }
                     self.parts.housekeeping.raise();
                     return Ok(Some((zone, reset_count)));
                 }
@@ -472,6 +484,7 @@ impl LogWriter {
 
     pub(super) fn seal_user(&self, log: &mut UserLog, wanted: Persistence) -> Option<Submission> {
         let unit = log.stream.seal(&self.facts(StreamKind::User), &self.parts.memory)?;
+        self.journaling.pause_when_idle(log);
         let deferred = std::mem::take(&mut log.deferred);
         // A group is visible when its last record is durable. Until then its zones must not look ripe to the collector.
         self.parts.zones.zone(unit.key.zone).raise_newest_seqno(log.group_last);
@@ -646,6 +659,9 @@ impl LogWriter {
     /// # Errors
     /// The failure that has latched the store: then nothing is known about `target`.
     pub fn commit_to(&self, target: SeqNo, level: Level) -> EngineResult<()> {
+        if level == Level::Written && self.outlives_process()? {
+            return Ok(());
+        }
         self.company.join();
         let reached = self.lead_or_follow(target, level);
         self.company.leave();
@@ -975,6 +991,8 @@ struct Packer<'a> {
     group_index: u32,
     /// Checksum of the first record's value, where it was computed before the lock was taken.
     value_crc: Option<u32>,
+    /// Whether all records so far are in the journal too.
+    is_journaled: bool,
 }
 
 impl<'a> Packer<'a> {
@@ -985,7 +1003,16 @@ impl<'a> Packer<'a> {
         (records, visibility): (usize, Visibility),
     ) -> Self {
         let group_len = u32::try_from(records).expect("a batch is limited to far fewer records");
-        Self { writer, log, submissions, visibility, group_len, group_index: 0, value_crc: None }
+        Self {
+            writer,
+            log,
+            submissions,
+            visibility,
+            group_len,
+            group_index: 0,
+            value_crc: None,
+            is_journaled: true,
+        }
     }
 
     fn pack(&mut self, write: &LogWrite<'_>) -> Entry {
@@ -1039,6 +1066,7 @@ impl<'a> Packer<'a> {
         }
         let crc = self.value_crc.take().unwrap_or_else(|| value_crc(value));
         let location = self.log.stream.push(&record, crc);
+        self.is_journaled = self.is_journaled && self.log.journal(&record, crc, &self.writer.commit);
         self.log.next_seqno = self.log.next_seqno.next();
         self.group_index += 1;
         location

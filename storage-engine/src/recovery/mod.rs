@@ -96,7 +96,7 @@ pub struct UsedCheckpoint {
 pub enum Rely {
     /// On checkpoints, where they are good.
     OnCheckpoints,
-    /// On the log alone. Checkpoints that are not good are told as damage.
+    /// On the log alone. Whether checkpoints are good is looked at all the same.
     OnLog,
 }
 
@@ -169,7 +169,6 @@ pub fn recover(
     };
     if rely == Rely::OnLog {
         unusable.extend(recovery.checkpoints.iter().filter_map(|name| recovery.try_out(name).err()));
-        recovered.report.damages.extend(unusable.iter().map(Damage::of_checkpoint));
     }
     recovered.report.unusable_checkpoints = unusable;
     recovered.report.elapsed = began.elapsed();
@@ -197,21 +196,17 @@ impl<'a> Recovery<'a> {
         thread_count: usize,
     ) -> EngineResult<Self> {
         let for_manifest = manifest_zones(device)?;
-        let holds = |name: &CheckpointName| {
-            Loader { device, store: manifest.store, name }.holds_its_zones()
-                && name.zones.iter().all(|(zone, _)| !for_manifest.contains(zone))
-        };
         // Zones that hold something else than the manifest says are zones like others: what is in them is looked at.
-        let (checkpoints, astray): (Vec<_>, Vec<_>) = manifest.checkpoints.iter().cloned().partition(holds);
-        let astray = astray.iter().map(|name| Unusable {
-            zone: name.zones.first().map_or(ZoneId::default(), |&(zone, _)| zone),
-            offset: ZoneOffset::START,
-            what: format!("not all zones of checkpoint {} hold it", name.number),
-        });
+        let (mut checkpoints, mut astray) = (Vec::new(), Vec::new());
+        for name in &manifest.checkpoints {
+            match holds_its_zones(&Loader { device, store: manifest.store, name }, &for_manifest) {
+                Ok(()) => checkpoints.push(name.clone()),
+                Err(reason) => astray.push(reason),
+            }
+        }
         let taken = |zone| checkpoints.iter().any(|name| name.zones.iter().any(|&(held, _)| held == zone));
         let for_data = device.geometry().zones().filter(|zone| !for_manifest.contains(zone) && !taken(*zone));
         let descriptors = for_data.map(|zone| device.report(zone)).collect::<Result<_, _>>()?;
-        let astray = astray.collect();
         Ok(Self { device, manifest, thread_count, for_manifest, checkpoints, astray, descriptors })
     }
 
@@ -325,9 +320,18 @@ impl<'a> Recovery<'a> {
     }
 }
 
+/// Whether the zones that the manifest names for a checkpoint begin with blocks of it.
+fn holds_its_zones(loader: &Loader<'_>, for_manifest: &[ZoneId]) -> Result<(), Unusable> {
+    if let Some(&(zone, _)) = loader.name.zones.iter().find(|(zone, _)| for_manifest.contains(zone)) {
+        let what = format!("checkpoint {} cannot lie in a zone of the manifest", loader.name.number);
+        return Err(Unusable { zone, offset: ZoneOffset::START, what });
+    }
+    loader.check_first_blocks()
+}
+
 impl Damage {
     /// A checkpoint that cannot be used: all of it is in the log as well.
-    fn of_checkpoint(unusable: &Unusable) -> Self {
+    pub(crate) fn of_checkpoint(unusable: &Unusable) -> Self {
         let Unusable { zone, offset, what } = unusable;
         Self {
             zone: *zone,

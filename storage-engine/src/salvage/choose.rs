@@ -12,17 +12,20 @@ use crate::units::{SeqNo, ZoneOffset};
 /// A version of the scan: zone's index and version's index.
 type Handle = (u32, u32);
 
-/// One piece of a value, where it lies.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Piece {
-    pub(super) version: Version,
-}
-
 /// A key with the version that is to be kept.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) key: Box<[u8]>,
-    pub(super) pieces: Vec<Piece>,
+    pub(super) value: KeptValue,
+}
+
+/// Where a value is.
+#[derive(Debug)]
+pub(super) enum KeptValue {
+    /// In the zones: the records that it consists of, in order.
+    Logged(Vec<Version>),
+    /// It was in the journal.
+    Journaled(Box<[u8]>),
 }
 
 /// What becomes of the keys.
@@ -31,6 +34,8 @@ pub(super) struct Chosen {
     pub(super) kept: Vec<Kept>,
     pub(super) lost: Vec<LostKey>,
     pub(super) doubtful: Vec<DoubtfulKey>,
+    /// Keys whose newest write is a delete.
+    pub(super) deleted: Vec<(Box<[u8]>, SeqNo)>,
 }
 
 /// Chooses among the versions that count.
@@ -92,6 +97,7 @@ impl<'a> Chooser<'a> {
         let newest = self.version(versions[0]);
         let key = self.key(versions[0]);
         if newest.kind == RecordKind::Delete {
+            chosen.deleted.push((key.into(), newest.seqno));
             return;
         }
         match self.pieces(newest) {
@@ -119,7 +125,7 @@ impl<'a> Chooser<'a> {
         &self,
         key: &[u8],
         version: &Version,
-        pieces: Vec<Piece>,
+        pieces: Vec<Version>,
         doubt: Option<Reason>,
         chosen: &mut Chosen,
     ) {
@@ -136,7 +142,7 @@ impl<'a> Chooser<'a> {
             });
         }
         if kept {
-            chosen.kept.push(Kept { key: key.into(), pieces });
+            chosen.kept.push(Kept { key: key.into(), value: KeptValue::Logged(pieces) });
         }
     }
 
@@ -148,7 +154,7 @@ impl<'a> Chooser<'a> {
     }
 
     /// The next older version that can be read, if the key was not deleted in between.
-    fn older(&self, versions: &[Handle]) -> Option<(&'a Version, Vec<Piece>)> {
+    fn older(&self, versions: &[Handle]) -> Option<(&'a Version, Vec<Version>)> {
         let newest = self.version(versions[0]).seqno;
         let older =
             versions.iter().map(|&handle| self.version(handle)).filter(|version| version.seqno < newest);
@@ -164,10 +170,10 @@ impl<'a> Chooser<'a> {
     }
 
     /// Where the value of a version lies, or what of it is damaged.
-    fn pieces(&self, version: &'a Version) -> Result<Vec<Piece>, (&'a Version, String)> {
+    fn pieces(&self, version: &'a Version) -> Result<Vec<Version>, (&'a Version, String)> {
         if version.kind != RecordKind::Part {
             return match version.value_flaw {
-                None => Ok(vec![Piece { version: *version }]),
+                None => Ok(vec![*version]),
                 Some(error) => Err((version, error.to_string())),
             };
         }
@@ -191,7 +197,7 @@ impl<'a> Chooser<'a> {
             if let Some(error) = part.value_flaw {
                 return Err((part, format!("part {number} of {count} of the value: {error}")));
             }
-            pieces.push(Piece { version: *part });
+            pieces.push(*part);
         }
         Ok(pieces)
     }

@@ -320,8 +320,9 @@ fn lost_run(zone: &ZoneFound, (first, last): (u32, u32), newest: SeqNo) -> Optio
         let last_gone = gone.next_back().unwrap_or(first_gone);
         return Some(lost_at(zone, (first, last), gap, (Some((first_gone, last_gone)), last_gone)));
     }
-    // Copies have no order; what ends as a unit does was all that was there.
-    if gap.is_some_and(|gap| gap.is_complete) {
+    // Copies have no order; where as many units are there as are missing, and end as units do, that was all.
+    let run_len = (last - first) as usize + 1;
+    if gap.and_then(|gap| gap.complete_units).is_some_and(|units| units >= run_len) {
         return None;
     }
     let at_most = after.map_or(newest, |after| after.header.watermark.max(SeqNo::new(1)));
@@ -346,7 +347,7 @@ fn between(
         None => gap
             .and_then(|gap| gap.found)
             // Older ones than must be there are not those that were there.
-            .filter(|(first, _)| *first >= from && gap.is_some_and(|gap| gap.is_complete))
+            .filter(|(first, _)| *first >= from && gap.is_some_and(|gap| gap.complete_units.is_some()))
             .map(|(_, last)| last)
             .unwrap_or(newest),
     };

@@ -6,14 +6,15 @@
 //! tried. What is tried: another byte in one place; fields that follow from others (the seqno in a unit of new writes, the
 //! checksum of the value, lengths that must add up to the room there is); and the keys of other records.
 
-use crate::format::record::{GROUP_EXTENSION_BYTES, RECORD_HEADER_BYTES, Record};
+use crate::format::record::{
+    HEAD_CRC_BYTES, RECORD_HEADER_BYTES, RawHeader, Record, RecordKind, encoded_bytes, head_crc, value_crc,
+};
 use crate::units::SeqNo;
 
 /// Longest head of which every byte is tried.
 const MAX_TRIED_HEAD_BYTES: usize = 600;
 /// Longest record of which every division into key and value is tried.
 const MAX_DIVIDED_BYTES: usize = 4096;
-const GROUPED: u8 = 0x80;
 
 /// A record that does not pass its checks, in a unit whose other records do.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ struct Division {
 
 impl Division {
     const fn key_start(self) -> usize {
-        RECORD_HEADER_BYTES + if self.grouped { GROUP_EXTENSION_BYTES } else { 0 }
+        encoded_bytes(0, 0, self.grouped)
     }
 
     const fn head_len(self) -> usize {
@@ -67,20 +68,19 @@ impl TornRecord {
     ///
     /// Many keys are tried, so that nothing else is varied.
     pub(super) fn mend_with_key(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let (value_len, key_len, code) = self.raw_lengths();
-        let division = Division { key_len, value_len, grouped: code & GROUPED != 0 };
+        let (value_len, key_len, grouped) = self.raw_lengths();
+        let division = Division { key_len, value_len, grouped };
         if key_len != key.len() || division.head_len() + value_len != self.bytes.len() {
             return None;
         }
         let mut head = self.bytes[..division.head_len()].to_vec();
         head[division.key_start()..].copy_from_slice(key);
-        if crc32fast::hash(&head[4..]) == self.wanted { self.whole(head, division) } else { None }
+        if head_crc(&head) == self.wanted { self.whole(head, division) } else { None }
     }
 
     /// What lengths it may have, the likely ones first.
     fn divisions(&self) -> Vec<Division> {
-        let (raw_value, raw_key, raw_code) = self.raw_lengths();
-        let raw_grouped = raw_code & GROUPED != 0;
+        let (raw_value, raw_key, raw_grouped) = self.raw_lengths();
         let mut divisions = Vec::new();
         let mut add = |key_len: usize, grouped: bool| {
             let head = Division { key_len, value_len: 0, grouped }.head_len();
@@ -105,26 +105,26 @@ impl TornRecord {
         divisions
     }
 
-    fn raw_lengths(&self) -> (usize, usize, u8) {
-        let bytes = &self.bytes;
-        let value_len = u32::from_le_bytes([bytes[16], bytes[17], bytes[18], bytes[19]]) as usize;
-        (value_len, usize::from(u16::from_le_bytes([bytes[20], bytes[21]])), bytes[22])
+    fn raw(&self) -> RawHeader {
+        RawHeader::read(&self.bytes).expect("a torn record has room for a header")
+    }
+
+    /// Lengths of value and key, and whether there is an extension.
+    fn raw_lengths(&self) -> (usize, usize, bool) {
+        let raw = self.raw();
+        (raw.value_bytes as usize, usize::from(raw.key_bytes), raw.is_grouped())
     }
 
     /// Tries heads of which fields that follow from others are put right.
     fn mend_fields(&self, division: Division) -> Option<Vec<u8>> {
-        let raw_seqno = u64::from_le_bytes(*self.bytes[8..].first_chunk()?);
-        let seqnos = [raw_seqno, self.seqno.map_or(raw_seqno, SeqNo::get)];
-        let value_crcs = [
-            u32::from_le_bytes(*self.bytes[4..].first_chunk()?),
-            crc32fast::hash(&self.bytes[division.head_len()..]),
-        ];
-        let grouped = if division.grouped { GROUPED } else { 0 };
-        for kind in [self.bytes[22] & !GROUPED, 1, 2, 3] {
+        let raw = self.raw();
+        let seqnos = [raw.seqno, self.seqno.map_or(raw.seqno, SeqNo::get)];
+        let value_crcs = [raw.value_crc, value_crc(&self.bytes[division.head_len()..])];
+        for kind in RecordKind::ALL {
             for seqno in seqnos {
                 for value_crc in value_crcs {
-                    let head = self.head(division, (value_crc, seqno, kind | grouped));
-                    if crc32fast::hash(&head[4..]) == self.wanted {
+                    let head = self.head(division, (value_crc, seqno, kind));
+                    if head_crc(&head) == self.wanted {
                         return self.whole(head, division);
                     }
                 }
@@ -133,16 +133,15 @@ impl TornRecord {
         None
     }
 
-    fn head(&self, division: Division, fields: (u32, u64, u8)) -> Vec<u8> {
+    fn head(&self, division: Division, (value_crc, seqno, kind): (u32, u64, RecordKind)) -> Vec<u8> {
         let mut head = self.bytes[..division.head_len()].to_vec();
-        let (value_crc, seqno, code) = fields;
-        head[4..8].copy_from_slice(&value_crc.to_le_bytes());
-        head[8..16].copy_from_slice(&seqno.to_le_bytes());
         // Lengths are of fields of these sizes: a longer record was not written.
-        head[16..20].copy_from_slice(&u32::try_from(division.value_len).unwrap_or(0).to_le_bytes());
-        head[20..22].copy_from_slice(&u16::try_from(division.key_len).unwrap_or(0).to_le_bytes());
-        head[22] = code;
-        head[23] = 0;
+        let value_bytes = u32::try_from(division.value_len).unwrap_or(0);
+        let key_bytes = u16::try_from(division.key_len).unwrap_or(0);
+        let mut raw = self.raw().of_kind(kind, division.grouped);
+        (raw.value_crc, raw.seqno, raw.value_bytes, raw.key_bytes) =
+            (value_crc, seqno, value_bytes, key_bytes);
+        raw.write(&mut head);
         head
     }
 
@@ -153,10 +152,10 @@ impl TornRecord {
             return None;
         }
         let mut head = raw.to_vec();
-        for place in 4..raw.len() {
+        for place in HEAD_CRC_BYTES..raw.len() {
             for byte in 0..=u8::MAX {
                 head[place] = byte;
-                if crc32fast::hash(&head[4..]) == self.wanted {
+                if head_crc(&head) == self.wanted {
                     // Nothing else was hit, so that the value must be whole.
                     let whole = self.whole(head, division)?;
                     return Record::decode(&whole)
@@ -171,7 +170,7 @@ impl TornRecord {
 
     /// The record, if it makes one.
     fn whole(&self, mut head: Vec<u8>, division: Division) -> Option<Vec<u8>> {
-        head[..4].copy_from_slice(&self.wanted.to_le_bytes());
+        head[..HEAD_CRC_BYTES].copy_from_slice(&self.wanted.to_le_bytes());
         head.extend_from_slice(&self.bytes[division.head_len()..]);
         let found_bytes = Record::decode(&head).ok()?.encoded_bytes;
         (found_bytes == head.len()).then_some(head)

@@ -5,7 +5,8 @@
 //!
 //! Steps, each in its module: `source` reads zones without counting on what the device says of itself; `scan` finds records,
 //! also where headers are gone, with `records` for those of one unit; `mending` puts damaged record heads right where that can be proven; `lost` finds out what
-//! must have been there and is not; `choose` takes the newest version of each key.
+//! must have been there and is not; `choose` takes the newest version of each key, and `journal`
+//! what a killed process had not appended yet.
 //!
 //! Invariants:
 //! - What is kept was written to that key at some time, and passes its checksum again when it is copied.
@@ -13,6 +14,7 @@
 //! - A key of which a newer version may have been lost is kept and named.
 
 mod choose;
+mod journal;
 mod lost;
 mod mending;
 mod records;
@@ -22,12 +24,12 @@ mod source;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use self::source::KnownSizes;
+pub use self::source::{KnownSizes, UnreadableRun};
 
-use self::choose::{Chooser, Kept};
+use self::choose::{Chooser, Kept, KeptValue};
 use self::lost::{Claims, Fillings, Limits};
-use self::scan::{ZoneFound, scan_zone};
-use self::source::{Source, Window};
+use self::scan::{Version, ZoneFound, scan_zone};
+use self::source::{Source, Unreadable, Window};
 use crate::device::Geometry;
 use crate::device::emulated::Flaw;
 use crate::error::{EngineError, EngineResult};
@@ -122,6 +124,8 @@ pub struct TornBatch {
 pub struct Findings {
     /// Damage outside the zones.
     pub flaws: Vec<Flaw>,
+    /// Blocks that the device failed to read.
+    pub unreadable: Vec<UnreadableRun>,
     /// What could not be read and how that was made up for.
     pub notes: Vec<String>,
     /// Keys that have a value.
@@ -165,11 +169,25 @@ impl Salvage {
     /// Those of opening a device, but for damage; [`EngineError::NoStore`] where no part of a store can be found;
     /// [`EngineError::ManifestDamaged`] where the device's sizes are known neither from it nor from the options.
     pub fn read(path: &Path, options: &SalvageOptions, progress: &dyn Fn(u64, u64)) -> EngineResult<Self> {
-        let source = Source::open(path, &options.sizes)?;
+        Self::of(Source::open(path, &options.sizes)?, options, progress)
+    }
+
+    /// The same of a device that has been opened.
+    #[cfg(test)]
+    pub(crate) fn of_device(
+        device: std::sync::Arc<dyn crate::device::ZonedDevice>,
+        options: &SalvageOptions,
+    ) -> EngineResult<Self> {
+        Self::of(Source::of_device(device), options, &|_, _| {})
+    }
+
+    fn of(source: Source, options: &SalvageOptions, progress: &dyn Fn(u64, u64)) -> EngineResult<Self> {
         let mut findings = Findings { flaws: source.flaws().to_vec(), ..Findings::default() };
-        let manifest = newest_manifest(&source);
+        let mut unreadable = Unreadable::default();
+        let manifest = newest_manifest(&source, &mut unreadable);
         note_sources(&source, manifest.as_ref(), &mut findings.notes);
-        let mut zones = scan_zones(&source, manifest.as_ref(), progress);
+        let mut zones = scan_zones(&source, manifest.as_ref(), &mut unreadable, progress);
+        findings.unreadable = unreadable.runs;
         let store = manifest.as_ref().map(|manifest| manifest.store).or_else(|| most_frequent(&zones));
         zones.retain(|zone| zone.store == store && zone.store.is_some() || zone.store.is_none());
         if store.is_none() && zones.iter().all(|zone| zone.versions.is_empty()) {
@@ -186,7 +204,13 @@ impl Salvage {
         findings.lost_writes = lost::find(manifest.as_ref(), &source, (&zones, &claims), &limits);
         findings.torn_batches = lost::torn_batches(&zones, &findings.lost_writes);
         let lost_up_to = findings.lost_writes.iter().map(|lost| lost.at_most).max().unwrap_or(SeqNo::ZERO);
-        let chosen = Chooser::new(&zones, options, lost_up_to).choose(|version| limits.counts(version));
+        let mut chosen = Chooser::new(&zones, options, lost_up_to).choose(|version| limits.counts(version));
+        let journaled = store.map_or(0, |store| journal::take(&source.kept_bytes(), store, &mut chosen));
+        if journaled > 0 {
+            let what =
+                format!("the newest writes of {journaled} keys are taken from a killed process's journal");
+            findings.notes.push(what);
+        }
         findings.key_count = chosen.kept.len() as u64;
         let versions = || zones.iter().flat_map(|zone| &zone.versions);
         findings.record_count = versions().count() as u64;
@@ -233,8 +257,13 @@ impl Salvage {
         let mut value = Vec::new();
         for kept in &self.kept {
             value.clear();
-            for piece in &kept.pieces {
-                self.read_piece(piece, &mut windows, &mut value)?;
+            match &kept.value {
+                KeptValue::Journaled(journaled) => value.extend_from_slice(journaled),
+                KeptValue::Logged(pieces) => {
+                    for piece in pieces {
+                        self.read_piece(piece, &mut windows, &mut value)?;
+                    }
+                }
             }
             take(&kept.key, &value)?;
         }
@@ -243,11 +272,10 @@ impl Salvage {
 
     fn read_piece<'s>(
         &'s self,
-        piece: &choose::Piece,
+        version: &Version,
         windows: &mut BTreeMap<ZoneId, Window<'s>>,
         value: &mut Vec<u8>,
     ) -> EngineResult<()> {
-        let version = &piece.version;
         if windows.len() >= MAX_WINDOWS && !windows.contains_key(&version.zone) {
             windows.clear();
         }
@@ -272,7 +300,7 @@ impl Salvage {
 const MAX_WINDOWS: usize = 16;
 
 /// The version of the manifest with the highest number, wherever in its zones it lies.
-fn newest_manifest(source: &Source) -> Option<Manifest> {
+fn newest_manifest(source: &Source, unreadable: &mut Unreadable) -> Option<Manifest> {
     let mut newest: Option<Manifest> = None;
     for zone in source.manifest_zones() {
         let mut window = Window::new(source, zone);
@@ -286,6 +314,7 @@ fn newest_manifest(source: &Source) -> Option<Manifest> {
             }
             at = window.next_data(at + u64::from(source.sizes.block_bytes));
         }
+        unreadable.add(&window);
     }
     newest
 }
@@ -309,7 +338,12 @@ fn note_sources(source: &Source, manifest: Option<&Manifest>, notes: &mut Vec<St
     }
 }
 
-fn scan_zones(source: &Source, manifest: Option<&Manifest>, progress: &dyn Fn(u64, u64)) -> Vec<ZoneFound> {
+fn scan_zones(
+    source: &Source,
+    manifest: Option<&Manifest>,
+    unreadable: &mut Unreadable,
+    progress: &dyn Fn(u64, u64),
+) -> Vec<ZoneFound> {
     let for_manifest = source.manifest_zones();
     let all: Vec<ZoneId> = source.zones().filter(|zone| !for_manifest.contains(zone)).collect();
     let total: u64 = all.iter().map(|&zone| source.end_bytes(zone)).sum();
@@ -317,7 +351,7 @@ fn scan_zones(source: &Source, manifest: Option<&Manifest>, progress: &dyn Fn(u6
     let mut zones = Vec::new();
     for zone in all {
         let store = manifest.map(|manifest| manifest.store);
-        let found = scan_zone(source, zone, store, source.reset_count(zone));
+        let found = scan_zone(source, zone, store, source.reset_count(zone), unreadable);
         if !found.units.is_empty() || !found.versions.is_empty() || !found.gaps.is_empty() {
             zones.push(found);
         }

@@ -1,7 +1,7 @@
 //! The records of one unit, also behind ones that are not whole. Pure.
 
 use crate::format::DecodeError;
-use crate::format::record::{DecodedRecord, Record};
+use crate::format::record::{DecodedRecord, RawHeader, Record};
 use crate::format::unit::{StreamKind, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::MAX_UNIT_BYTES;
 use crate::units::SeqNo;
@@ -17,8 +17,8 @@ pub(super) struct Encoded<'b> {
 impl<'b> Encoded<'b> {
     pub(super) fn decode(from: &'b [u8], offset: u64) -> Result<Self, DecodeError> {
         let decoded = Record::decode(from)?;
-        let word = |at: usize| u32::from_le_bytes([from[at], from[at + 1], from[at + 2], from[at + 3]]);
-        Ok(Self { decoded, offset, head_crc: word(0), value_crc: word(4) })
+        let raw = RawHeader::read(from).expect("what was decoded has a header");
+        Ok(Self { decoded, offset, head_crc: raw.head_crc, value_crc: raw.value_crc })
     }
 
     fn seqno(&self) -> SeqNo {
@@ -28,9 +28,7 @@ impl<'b> Encoded<'b> {
 
 /// What can be told of a record before its checksum is computed.
 pub(super) fn looks_like_a_record(bytes: &[u8]) -> bool {
-    let Some(header) = bytes.get(..24) else { return false };
-    let value_len = u32::from_le_bytes([header[16], header[17], header[18], header[19]]);
-    matches!(header[22] & 0x7f, 1..=3) && header[23] == 0 && value_len <= MAX_UNIT_BYTES
+    RawHeader::read(bytes).is_some_and(|raw| raw.is_plausible() && raw.value_bytes <= MAX_UNIT_BYTES)
 }
 
 /// The records of a unit.

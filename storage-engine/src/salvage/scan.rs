@@ -5,9 +5,11 @@
 //! place of one, and then anywhere. Every record has checksums of its own, so that what is found is what was written at some
 //! time; whether it belongs to the present filling of its zone is noted as its [`Proof`].
 
+use std::ops::Range;
+
 use super::mending::TornRecord;
 use super::records::{Encoded, Missing, UnitBody, looks_like_a_record};
-use super::source::{Source, Window};
+use super::source::{Source, Unreadable, Window};
 use crate::format::DecodeError;
 use crate::format::record::{DecodedRecord, Group, Record, RecordKind};
 use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
@@ -75,8 +77,19 @@ pub(super) struct Gap {
     pub(super) chain: Option<(u64, u64)>,
     /// Their seqnos.
     pub(super) found: Option<(SeqNo, SeqNo)>,
-    /// Whether what was found ends as a unit does, so that nothing else was there.
-    pub(super) is_complete: bool,
+    /// Of how many units there are records in it, if it holds nothing but whole records that end as units do: then nothing
+    /// else was there.
+    pub(super) complete_units: Option<usize>,
+}
+
+/// Records that follow one another without a header before them.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    /// Where the header would be, or the first record where that is not known.
+    start: u64,
+    end: u64,
+    /// Whether nothing but zeros follows up to the end of the block.
+    is_closed: bool,
 }
 
 /// What was found in one zone.
@@ -92,9 +105,10 @@ pub(super) struct ZoneFound {
     pub(super) versions: Vec<Version>,
     keys: Vec<u8>,
     pub(super) mended_count: u64,
-    /// Where the first records of the present gap lie.
-    first_chain: Option<(u64, u64)>,
-    pub(super) unreadable: Vec<u64>,
+    /// Where the records of the present gap lie.
+    chains: Vec<Chain>,
+    /// Whether the present gap has blocks that are neither zeros nor records.
+    has_unknown_blocks: bool,
 }
 
 impl ZoneFound {
@@ -110,8 +124,8 @@ impl ZoneFound {
             versions: Vec::new(),
             keys: Vec::new(),
             mended_count: 0,
-            first_chain: None,
-            unreadable: Vec::new(),
+            chains: Vec::new(),
+            has_unknown_blocks: false,
         }
     }
 
@@ -123,12 +137,48 @@ impl ZoneFound {
     /// may belong to any.
     fn begin(&mut self, header: &UnitHeader, gap: &mut Option<(u64, DecodeError)>) {
         if self.generation > Generation::default() {
-            *self = Self { unreadable: std::mem::take(&mut self.unreadable), ..Self::new(self.zone) };
+            *self = Self::new(self.zone);
             *gap = None;
         }
         self.generation = header.generation;
         self.store = Some(header.store);
         self.stream = Some(header.stream);
+    }
+
+    /// Whether a header that the records behind it do not confirm tells of another filling than records do.
+    fn contradicts(&self, header: &UnitHeader) -> bool {
+        header.generation > self.generation && self.units.iter().any(|unit| unit.is_whole)
+    }
+
+    /// Takes the headers found so far for those of other places, if none is confirmed by its records, and an earlier filling
+    /// is by its own.
+    fn distrust_headers_alone(&mut self, earlier: Generation) {
+        if self.units.iter().any(|unit| unit.is_whole) {
+            return;
+        }
+        for unit in std::mem::take(&mut self.units) {
+            self.miss_writes_of(unit.offset, &unit.header);
+            let len_bytes = unit.header.unit_bytes();
+            let error = refused("generation", unit.header.generation.get());
+            let found = self.seqnos_in((unit.offset, unit.offset + len_bytes));
+            self.gaps.push(Gap {
+                offset: unit.offset,
+                len_bytes,
+                error,
+                chain: Some((unit.offset, unit.offset + len_bytes)),
+                found,
+                complete_units: None,
+            });
+        }
+        self.versions.iter_mut().for_each(|version| version.proof = Proof::Likely);
+        self.generation = earlier;
+    }
+
+    /// The lowest and the highest seqno of the records that begin in a range of the zone.
+    fn seqnos_in(&self, (start, end): (u64, u64)) -> Option<(SeqNo, SeqNo)> {
+        let is_inside = |version: &&Version| (start..end).contains(&version.offset);
+        let seqnos = || self.versions.iter().filter(is_inside).map(|version| version.seqno);
+        seqnos().min().zip(seqnos().max())
     }
 
     pub(super) fn add(&mut self, record: &Encoded<'_>, proof: Proof, incarnation: u32) {
@@ -160,6 +210,7 @@ pub(super) fn scan_zone(
     zone: ZoneId,
     store: Option<StoreId>,
     resets: Option<u32>,
+    unreadable: &mut Unreadable,
 ) -> ZoneFound {
     let block = u64::from(source.sizes.block_bytes);
     let mut found = ZoneFound::new(zone);
@@ -171,17 +222,21 @@ pub(super) fn scan_zone(
         let bytes = window.from(at, MAX_UNIT_BYTES as usize);
         match whole_header(bytes, store, block) {
             Ok((header, unit_bytes)) => {
-                let is_past = header.generation < found.generation
-                    || resets.is_some_and(|resets| header.reset_count < resets);
-                let is_others = header.records(&bytes[UNIT_HEADER_BYTES..unit_bytes]).is_none()
-                    && (is_past || is_foreign(&header, bytes, block));
+                let is_whole = header.records(&bytes[UNIT_HEADER_BYTES..unit_bytes]).is_some();
+                let is_reset = resets.is_some_and(|resets| header.reset_count < resets);
+                if is_whole && !is_reset && header.generation < found.generation {
+                    found.distrust_headers_alone(header.generation);
+                }
+                let is_past = is_reset || header.generation < found.generation;
+                let is_others =
+                    !is_whole && (is_past || found.contradicts(&header) || is_foreign(&header, bytes, block));
                 let unit = bytes[..if is_others { bytes.len() } else { unit_bytes }].to_vec();
                 let used = if is_others {
                     if !is_past {
                         found.miss_writes_of(at, &header);
                     }
                     gap.get_or_insert((at, refused("place", header.unit.into())));
-                    found.add_headless(at, &unit).max(1)
+                    found.add_headless(at, &unit, block_len(block))
                 } else if is_past {
                     gap.get_or_insert((at, refused("generation", header.generation.get())));
                     unit_bytes as u64
@@ -189,7 +244,7 @@ pub(super) fn scan_zone(
                     if header.generation > found.generation {
                         found.begin(&header, &mut gap);
                     }
-                    found.close_gap(gap.take(), at);
+                    found.close_gap(gap.take(), at, block);
                     found.add_unit(at, &header, &unit);
                     unit_bytes as u64
                 };
@@ -206,8 +261,8 @@ pub(super) fn scan_zone(
             }
         }
     }
-    found.close_gap(gap, window.end);
-    found.unreadable = std::mem::take(&mut window.unreadable);
+    found.close_gap(gap, window.end, block);
+    unreadable.add(&window);
     found
 }
 
@@ -215,17 +270,19 @@ const fn refused(field: &'static str, found: u64) -> DecodeError {
     DecodeError::Field { structure: "unit header", field, found }
 }
 
-/// Whether a header cannot be that of the records behind it: they go on over what it says is their end, or end before it.
+/// Whether a header cannot be that of the records behind it: they go on over what it says is their end, or end before it, or
+/// none of them is one of the writes that it tells of.
 ///
 /// Only records that are whole count: a damaged one may look longer than it is.
 fn is_foreign(header: &UnitHeader, bytes: &[u8], block: u64) -> bool {
     let body_end = UNIT_HEADER_BYTES + header.body_bytes as usize;
-    let (mut position, mut count) = (UNIT_HEADER_BYTES, 0);
+    let (mut position, mut count, mut told_count) = (UNIT_HEADER_BYTES, 0, 0);
     while let Some(rest) = bytes.get(position..)
         && let Ok(decoded) = Record::decode(rest)
         && decoded.value_check.is_ok()
     {
         (position, count) = (position + decoded.encoded_bytes, count + 1);
+        told_count += u32::from((header.first_seqno..=header.last_seqno()).contains(&decoded.record.seqno));
     }
     if count == 0 {
         return false;
@@ -234,7 +291,8 @@ fn is_foreign(header: &UnitHeader, bytes: &[u8], block: u64) -> bool {
     let next = position.next_multiple_of(block);
     let ends_early =
         next < body_end && bytes.get(next..).is_some_and(|next| UnitHeader::decode(next).is_ok());
-    position > body_end || count > header.record_count || ends_early
+    let are_others = header.stream == StreamKind::User && told_count == 0;
+    position > body_end || count > header.record_count || ends_early || are_others
 }
 
 /// Looks for records in a block that begins with no header, and gives where to go on.
@@ -244,14 +302,20 @@ fn skip_block(window: &mut Window<'_>, found: &mut ZoneFound, at: u64, block: u6
         return next_data.next_multiple_of(block).min(window.end).max(at + block);
     }
     let bytes = window.from(at, MAX_UNIT_BYTES as usize);
-    let block_len = usize::try_from(block).unwrap_or(bytes.len()).min(bytes.len());
-    if bytes[..block_len].iter().all(|&byte| byte == 0) {
+    let block_len = block_len(block).min(bytes.len());
+    if is_zero(&bytes[..block_len]) {
         return at + block;
     }
     let bytes = bytes[..bytes.len().min(MAX_UNIT_BYTES as usize)].to_vec();
-    let used = found.add_headless(at, &bytes);
-    let used = if used > 0 { used } else { found.add_anywhere(at, &bytes, block_len) };
-    (at + used.max(1)).next_multiple_of(block)
+    (at + found.add_headless(at, &bytes, block_len)).next_multiple_of(block)
+}
+
+fn block_len(block: u64) -> usize {
+    usize::try_from(block).unwrap_or(usize::MAX)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
 }
 
 /// A header of the store that is looked for, and the length of its unit in whole blocks.
@@ -272,15 +336,22 @@ fn whole_header(
 }
 
 impl ZoneFound {
-    fn close_gap(&mut self, gap: Option<(u64, DecodeError)>, end: u64) {
-        let chain = self.first_chain.take();
+    fn close_gap(&mut self, gap: Option<(u64, DecodeError)>, end: u64, block: u64) {
+        let chains = std::mem::take(&mut self.chains);
+        let has_unknown_blocks = std::mem::take(&mut self.has_unknown_blocks);
         let Some((offset, error)) = gap else { return };
-        let is_inside =
-            |version: &&Version| chain.is_some_and(|(start, end)| (start..end).contains(&version.offset));
-        let seqnos = || self.versions.iter().filter(is_inside).map(|version| version.seqno);
-        let found = seqnos().min().zip(seqnos().max());
-        let is_complete = found.is_some();
-        self.gaps.push(Gap { offset, len_bytes: end - offset, error, chain, found, is_complete });
+        let chain = chains.first().map(|first| (first.start, first.end));
+        let found = chain.and_then(|chain| self.seqnos_in(chain));
+        // One after the other, each from where a unit may begin to where it may end.
+        let mut next = offset;
+        let follow = chains.iter().all(|chain| {
+            let follows = chain.start == next && chain.is_closed;
+            next = chain.end.next_multiple_of(block);
+            follows
+        });
+        let is_complete = !chains.is_empty() && follow && !has_unknown_blocks;
+        let complete_units = is_complete.then_some(chains.len());
+        self.gaps.push(Gap { offset, len_bytes: end - offset, error, chain, found, complete_units });
     }
 
     fn add_unit(&mut self, at: u64, header: &UnitHeader, unit: &[u8]) {
@@ -381,12 +452,31 @@ impl ZoneFound {
         true
     }
 
-    /// Takes records that follow the place of a header; gives how many bytes they take with it, or 0.
-    fn add_headless(&mut self, at: u64, bytes: &[u8]) -> u64 {
-        self.add_chain(at, bytes, UNIT_HEADER_BYTES)
+    /// Takes records that follow the place of a header, or begin anywhere in its block; gives how many bytes they take, up to
+    /// the end of a block.
+    fn add_headless(&mut self, at: u64, bytes: &[u8], block_len: usize) -> u64 {
+        let mut position = self.add_chain(at, bytes, (0, UNIT_HEADER_BYTES));
+        loop {
+            let block_end = position.max(1).next_multiple_of(block_len).min(bytes.len());
+            if position > 0 && is_zero(&bytes[position..block_end]) {
+                if let Some(last) = self.chains.last_mut() {
+                    last.is_closed = true;
+                }
+                return block_end as u64;
+            }
+            match self.add_anywhere(at, bytes, position..block_end) {
+                Some(end) => position = end,
+                None => {
+                    self.has_unknown_blocks = true;
+                    return block_end as u64;
+                }
+            }
+        }
     }
 
-    fn add_chain(&mut self, at: u64, bytes: &[u8], from: usize) -> u64 {
+    /// Takes records that follow one another from a place on, for a chain that begins at another; gives where they end, 0
+    /// where there are none.
+    fn add_chain(&mut self, at: u64, bytes: &[u8], (start, from): (usize, usize)) -> usize {
         let mut position = from;
         let incarnation = self.units.last().map_or(u32::MAX, |unit| unit.header.incarnation);
         while let Some(rest) = bytes.get(position..)
@@ -398,20 +488,13 @@ impl ZoneFound {
         if position == from {
             return 0;
         }
-        self.first_chain.get_or_insert((at, at + position as u64));
-        position as u64
+        self.chains.push(Chain { start: at + start as u64, end: at + position as u64, is_closed: false });
+        position
     }
 
-    /// Takes records that begin anywhere in the first `within` bytes; gives up to where.
-    fn add_anywhere(&mut self, at: u64, bytes: &[u8], within: usize) -> u64 {
-        for start in 0..within {
-            if looks_like_a_record(&bytes[start..]) {
-                let used = self.add_chain(at, bytes, start);
-                if used > 0 {
-                    return used;
-                }
-            }
-        }
-        within as u64
+    /// Takes the records from the first place on at which there is one; gives where they end.
+    fn add_anywhere(&mut self, at: u64, bytes: &[u8], within: Range<usize>) -> Option<usize> {
+        let mut starts = within.filter(|&start| looks_like_a_record(&bytes[start..]));
+        starts.find_map(|start| Some(self.add_chain(at, bytes, (start, start))).filter(|&end| end > 0))
     }
 }

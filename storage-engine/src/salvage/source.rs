@@ -3,6 +3,7 @@
 //! Of a file all zones are read to their capacity, whatever the zone table says of write pointers: what was written counts,
 //! and which filling of a zone it belongs to is told by its units. A zoned drive keeps its write pointers itself.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,13 +52,16 @@ impl Source {
     pub(super) fn open(path: &Path, known: &KnownSizes) -> EngineResult<Self> {
         match place_at(path)? {
             Place::ZonedBlockDevice | Place::CharacterDevice => {
-                let device = open_device(path, Access::ReadOnly, DirectIo::Off)?;
-                let geometry = *device.geometry();
-                let sizes = DeviceSizes::of(&geometry);
-                Ok(Self { medium: Medium::Device(device), sizes, geometry: Some(geometry), sizes_from: None })
+                Ok(Self::of_device(open_device(path, Access::ReadOnly, DirectIo::Off)?))
             }
             _ => Self::of_file(Inspected::open(path)?, known),
         }
+    }
+
+    pub(super) fn of_device(device: Arc<dyn ZonedDevice>) -> Self {
+        let geometry = *device.geometry();
+        let sizes = DeviceSizes::of(&geometry);
+        Self { medium: Medium::Device(device), sizes, geometry: Some(geometry), sizes_from: None }
     }
 
     fn of_file(file: Inspected, known: &KnownSizes) -> EngineResult<Self> {
@@ -68,6 +72,15 @@ impl Source {
         };
         let first_zone_at_bytes = Inspected::first_zone_at_bytes(sizes.zone_count);
         Ok(Self { medium: Medium::File { file, first_zone_at_bytes }, sizes, geometry, sizes_from })
+    }
+
+    /// What the device holds in memory that outlives processes.
+    pub(super) fn kept_bytes(&self) -> Vec<u8> {
+        match &self.medium {
+            Medium::File { file, .. } => file.kept_bytes(self.sizes.zone_count, self.sizes.zone_size_bytes),
+            // Only emulated devices have any, and those are read as files.
+            Medium::Device(_) => Vec::new(),
+        }
     }
 
     pub(super) fn flaws(&self) -> &[Flaw] {
@@ -239,7 +252,43 @@ pub(super) struct Window<'a> {
     start: u64,
     len: usize,
     /// Places of blocks that the device fails to read.
-    pub(super) unreadable: Vec<u64>,
+    unreadable: BTreeSet<u64>,
+}
+
+/// Runs of blocks that the device fails to read.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable {
+    pub(super) runs: Vec<UnreadableRun>,
+}
+
+impl Unreadable {
+    /// Adds what a window has come across.
+    pub(super) fn add(&mut self, window: &Window<'_>) {
+        let block_bytes = u64::from(window.source.sizes.block_bytes);
+        for &place in &window.unreadable {
+            match self.runs.last_mut() {
+                Some(run) if run.zone == window.zone && run.offset.get() + run.len_bytes == place => {
+                    run.len_bytes += block_bytes;
+                }
+                _ => self.runs.push(UnreadableRun {
+                    zone: window.zone,
+                    offset: ZoneOffset::new(place),
+                    len_bytes: block_bytes,
+                }),
+            }
+        }
+    }
+}
+
+/// Blocks that the device fails to read. What was in them counts as zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnreadableRun {
+    /// The zone.
+    pub zone: ZoneId,
+    /// Where in the zone.
+    pub offset: ZoneOffset,
+    /// How many bytes.
+    pub len_bytes: u64,
 }
 
 /// Read at once; the largest unit fits behind any place in the first half.
@@ -250,7 +299,7 @@ impl<'a> Window<'a> {
         let end = source.end_bytes(zone);
         let memory =
             AlignedBuffer::zeroed(usize::try_from(end).map_or(WINDOW_BYTES, |end| end.min(WINDOW_BYTES)));
-        Self { source, zone, end, memory, start: 0, len: 0, unreadable: Vec::new() }
+        Self { source, zone, end, memory, start: 0, len: 0, unreadable: BTreeSet::new() }
     }
 
     /// The bytes from a block on, `ahead` of them or up to the end of the zone.
@@ -280,7 +329,7 @@ impl<'a> Window<'a> {
         let block = self.source.sizes.block_bytes as usize;
         for (place, into) in (at..).step_by(block).zip(into.chunks_mut(block)) {
             if !self.source.read(self.zone, place, into) {
-                self.unreadable.push(place);
+                self.unreadable.insert(place);
             }
         }
     }

@@ -8,6 +8,10 @@ main() {
     export ZONAL_TEST_NVME_CONVENTIONAL="/dev/ng${ZONAL_TEST_CONVENTIONAL#/dev/nvme}"
     # One at a time: each wants a drive for itself.
     "$1" --ignored --test-threads=1
+    for drive in "$ZONAL_TEST_NVME_BLOCK" "$ZONAL_TEST_NULL_BLK" "$ZONAL_TEST_SMR"; do
+        echo "== $drive"
+        ZONAL_TEST_ZONED_BLOCK=$drive "$1" --test-threads=1 device::block::tests
+    done
     kvctl create "$ZONAL_TEST_CONVENTIONAL" --yes --zone-size 4MiB --zone-capacity 3MiB > /dev/null
     kvctl device list
     check "$ZONAL_TEST_NVME" io_uring threads

@@ -3,8 +3,10 @@
 #
 # The first program of the virtual machine: makes the drives that boot.sh asked for, runs the command that boot.sh left
 # in the shared folder, and ends the machine with the command's exit status.
-#
-# Drives are found by what they say of themselves. The kernel's names follow the order in which drives turned up.
+
+# How drives are found.
+# shellcheck source=tests/zns/machine/drives.sh
+. /drives.sh
 
 main() {
     start_system
@@ -69,54 +71,6 @@ make_smr() {
     # shellcheck disable=SC2086 # Words on purpose.
     modprobe scsi_debug $smr || leave 122
     modprobe sd_mod
-}
-
-# The variables by which programs know the drives.
-name_drives() {
-    for serial in $nvme_serials; do
-        drive=$(wait_for nvme_drive "$serial")
-        number=${serial#*-}
-        suffix=
-        [ "$number" = 1 ] || suffix=_$number
-        case $serial in
-            zoned-*)
-                export "ZONAL_TEST_NVME$suffix=/dev/ng${drive#nvme}"
-                export "ZONAL_TEST_NVME_BLOCK$suffix=/dev/$drive"
-                ;;
-            plain-*) export "ZONAL_TEST_CONVENTIONAL$suffix=/dev/$drive" ;;
-        esac
-    done
-    [ -z "$null_blk" ] || export "ZONAL_TEST_NULL_BLK=/dev/$(wait_for zoned_drive null)"
-    [ -z "$smr" ] || export "ZONAL_TEST_SMR=/dev/$(wait_for zoned_drive sd)"
-}
-
-# wait_for FINDER ARGUMENT: what the finder prints, as soon as it prints something.
-wait_for() {
-    tries=0
-    until found=$("$@") && [ -n "$found" ]; do
-        tries=$((tries + 1))
-        [ $tries -lt 200 ] || { ls /sys/block >&2; echo "no drive: $*" >&2; leave 123; }
-        usleep 50000
-    done
-    echo "$found"
-}
-
-# nvme_drive SERIAL
-nvme_drive() {
-    for drive in /sys/block/nvme*; do
-        # Padded with blanks to the length of its field.
-        [ "$(tr -d ' ' 2> /dev/null < "$drive/device/serial")" = "$1" ] || continue
-        name=${drive##*/}
-        [ -e "/dev/$name" ] && [ -e "/dev/ng${name#nvme}" ] && echo "$name"
-        return
-    done
-}
-
-# zoned_drive PREFIX
-zoned_drive() {
-    for drive in /sys/block/"$1"*; do
-        [ "$(cat "$drive/queue/zoned" 2> /dev/null)" = host-managed ] && [ -e "/dev/${drive##*/}" ] && echo "${drive##*/}"
-    done
 }
 
 main

@@ -13,7 +13,7 @@ work=${CARGO_TARGET_DIR:-$tree/target}/zns
 mirror=${ZONAL_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
 # What init.sh loads, and what a device in a test may need.
-modules="nvme null_blk scsi_debug sd_mod virtio_pci 9p 9pnet_virtio loop"
+modules="nvme null_blk scsi_debug sd_mod virtio_pci 9p 9pnet_virtio loop zonefs dm_mod"
 
 main() {
     case ${1:-} in
@@ -42,7 +42,7 @@ prepare() {
     mkdir -p "$place"
     exec 9> "$place/lock"
     flock 9
-    recipe=$(cat "$0" "$here/init.sh" | cksum)
+    recipe=$(cat "$0" "$here/init.sh" "$here/drives.sh" | cksum)
     if [ "$(cat "$place/recipe" 2> /dev/null)" = "$recipe" ]; then return; fi
     rm -rf "$place/recipe" "$place/unpacked"
     [ -f "$place/kernel.deb" ] || download_kernel
@@ -139,6 +139,7 @@ build_initramfs() {
     mkdir -p "$root/bin" "$root/dev" "$root/proc" "$root/sys" "$root/tmp" "$root/share"
     cp "$(command -v busybox)" "$root/bin/busybox"
     install -m 755 "$here/init.sh" "$root/init"
+    cp "$here/drives.sh" "$root/drives.sh"
     for module in $modules; do
         "$modprobe" --dirname "$1" --set-version "$release" --show-depends "$module"
     done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | sort -u | while read -r file; do

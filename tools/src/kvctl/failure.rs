@@ -145,6 +145,13 @@ fn remedy(kind: ErrorKind) -> &'static str {
             "find out why the write failed (is the disk full, or failing?), then run the command again: the store \
              recovers when it is opened"
         }
+        ErrorKind::WornOut => {
+            "copy the store while it can be read: `kvctl dump <STORE>`, then `kvctl create` and `kvctl load` elsewhere"
+        }
+        ErrorKind::DeviceGone => {
+            "attach the device again, then run the command again; the device may have another name then \
+             (`kvctl device list`)"
+        }
         ErrorKind::Io => {
             "see the cause above: permissions, free space and the system's log (`dmesg`) tell more"
         }

@@ -161,7 +161,7 @@ With --format json an object with 'sound', 'deep', 'unreadable' (null, or why th
 'keys', 'values', 'clean' (whether it had been closed in order; if not, it recovers when it is opened), 'records', \
 'void_records', 'damages' (a list of objects with 'zone', 'offset' in bytes from the zone's start, 'device_offset' in bytes from \
 the start of the file or device, 'what', and 'confined': whether the value of one key is all that is concerned), \
-'harmless_damages' (the same, of spare copies of the manifest and of padding), 'device_damages' (outside the zones: objects with \
+'harmless_damages' (the same, of spare copies of the manifest, checkpoints and padding), 'device_damages' (outside the zones: objects with \
 'device_offset' and 'what') and 'wrong_accounts'. `kvctl salvage` saves what can be read of a damaged store.
 
 Examples:
@@ -194,8 +194,8 @@ have lost a newer one: they are kept (--only-certain leaves them out) and listed
 where nothing tells whether they still counted. A table shows 20 keys of a kind.
 
 With --format json an object with 'complete', 'into', 'keys', 'records', 'void_records', 'mended_records', 'device_damages' \
-('device_offset', 'what'), 'notes', 'lost_keys' ('key' or 'key_base64', 'seqno', 'zone', 'offset', 'device_offset', 'what', \
-'older_seqno'), 'lost_writes' ('zone', 'offset', 'device_offset', 'len_bytes', 'what', 'first_seqno', 'last_seqno'), \
+('device_offset', 'what'), 'unreadable' (blocks that the device fails to read: 'zone', 'offset', 'device_offset', 'len_bytes'), \
+'notes', 'lost_keys' ('key' or 'key_base64', 'seqno', 'zone', 'offset', 'device_offset', 'what', 'older_seqno'), 'lost_writes' ('zone', 'offset', 'device_offset', 'len_bytes', 'what', 'first_seqno', 'last_seqno'), \
 'torn_batches' ('first_seqno', 'writes') and 'doubtful_keys' ('key' or 'key_base64', 'seqno', 'zone', 'offset', 'doubt': \
 newer_version_lost, maybe_superseded or maybe_left_over, 'kept').
 
@@ -251,12 +251,14 @@ Examples:
   kvctl device bench /dev/ng0n1              what are many appends in flight worth?";
 
 pub(super) const DEVICE_LIST: &str = "\
-Reads what the kernel tells under /sys and /proc and opens no device. DEVICE is what to name to the other commands: for an \
-NVMe drive the character device, which takes true zone appends. Processes of other users show to root only.
+Reads what the kernel tells under /sys and /proc, and opens no device but NVMe namespaces that the kernel makes no block \
+device for: these have to be asked. DEVICE is what to name to the other commands: for an NVMe drive the character device, \
+which takes true zone appends. Processes of other users show to root only.
 
-With --format json a list of objects with 'path', 'block_path', 'model', 'kind' (host-managed, host-aware), 'zone_count', \
-'zone_size_bytes', 'block_bytes', 'max_open_zones', 'max_active_zones' (0 is no limit), 'append_limit_bytes' (0: the kernel \
-offers no append) and 'held_by', a list of objects with 'device', 'mount' or 'process' (an object with 'id' and 'name').
+With --format json a list of objects with 'path', 'block_path', 'model', 'kind' (host-managed, host-aware; unknown of a \
+namespace that did not answer), 'zone_count', 'zone_size_bytes', 'block_bytes', 'max_open_zones', 'max_active_zones' (0 is \
+no limit), 'append_limit_bytes' (0: the kernel offers no append) and 'held_by', a list of objects with 'device', 'mount' \
+or 'process' (an object with 'id' and 'name').
 
 Exit code 0: done, also where there is none; 2: wrong usage; 3: failed.";
 

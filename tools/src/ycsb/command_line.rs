@@ -242,21 +242,6 @@ pub struct Arguments {
     pub progress: bool,
 }
 
-impl Arguments {
-    /// Whether options or properties give shares of operations themselves.
-    #[must_use]
-    pub fn describes_a_mix(&self) -> bool {
-        let options = [
-            self.read_proportion,
-            self.update_proportion,
-            self.insert_proportion,
-            self.scan_proportion,
-            self.rmw_proportion,
-        ];
-        options.iter().any(Option::is_some) || !self.property_files.is_empty() || !self.properties.is_empty()
-    }
-}
-
 /// The core workloads of YCSB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum CoreWorkload {

@@ -68,8 +68,9 @@ fn perform(command: Command, words: &[OsString]) -> Result<u8, UsageError> {
         Command::Run(run) if run.load => execute(&plan(Task::LoadAndRun, &run.shared)?),
         Command::Run(run) => execute(&plan(Task::Run, &run.shared)?),
         Command::Compare(mut arguments) => {
-            arguments.fill_in_defaults();
-            let plan = plan(Task::LoadAndRun, &arguments.shared)?;
+            let given = given_properties(&arguments.shared)?;
+            arguments.fill_in_defaults(&given);
+            let plan = resolve(Task::LoadAndRun, &arguments.shared, &given)?;
             // The first word is the program's name.
             compare::execute(&arguments, plan, &words[1..])
         }
@@ -97,9 +98,7 @@ fn create_page(path: &Path) -> Result<File, UsageError> {
 }
 
 fn execute(plan: &Plan) -> Result<u8, UsageError> {
-    for warning in &plan.warnings {
-        eprintln!("ycsb: {warning}");
-    }
+    plan.tell_warnings();
     // Made before the run: after hours of it would be a bad time to learn that the file cannot be written.
     let page = plan.report.as_deref().map(create_page).transpose()?;
     let mut out = io::stdout().lock();

@@ -91,6 +91,15 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+impl Plan {
+    /// Tells the user, on stderr, what there is to tell before beginning.
+    pub fn tell_warnings(&self) {
+        for warning in &self.warnings {
+            eprintln!("ycsb: {warning}");
+        }
+    }
+}
+
 /// Makes a plan of the command line and the properties given with it (files in order, then `-p`).
 ///
 /// # Errors
@@ -144,10 +153,7 @@ fn core_name(workload: CoreWorkload) -> &'static str {
 
 /// One workload for each that was named; else the one that properties and options describe; else A.
 fn workloads(arguments: &Arguments, given: &Properties) -> Result<Vec<Workload>, UsageError> {
-    let described = OperationKind::ALL
-        .into_iter()
-        .any(|kind| given.contains(kind.property()) || proportion_option(arguments, kind).is_some());
-    if arguments.workload.is_empty() && described {
+    if arguments.workload.is_empty() && describes_a_mix(arguments, given) {
         return Ok(vec![workload(custom_name(arguments), arguments, given)?]);
     }
     let core = if arguments.workload.is_empty() { &[CoreWorkload::A][..] } else { &arguments.workload };
@@ -158,6 +164,14 @@ fn workloads(arguments: &Arguments, given: &Properties) -> Result<Vec<Workload>,
             workload(core_name(*core).to_owned(), arguments, &properties)
         })
         .collect()
+}
+
+/// Whether options or properties give shares of operations themselves.
+#[must_use]
+pub fn describes_a_mix(arguments: &Arguments, given: &Properties) -> bool {
+    OperationKind::ALL
+        .into_iter()
+        .any(|kind| given.contains(kind.property()) || proportion_option(arguments, kind).is_some())
 }
 
 fn custom_name(arguments: &Arguments) -> String {

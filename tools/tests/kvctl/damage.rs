@@ -99,6 +99,38 @@ fn salvage(sandbox: &Sandbox, dump: &[String], context: &str) {
 }
 
 #[test]
+fn a_damaged_checkpoint_is_named_and_the_store_is_opened_without_it() {
+    let sandbox = Sandbox::new();
+    let sizes = ["--capacity", "3MiB", "--zone-size", "128KiB", "--zone-capacity", "112KiB"];
+    sandbox.done(&[&["create", "d.zonal", "--max-active", "9"], &sizes[..]].concat());
+    let lines: String = (0..40)
+        .map(|number| format!("{{\"key\":\"key {number:02}\",\"value\":\"{}\"}}\n", "value ".repeat(2000)))
+        .collect();
+    sandbox.done_with(&["load", "d.zonal", "--batch", "1"], lines.as_bytes());
+    sandbox.done(&["checkpoint", "d.zonal"]);
+    let dump = sandbox.done(&["dump", "d.zonal"]);
+    assert_ne!(sandbox.json(&["info", "d.zonal"])["opening"]["checkpoint"], 0);
+
+    let mut bytes = sandbox.bytes("d.zonal");
+    let map = Map::of(&bytes);
+    for block in &map.blocks {
+        let place = slice(&block.bytes).start + 60;
+        bytes[place] ^= 1;
+        fs::write(sandbox.path("d.zonal"), &bytes).unwrap();
+        let output = sandbox.run(&["check", "--deep", "d.zonal", "--format", "json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let damage = &report["harmless_damages"][0];
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(damage["device_offset"], block.bytes.start, "{report}");
+        assert_eq!(damage["zone"], map.zone_of(block.bytes.start).unwrap(), "{report}");
+        assert_eq!(sandbox.json(&["info", "d.zonal"])["opening"]["unusable_checkpoints"], 1);
+        assert_eq!(sandbox.done(&["dump", "d.zonal"]), dump);
+        assert_eq!(sandbox.json(&["salvage", "d.zonal"])["complete"], true);
+        bytes[place] ^= 1;
+    }
+}
+
+#[test]
 fn a_dump_names_what_it_leaves_out_and_goes_on() {
     let (sandbox, bytes, dump) = specimen();
     let map = Map::of(&bytes);

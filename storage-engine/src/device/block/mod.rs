@@ -79,9 +79,9 @@ impl ZonedBlockDevice {
     /// [`DeviceError::Gone`], [`DeviceError::Io`].
     pub fn open(path: impl AsRef<Path>, access: Access) -> DeviceResult<Self> {
         let path = path.as_ref().to_owned();
-        let opening::Opened { claim, data, geometry, zones } = opening::open(&path, access)?;
+        let opening::Opened { presence, claim, data, geometry, zones } = opening::open(&path, access)?;
         Ok(Self {
-            tracker: Tracker::new(path.clone(), data, geometry, zones),
+            tracker: Tracker::new(presence, path.clone(), data, geometry, zones),
             path,
             access,
             claim: Mutex::new(Some(claim)),
@@ -161,7 +161,10 @@ impl ZonedBlockDevice {
         let len_bytes = into.len() as u64;
         match read {
             Ok(count) if count == into.len() => Ok(()),
-            Ok(count) => Err(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes: count as u64 }),
+            Ok(count) => {
+                let read_bytes = count as u64;
+                Err(self.explain(DeviceError::ShortRead { zone, offset, len_bytes, read_bytes }))
+            }
             Err(source) => Err(self.read_error(zone, offset, len_bytes, source)),
         }
     }
@@ -277,7 +280,7 @@ impl ZonedDevice for ZonedBlockDevice {
                 tracked.in_doubt = true;
                 // Should asking fail, the next append asks again.
                 let _ = self.tracker.ask(zone, &mut tracked);
-                Err(DeviceError::ShortAppend { zone, len_bytes, written_bytes })
+                Err(self.explain(DeviceError::ShortAppend { zone, len_bytes, written_bytes }))
             }
             Err(source) => {
                 tracked.in_doubt = true;
@@ -287,6 +290,10 @@ impl ZonedDevice for ZonedBlockDevice {
                 Err(if worn { DeviceError::ZoneReadOnly { zone } } else { error })
             }
         }
+    }
+
+    fn explain(&self, error: DeviceError) -> DeviceError {
+        self.tracker.presence().explain(error)
     }
 
     fn read_command(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ReadCommand> {

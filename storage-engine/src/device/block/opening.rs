@@ -17,6 +17,7 @@ use super::sysfs::{BlockNode, ZonedModel};
 use super::zone::{KnownZone, is_conventional};
 use crate::device::direct::DIRECT_FLAG;
 use crate::device::emulated::Access;
+use crate::device::presence::Presence;
 use crate::device::{DeviceError, DeviceResult, Geometry, lock};
 use crate::units::SECTOR_BYTES;
 
@@ -27,6 +28,7 @@ const PAGE_BYTES: u64 = 4096;
 /// A zoned block device that was found in order.
 #[derive(Debug)]
 pub(super) struct Opened {
+    pub(super) presence: Presence,
     pub(super) claim: File,
     pub(super) data: File,
     pub(super) geometry: Geometry,
@@ -57,7 +59,7 @@ pub(super) fn open(path: &Path, access: Access) -> DeviceResult<Opened> {
     let reported = report_all(&data).map_err(failure("asking for the zones of", path))?;
     let geometry = geometry(&node, &data, &reported, path)?;
     let zones = learn_all(&reported, &geometry)?;
-    Ok(Opened { claim, data, geometry, zones })
+    Ok(Opened { presence: Presence::of(path, &metadata), claim, data, geometry, zones })
 }
 
 /// Opens a block device so that nobody else can have it, or, to read, so that no writer of ours can.

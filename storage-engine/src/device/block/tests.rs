@@ -1,7 +1,7 @@
 //! What a zoned block device promises, on a real one: `ZONAL_TEST_ZONED_BLOCK` names it. Everything on it is destroyed.
 //!
-//! Without the variable these tests say that they were skipped. `ZONAL_TEST_NULL_BLK` may name the configfs directory of the
-//! same device, if it is a null_blk device: then zones are made read-only and offline through it, for good.
+//! Without the variable these tests say that they were skipped. `ZONAL_TEST_NULL_BLK_SWITCHES` may name the configfs directory
+//! of the null_blk device: then, if that is the same device, zones are made read-only and offline through it, for good.
 
 use std::env;
 use std::fs::{self, OpenOptions};
@@ -389,8 +389,12 @@ fn states_and_write_pointers_are_found_again() {
 #[test]
 fn a_zone_that_wears_out_under_an_append_says_so() {
     let Some(bed) = bed() else { return };
-    let Some(directory) = env::var_os("ZONAL_TEST_NULL_BLK").map(PathBuf::from) else {
-        eprintln!("skipped: ZONAL_TEST_NULL_BLK names no null_blk device in configfs");
+    let directory = env::var_os("ZONAL_TEST_NULL_BLK_SWITCHES").map(PathBuf::from);
+    let is_null_blk = bed.path.starts_with("/dev") && bed.path.to_string_lossy().contains("nullb");
+    let Some(directory) = directory.filter(|it| is_null_blk && it.join("zone_readonly").exists()) else {
+        eprintln!(
+            "skipped: ZONAL_TEST_NULL_BLK_SWITCHES names no switches that wear out zones of this device"
+        );
         return;
     };
     let wear = |attribute: &str, zone: ZoneId| {

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::ioctl::{self, Management};
 pub(super) use super::zone::KnownZone;
+use crate::device::presence::Presence;
 use crate::device::{DeviceError, DeviceResult, Geometry, ZoneState};
 use crate::units::{SECTOR_BYTES, ZoneId, ZoneOffset};
 
@@ -42,6 +43,7 @@ impl TrackedZone {
 #[derive(Debug)]
 pub(super) struct Tracker {
     path: PathBuf,
+    presence: Presence,
     data: File,
     geometry: Geometry,
     zones: Vec<Mutex<TrackedZone>>,
@@ -49,9 +51,15 @@ pub(super) struct Tracker {
 
 impl Tracker {
     /// A tracker that begins with what the device reported when it was opened.
-    pub(super) fn new(path: PathBuf, data: File, geometry: Geometry, zones: Vec<KnownZone>) -> Self {
+    pub(super) fn new(
+        presence: Presence,
+        path: PathBuf,
+        data: File,
+        geometry: Geometry,
+        zones: Vec<KnownZone>,
+    ) -> Self {
         let tracked = |known| Mutex::new(TrackedZone { known, in_flight: false, in_doubt: false });
-        Self { path, data, geometry, zones: zones.into_iter().map(tracked).collect() }
+        Self { path, presence, data, geometry, zones: zones.into_iter().map(tracked).collect() }
     }
 
     pub(super) fn geometry(&self) -> &Geometry {
@@ -87,6 +95,8 @@ impl Tracker {
     /// Learns from the device how a zone is.
     pub(super) fn ask(&self, zone: ZoneId, tracked: &mut TrackedZone) -> DeviceResult<()> {
         tracked.in_doubt = true;
+        // Some drivers answer for a device that is gone, out of memory that is gone as well (null_blk).
+        self.presence.check()?;
         let start_sector = self.start_sector(zone);
         let reported = ioctl::report_zones(&self.data, start_sector, 1);
         let reported = reported.map_err(|source| self.failure(format!("asking about {zone}"), source))?;
@@ -166,8 +176,12 @@ impl Tracker {
     fn failure(&self, action: String, source: io::Error) -> DeviceError {
         match Errno::from_io_error(&source) {
             Some(Errno::NODEV | Errno::NXIO) => DeviceError::Gone { path: self.path.clone() },
-            _ => DeviceError::Io { action, source },
+            _ => self.presence.explain(DeviceError::Io { action, source }),
         }
+    }
+
+    pub(super) fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     fn start_sector(&self, zone: ZoneId) -> u64 {

@@ -7,7 +7,9 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use super::file::{give_back_to_device, length_bytes};
-use super::layout::{HEADER_AT_BYTES, HEADER_BYTES, Header, LayoutError, data_start_bytes, file_bytes};
+use super::layout::{
+    HEADER_AT_BYTES, HEADER_BYTES, Header, KEPT_MEMORY_BYTES, LayoutError, data_start_bytes, file_bytes,
+};
 use super::making::UnfinishedDevice;
 use super::opening::failure;
 use super::{Access, DirectIo};
@@ -50,7 +52,11 @@ impl BlockTarget {
     }
 
     fn needed_bytes(&self, zone_count: u32, geometry: &Geometry) -> u64 {
-        data_start_bytes(zone_count) + u64::from(zone_count) * geometry.zone_size_bytes
+        let zones_bytes = u64::from(zone_count) * geometry.zone_size_bytes;
+        // Kept memory, aligned, is worth it where it is less than a thousandth of the whole.
+        let is_worth_it = self.length_bytes / 1000 > KEPT_MEMORY_BYTES;
+        let kept_bytes = if is_worth_it { 2 * KEPT_MEMORY_BYTES } else { 0 };
+        data_start_bytes(zone_count) + zones_bytes + kept_bytes
     }
 
     /// What is on the device, in words; `None` when nothing seems to be. A device whose making was not finished counts

@@ -17,6 +17,7 @@ use super::{Access, DirectIo};
 use crate::buffer::AlignedBuffer;
 use crate::device::block::{device_bytes, discard};
 use crate::device::direct::{CHUNK_BYTES, DIRECT_FLAG, read_by_way_of_aligned_memory, read_until_end};
+use crate::device::presence::Presence;
 
 /// What the file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +51,7 @@ pub(super) struct DeviceFile {
     data: File,
     data_path: DataPath,
     medium: Medium,
+    presence: Presence,
 }
 
 impl DeviceFile {
@@ -61,16 +63,17 @@ impl DeviceFile {
         direct_io: DirectIo,
         block_bytes: u32,
     ) -> io::Result<Self> {
-        let medium = Medium::of(&metadata.metadata()?);
+        let found = metadata.metadata()?;
+        let (medium, presence) = (Medium::of(&found), Presence::of(path, &found));
         if direct_io == DirectIo::Preferred
             && let Some(data) = open_direct(&metadata, path, access)?
             && accepts_blocks(&data, block_bytes as usize)
         {
             let data_path = DataPath::Direct { block_bytes: block_bytes as usize };
-            return Ok(Self { metadata, data, data_path, medium });
+            return Ok(Self { metadata, data, data_path, medium, presence });
         }
         let data = metadata.try_clone()?;
-        Ok(Self { metadata, data, data_path: DataPath::Buffered, medium })
+        Ok(Self { metadata, data, data_path: DataPath::Buffered, medium, presence })
     }
 
     /// The open file that the lock belongs to.
@@ -80,6 +83,11 @@ impl DeviceFile {
 
     pub(super) fn medium(&self) -> Medium {
         self.medium
+    }
+
+    /// Whether it is still there.
+    pub(super) fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     pub(super) fn uses_direct_io(&self) -> bool {
@@ -94,6 +102,11 @@ impl DeviceFile {
     /// Writes metadata into the page cache.
     pub(super) fn write_metadata(&self, at_bytes: u64, bytes: &[u8]) -> io::Result<()> {
         self.metadata.write_all_at(bytes, at_bytes)
+    }
+
+    /// Reads metadata, as the page cache has them.
+    pub(super) fn read_metadata(&self, at_bytes: u64, into: &mut [u8]) -> io::Result<()> {
+        self.metadata.read_exact_at(into, at_bytes)
     }
 
     /// Puts everything written through either descriptor on stable media.

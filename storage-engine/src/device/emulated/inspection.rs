@@ -12,11 +12,13 @@ use rustix::fs::SeekFrom;
 use super::Access;
 use super::file::{Medium, length_bytes};
 use super::layout::{
-    DATA_ALIGNMENT_BYTES, ENTRY_BYTES, HEADER_AT_BYTES, HEADER_BYTES, Header, LayoutError, SESSION_AT_BYTES,
-    SESSION_BYTES, Session, ZoneEntry, data_start_bytes, entry_at_bytes, file_bytes,
+    DATA_ALIGNMENT_BYTES, ENTRY_BYTES, HEADER_AT_BYTES, HEADER_BYTES, Header, KEPT_MEMORY_BYTES,
+    KEPT_MEMORY_LEN, LayoutError, SESSION_AT_BYTES, SESSION_BYTES, Session, ZoneEntry, data_start_bytes,
+    entry_at_bytes, file_bytes, kept_memory_at_bytes,
 };
 use super::opening::{failure, open_file, present_boot_id};
 use super::reckoning::Trust;
+use super::stay::with_stay;
 use crate::device::direct::read_until_end;
 use crate::device::{DeviceError, DeviceResult, Geometry};
 use crate::units::ZoneId;
@@ -59,7 +61,7 @@ impl Inspected {
             Self { file, path, medium, length_bytes, geometry: None, trust: None, flaws: Vec::new() };
         found.geometry = found.look_at_headers()?;
         if let Some(geometry) = found.geometry {
-            found.look_at_the_rest(&geometry);
+            found.look_at_the_rest(&geometry, with_stay(present_boot_id(), &metadata));
         }
         Ok(found)
     }
@@ -92,6 +94,15 @@ impl Inspected {
     #[must_use]
     pub fn first_zone_alignment_bytes() -> u64 {
         DATA_ALIGNMENT_BYTES
+    }
+
+    /// What the memory holds that is kept behind so many zones; empty where there is none.
+    #[must_use]
+    pub fn kept_bytes(&self, zone_count: u32, zone_size_bytes: u64) -> Vec<u8> {
+        let at_bytes = kept_memory_at_bytes(zone_count, zone_size_bytes);
+        let mut bytes = vec![0; KEPT_MEMORY_LEN];
+        let is_there = self.length_bytes >= at_bytes + KEPT_MEMORY_BYTES && self.read(at_bytes, &mut bytes);
+        if is_there { bytes } else { Vec::new() }
     }
 
     /// How often a zone has been reset, where its entry in the zone table is whole.
@@ -178,9 +189,9 @@ impl Inspected {
         }
     }
 
-    fn look_at_the_rest(&mut self, geometry: &Geometry) {
+    fn look_at_the_rest(&mut self, geometry: &Geometry, boot_id: [u8; 16]) {
         let session = Session::decode(&self.array::<SESSION_BYTES>(SESSION_AT_BYTES));
-        self.trust = session.as_ref().ok().map(|session| Trust::after(session, present_boot_id()));
+        self.trust = session.as_ref().ok().map(|session| Trust::after(session, boot_id));
         if let Err(error) = session {
             self.note(SESSION_AT_BYTES, format!("session block: {error}"));
         }

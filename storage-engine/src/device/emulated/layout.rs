@@ -6,6 +6,7 @@
 //! byte 8192      session block       64 bytes      who had the device open, and whether it was closed in order
 //! byte 12288     zone table          64 bytes a zone
 //! next MiB       zone 0, zone 1, …   one zone size each
+//! next 64 KiB    kept memory         2 MiB         where it has been asked for: what outlives the process
 //! ```
 //!
 //! Rules:
@@ -31,6 +32,12 @@ pub(super) const SESSION_AT_BYTES: u64 = 8192;
 pub(super) const TABLE_AT_BYTES: u64 = 12_288;
 /// Zone data begin at a multiple of this; no device is shorter.
 pub(super) const DATA_ALIGNMENT_BYTES: u64 = 1 << 20;
+/// Length of the memory that is kept for the store.
+pub(super) const KEPT_MEMORY_LEN: usize = 2 << 20;
+/// The same as a length in the file.
+pub(super) const KEPT_MEMORY_BYTES: u64 = KEPT_MEMORY_LEN as u64;
+/// It begins at a multiple of this, which no processor's pages are larger than.
+const KEPT_MEMORY_ALIGNMENT_BYTES: u64 = 64 << 10;
 /// Length of a header.
 pub(super) const HEADER_BYTES: usize = 128;
 /// Length of the session block.
@@ -100,6 +107,12 @@ pub(super) fn file_bytes(geometry: &Geometry) -> Result<u64, String> {
     }
     // So many of the largest zones make 2^61 bytes, which a file offset can name.
     Ok(data_start_bytes(zone_count) + geometry.zone_size_bytes * u64::from(zone_count))
+}
+
+/// Where the kept memory lies in the file, behind zones of valid sizes. Not every device has it.
+pub(super) fn kept_memory_at_bytes(zone_count: u32, zone_size_bytes: u64) -> u64 {
+    let zones_end_bytes = data_start_bytes(zone_count) + zone_size_bytes * u64::from(zone_count);
+    zones_end_bytes.next_multiple_of(KEPT_MEMORY_ALIGNMENT_BYTES)
 }
 
 /// What the device is; written once, at creation.

@@ -34,12 +34,14 @@ pub(crate) mod decoders;
 mod draft;
 mod file;
 mod inspection;
+mod kept_memory;
 mod layout;
 mod making;
 mod opening;
 mod reading;
 mod reckoning;
 mod stable;
+mod stay;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -58,8 +60,8 @@ use super::activity::ActivityCounters;
 use super::lock;
 use super::transition::ZoneCommand;
 use super::{
-    AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence, Preparation, RawResult,
-    ReadCommand, ZoneDescriptor, ZonedDevice,
+    AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, KeptMemory, Persistence, Preparation,
+    RawResult, ReadCommand, ZoneDescriptor, ZonedDevice,
 };
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 
@@ -202,7 +204,7 @@ impl EmulatedDevice {
         self.begin_changes()?;
         let mut row = self.stable.row(zone);
         self.table().command(zone, command)?;
-        self.stable.bring_up_to_date(zone, &mut row).map(|_| ())
+        self.stable.bring_up_to_date(zone, &mut row).map(|_| ()).map_err(|error| self.explain(error))
     }
 
     fn file_offset_bytes(&self, zone: ZoneId, offset: ZoneOffset) -> u64 {
@@ -214,6 +216,8 @@ impl Drop for EmulatedDevice {
     fn drop(&mut self) {
         // There is nobody to tell. The session stays marked as under way, and the next opening recovers.
         let _ = self.stable.close();
+        // A process that is just being forked off has the descriptors, too.
+        let _ = lock::give_up(self.stable.file().locked(), self.path());
     }
 }
 
@@ -241,7 +245,7 @@ impl ZonedDevice for EmulatedDevice {
     fn reset(&self, zone: ZoneId) -> DeviceResult<()> {
         self.table().check_exists(zone)?;
         self.begin_changes()?;
-        self.empty_zone(zone)
+        self.empty_zone(zone).map_err(|error| self.explain(error))
     }
 
     fn open(&self, zone: ZoneId) -> DeviceResult<()> {
@@ -276,11 +280,27 @@ impl ZonedDevice for EmulatedDevice {
         len_bytes: u64,
         persistence: Persistence,
     ) -> DeviceResult<AppendTicket> {
-        self.admit_append(zone_start, len_bytes, persistence)
+        self.admit_append(zone_start, len_bytes, persistence).map_err(|error| self.explain(error))
+    }
+
+    fn was_closed_in_order(&self) -> bool {
+        self.stable.is_clean_on_file()
+    }
+
+    fn keep_memory(&self) -> DeviceResult<Option<Box<dyn KeptMemory>>> {
+        self.map_kept_memory()
+    }
+
+    fn kept_bytes(&self) -> DeviceResult<Vec<u8>> {
+        self.read_kept_memory()
     }
 
     fn end_append(&self, ticket: AppendTicket, result: RawResult) -> DeviceResult<ZoneSector> {
-        self.conclude_append(&ticket, result)
+        self.conclude_append(&ticket, result).map_err(|error| self.explain(error))
+    }
+
+    fn explain(&self, error: DeviceError) -> DeviceError {
+        self.stable.file().presence().explain(error)
     }
 
     fn read_command(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ReadCommand> {
@@ -288,7 +308,7 @@ impl ZonedDevice for EmulatedDevice {
     }
 
     fn read(&self, zone: ZoneId, offset: ZoneOffset, into: &mut [u8]) -> DeviceResult<()> {
-        self.read_blocks(zone, offset, into)
+        self.read_blocks(zone, offset, into).map_err(|error| self.explain(error))
     }
 
     fn device_byte(&self, zone: ZoneId, offset: ZoneOffset) -> Option<u64> {
@@ -300,13 +320,13 @@ impl ZonedDevice for EmulatedDevice {
         if self.access == Access::ReadOnly {
             return Ok(());
         }
-        self.stable.flush()?;
+        self.stable.flush().map_err(|error| self.explain(error))?;
         self.counters.flush_count.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     fn shut_down(&self) -> DeviceResult<()> {
-        let closed = self.stable.close();
+        let closed = self.stable.close().map_err(|error| self.explain(error));
         lock::give_up(self.stable.file().locked(), self.path()).and(closed)
     }
 

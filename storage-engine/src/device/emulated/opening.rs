@@ -15,6 +15,7 @@ use super::layout::{
 use super::making::begin_in_file;
 use super::reckoning::{Trust, reckon, torn};
 use super::stable::StableTable;
+use super::stay::with_stay;
 use super::table::Table;
 use super::{Access, DirectIo};
 use crate::device::block::{BlockNode, claim};
@@ -101,6 +102,7 @@ pub(super) fn load_laid_out(
     boot_id: [u8; 16],
 ) -> DeviceResult<StableTable> {
     let (image, geometry) = (Image { file: &file, path }, *geometry);
+    let boot_id = with_stay(boot_id, &file.metadata().map_err(failure("looking at", path))?);
     image.check_length(&geometry)?;
     let trust = Trust::after(&image.read_session()?, boot_id);
     let found = image.read_entries(&geometry, trust)?;

@@ -1,7 +1,7 @@
 //! Which write pointers to believe when a device is opened. Pure.
 //!
 //! The exact write pointers on the file are written through the page cache: they are right unless the machine went down
-//! with the file open. Then each zone's bound holds, which was on stable media before any append up to it was reported
+//! with the file open, or the disk was taken out. Then each zone's bound holds, which was on stable media before any append up to it was reported
 //! durable: the write pointer is taken to be there, at or after every flushed append, with holes below.
 
 use super::layout::{Session, ZoneEntry};
@@ -13,12 +13,12 @@ use crate::units::{ZoneId, ZoneOffset};
 pub(super) enum Trust {
     /// Exact write pointers: the device was closed in order, or only a process died.
     WritePointers,
-    /// Bounds: the machine went down.
+    /// Bounds: the machine went down, or the disk was away.
     Bounds,
 }
 
 impl Trust {
-    /// What to believe after `session`, when the machine now runs under `boot_id`.
+    /// What to believe after `session`, when the machine now runs under `boot_id`, which counts the stays of disks as well.
     pub(super) fn after(session: &Session, boot_id: [u8; 16]) -> Self {
         if session.clean || session.boot_id == boot_id { Self::WritePointers } else { Self::Bounds }
     }

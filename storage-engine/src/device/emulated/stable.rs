@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::file::DeviceFile;
-use super::layout::{SESSION_AT_BYTES, Session, ZoneEntry, entry_at_bytes};
+use super::layout::{SESSION_AT_BYTES, SESSION_BYTES, Session, ZoneEntry, entry_at_bytes};
 use super::table::Table;
 use crate::device::{DeviceError, DeviceResult, Geometry, ZoneState};
 use crate::units::{ZoneId, ZoneOffset};
@@ -95,6 +95,13 @@ impl StableTable {
             failed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the session that the file tells of was ended in order.
+    pub(super) fn is_clean_on_file(&self) -> bool {
+        let mut bytes = [0; SESSION_BYTES];
+        let read = self.file.read_metadata(SESSION_AT_BYTES, &mut bytes);
+        read.is_ok() && Session::decode(&bytes).is_ok_and(|session| session.clean)
     }
 
     pub(super) fn path(&self) -> &PathBuf {

@@ -64,6 +64,7 @@ impl NvmeDevice {
 
     /// Media that take no more writes may say so by the status of a write, and of the zone when it is reported.
     fn worn_out(&self, zone: ZoneId, error: DeviceError) -> DeviceError {
+        let error = self.explain(error);
         let DeviceError::Nvme { .. } = error else { return error };
         match self.report(zone).map(|descriptor| descriptor.state) {
             Ok(ZoneState::ReadOnly) => DeviceError::ZoneReadOnly { zone },

@@ -51,6 +51,7 @@ use self::namespace::{Failure, Namespace};
 use self::zone_report::report_bytes;
 use super::activity::ActivityCounters;
 use super::emulated::Access;
+use super::presence::Presence;
 use super::{
     AppendTicket, CommandSet, DeviceActivity, DeviceError, DeviceResult, Geometry, NvmeCommand, Persistence,
     Preparation, RawResult, ReadCommand, ZoneDescriptor, ZonedDevice,
@@ -71,6 +72,7 @@ pub struct NvmeDevice {
     access: Access,
     namespace: Namespace,
     hold: Mutex<Hold>,
+    presence: Presence,
     controller: Controller,
     /// The most that one command moves.
     transfer_limit_bytes: u32,
@@ -94,6 +96,7 @@ impl NvmeDevice {
             access,
             namespace: opened.namespace,
             hold: Mutex::new(opened.hold),
+            presence: opened.presence,
             controller: opened.controller,
             transfer_limit_bytes: opened.transfer_limit_bytes,
             known: KnownZones::new(opened.geometry, &opened.zones),
@@ -135,7 +138,7 @@ impl NvmeDevice {
         match failure {
             Failure::Status(status) => {
                 let state = self.report(zone).ok().map(|descriptor| descriptor.state);
-                status.management_error(action, zone, state, self.geometry())
+                self.explain(status.management_error(action, zone, state, self.geometry()))
             }
             Failure::Kernel(source) => self.kernel_error(action.command(), zone, source),
         }
@@ -146,12 +149,13 @@ impl NvmeDevice {
         if !self.geometry().volatile_cache {
             return Ok(());
         }
-        self.namespace.flush().map_err(|failure| opening::plain_error(failure, "Flush", &self.path))
+        let flushed = self.namespace.flush();
+        flushed.map_err(|failure| self.explain(opening::plain_error(failure, "Flush", &self.path)))
     }
 
     fn kernel_error(&self, command: &'static str, zone: ZoneId, source: io::Error) -> DeviceError {
         let action = format!("sending {command} for {zone} to {}", self.path.display());
-        DeviceError::Io { action, source }
+        self.explain(DeviceError::Io { action, source })
     }
 
     fn give_up(&self) -> DeviceResult<()> {
@@ -194,7 +198,9 @@ impl ZonedDevice for NvmeDevice {
         let mut report = [0; report_bytes(1)];
         let answer = self.namespace.report_zones(self.start_lba(zone), &mut report);
         answer.map_err(|failure| match failure {
-            Failure::Status(status) => status.plain_error("Zone Management Receive", Some(zone)),
+            Failure::Status(status) => {
+                self.explain(status.plain_error("Zone Management Receive", Some(zone)))
+            }
             Failure::Kernel(source) => self.kernel_error("Zone Management Receive", zone, source),
         })?;
         let zones = zone_report::parse(&report)?;
@@ -245,6 +251,10 @@ impl ZonedDevice for NvmeDevice {
 
     fn end_append(&self, ticket: AppendTicket, result: RawResult) -> DeviceResult<ZoneSector> {
         self.conclude_append(&ticket, result)
+    }
+
+    fn explain(&self, error: DeviceError) -> DeviceError {
+        self.presence.explain(error)
     }
 
     fn read_command(&self, zone: ZoneId, offset: ZoneOffset, len_bytes: u64) -> DeviceResult<ReadCommand> {

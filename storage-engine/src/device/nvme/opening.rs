@@ -18,6 +18,7 @@ use super::sysfs::{self, SYSFS};
 use super::zone_report::{self, ReportedZone, report_bytes};
 use crate::buffer::AlignedBuffer;
 use crate::device::emulated::Access;
+use crate::device::presence::Presence;
 use crate::device::{DeviceError, DeviceResult, Geometry, ZoneState};
 use crate::units::{ZoneId, ZoneOffset};
 
@@ -36,6 +37,7 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) namespace: Namespace,
     pub(super) hold: Hold,
+    pub(super) presence: Presence,
     pub(super) controller: Controller,
     pub(super) geometry: Geometry,
     /// The most that one command moves.
@@ -46,6 +48,8 @@ pub(super) struct Opened {
 
 pub(super) fn open(path: &Path, access: Access) -> DeviceResult<Opened> {
     let (directory, namespace) = open_namespace(path, access)?;
+    let metadata = namespace.file().metadata().map_err(|source| io_error("looking at", path, source))?;
+    let presence = Presence::of(path, &metadata);
     let block = sysfs::block_side(&directory, namespace.identifier());
     let hold = hold::take(namespace.file(), path, access, block.as_ref())?;
     let described = Described::ask(&namespace, path)?;
@@ -58,7 +62,8 @@ pub(super) fn open(path: &Path, access: Access) -> DeviceResult<Opened> {
                 .map_err(|failure| plain_error(failure, "Zone Management Receive", path))
         })?;
     let controller = described.controller;
-    Ok(Opened { path: path.to_owned(), namespace, hold, controller, geometry, transfer_limit_bytes, zones })
+    let path = path.to_owned();
+    Ok(Opened { path, namespace, hold, presence, controller, geometry, transfer_limit_bytes, zones })
 }
 
 /// The namespace, and its directory in sysfs.

@@ -46,7 +46,7 @@ impl NvmeDevice {
         result: RawResult,
     ) -> DeviceResult<()> {
         match Status::of(result.result) {
-            Some(status) => Err(status.read_error(zone)),
+            Some(status) => Err(self.explain(status.read_error(zone))),
             None if result.result == 0 => Ok(()),
             None => Err(self.read_error(zone, offset, len_bytes, result.error())),
         }
@@ -64,7 +64,7 @@ impl NvmeDevice {
         for piece in written.chunks_mut(self.transfer_limit_bytes as usize) {
             let read = self.namespace.read(self.lba(zone, at), self.geometry().block_bytes, piece);
             read.map_err(|failure| match failure {
-                Failure::Status(status) => status.read_error(zone),
+                Failure::Status(status) => self.explain(status.read_error(zone)),
                 Failure::Kernel(source) => self.kernel_error("Read", zone, source),
             })?;
             at = at.forward(piece.len() as u64);

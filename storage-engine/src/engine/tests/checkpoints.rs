@@ -236,8 +236,7 @@ fn two_checkpoints_are_kept_and_a_damaged_one_is_passed_over() {
     assert_eq!((report.checkpoint, report.unusable_checkpoints.len()), (None, 2));
     // Whoever looks for damage is told.
     let (_, report) = look(&OpenOptions { in_spite_of_damage: true, ..read_only() });
-    assert_eq!(report.damages.len(), 2, "{:?}", report.damages);
-    assert!(report.damages.iter().all(|damage| damage.confined && damage.what.contains("checkpoint")));
+    assert_eq!((report.damages.len(), report.unusable_checkpoints.len()), (0, 2), "{report:?}");
     // Opened for writing the store forgets them, and makes new ones.
     let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
     let engine = open(&media).unwrap();

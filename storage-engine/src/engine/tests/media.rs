@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub(super) struct Media {
     flush_count: AtomicI64,
     /// Zones that wear out when the next append to them ends.
     wearing: Mutex<BTreeMap<ZoneId, Degraded>>,
+    /// Bytes of a zone that cannot be read.
+    unreadable: Mutex<Option<(ZoneId, Range<u64>)>>,
 }
 
 #[derive(Debug)]
@@ -90,7 +93,13 @@ impl Media {
             flushes_left: AtomicI64::new(-1),
             flush_count: AtomicI64::new(0),
             wearing: Mutex::default(),
+            unreadable: Mutex::default(),
         }))
+    }
+
+    /// Lets every read fail that touches these bytes of a zone, and is not of a command given to a queue.
+    pub(super) fn fail_reads_of(&self, zone: ZoneId, bytes: Range<u64>) {
+        *self.unreadable.lock() = Some((zone, bytes));
     }
 
     /// Lets `count` more appends succeed; then all fail.
@@ -363,6 +372,13 @@ impl ZonedDevice for Media {
     }
 
     fn read(&self, zone: ZoneId, offset: ZoneOffset, into: &mut [u8]) -> DeviceResult<()> {
+        let end = offset.get() + into.len() as u64;
+        let hits = |(bad, bytes): &(ZoneId, Range<u64>)| {
+            *bad == zone && bytes.start < end && offset.get() < bytes.end
+        };
+        if self.unreadable.lock().as_ref().is_some_and(hits) {
+            return Err(failed("reading"));
+        }
         self.inner.read(zone, offset, into)
     }
 

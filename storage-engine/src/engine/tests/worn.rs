@@ -155,6 +155,32 @@ fn with_one_manifest_zone_worn_the_other_one_does() {
 }
 
 #[test]
+fn with_one_manifest_zone_worn_and_the_other_one_full_the_store_says_so_and_can_be_read() {
+    for zone in [0, 1].map(ZoneId::new) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let expected = fill(&path, 4);
+        degrade(&path, &[zone], Degraded::ReadOnly);
+        let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+        let engine = open(&media).unwrap();
+        let value = vec![7; 20_000];
+        let write = || engine.write(&[LogWrite { key: b"hot", value: Some(&value) }], Durability::Written);
+        let refused = (0..100_000).find_map(|_| write().err()).expect("the manifest runs out of room");
+        let EngineError::WritesRefused(cause) = &refused else { panic!("{zone}: {refused:?}") };
+        assert!(matches!(**cause, EngineError::WornOut { worn, .. } if worn == zone), "{zone}: {cause}");
+        assert_eq!(without_hot(state_of(&engine)), expected, "{zone}");
+        let _ = engine.close();
+        drop((engine, Arc::into_inner(media)));
+        let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+        let error = open(&media).map(drop).expect_err("each run begins with a manifest");
+        assert!(matches!(error, EngineError::WornOut { .. }), "{zone}: {error:?}");
+        assert!(error.to_string().contains(&format!("{zone} has worn out")), "{error}");
+        let engine = open_to_look(&media).unwrap();
+        assert_eq!(without_hot(state_of(&engine)), expected, "{zone}");
+    }
+}
+
+#[test]
 fn zones_that_go_read_only_one_after_another_leave_the_store_with_the_rest() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store");

@@ -54,6 +54,7 @@ fn document(plan: &SalvageInto, report: &SalvageReport) -> Value {
         "void_records": report.void_records,
         "mended_records": report.mended_records,
         "device_damages": report.device_damages,
+        "unreadable": report.unreadable,
         "notes": report.notes,
         "lost_keys": report.lost_keys.iter().map(lost_key).collect::<Vec<_>>(),
         "lost_writes": report.lost_writes,
@@ -108,6 +109,10 @@ fn text(plan: &SalvageInto, report: &SalvageReport) -> String {
     ));
     for damage in &report.device_damages {
         line(format!("damage at byte {} of the device: {}", damage.device_offset, damage.what));
+    }
+    for found in &report.unreadable {
+        let place = place(found.zone, found.offset, found.device_offset);
+        line(format!("the device fails to read {} bytes: {place}", grouped(found.len_bytes)));
     }
     report.notes.iter().cloned().for_each(&mut line);
     report.lost_writes.iter().map(lost_writes_line).for_each(&mut line);

@@ -7,6 +7,8 @@ use clap::Args;
 use super::contestant::Contestant;
 use crate::size::parse_bytes;
 use crate::ycsb::command_line::{Arguments, CoreWorkload};
+use crate::ycsb::properties::Properties;
+use crate::ycsb::resolve::describes_a_mix;
 
 /// The options of `ycsb compare`: those of a run that loads first, and its own.
 #[derive(Debug, Args)]
@@ -53,10 +55,10 @@ const DEFAULT_CACHE_BYTES: u64 = 256 << 20;
 
 impl CompareArguments {
     /// All core workloads, in the order that YCSB recommends, and one cache budget for every store.
-    pub fn fill_in_defaults(&mut self) {
+    pub fn fill_in_defaults(&mut self, given: &Properties) {
         use CoreWorkload::{A, B, C, D, E, F};
         self.shared.cache.get_or_insert(DEFAULT_CACHE_BYTES);
-        if self.shared.workload.is_empty() && !self.shared.describes_a_mix() {
+        if self.shared.workload.is_empty() && !describes_a_mix(&self.shared, given) {
             self.shared.workload = vec![A, B, C, F, D, E];
         }
     }

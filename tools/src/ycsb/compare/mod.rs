@@ -49,6 +49,7 @@ pub fn execute(arguments: &CompareArguments, plan: Plan, words: &[OsString]) -> 
         return run_child(contestant, arguments, plan);
     }
     let stores = stores(arguments)?;
+    plan.tell_warnings();
     if plan.format == ReportFormat::Ycsb {
         return Err(UsageError::new("a comparison has no YCSB text; use --format table, json or html"));
     }

@@ -10,6 +10,7 @@ use crate::device::Geometry;
 use crate::device::emulated::layout::{
     SESSION_AT_BYTES, SESSION_BYTES, Session, TABLE_AT_BYTES, ZoneEntry, entry_at_bytes,
 };
+use crate::device::emulated::stay::with_stay;
 use crate::device::emulated::{Access, Degraded, DirectIo};
 
 /// Zones in every state; gives what each must be found as.
@@ -283,7 +284,9 @@ fn a_session_is_marked_from_the_first_change_to_the_orderly_end() {
     append(&device, zone(0), 4096, 1).unwrap();
     assert!(!session().clean);
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().replace('-', "");
-    assert_eq!(format!("{:032x}", u128::from_be_bytes(session().boot_id)), boot_id.trim());
+    let boot_id = u128::from_str_radix(boot_id.trim(), 16).unwrap().to_be_bytes();
+    let here = with_stay(boot_id, &fs::metadata(place.path()).unwrap());
+    assert_eq!(session().boot_id, here, "this boot, and this stay of the disk");
     drop(device);
     assert!(session().clean);
 }

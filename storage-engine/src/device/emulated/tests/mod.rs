@@ -3,6 +3,7 @@
 mod block_device;
 mod contract;
 mod durability;
+mod kept_memory;
 mod layout;
 mod limits;
 mod opening;

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
+use zonal_engine::device::emulated::{Access, DirectIo};
+use zonal_engine::device::{DeviceError, open_device};
 
 use crate::kvctl::failure::Failure;
 use crate::kvctl::output::{Output, trimmed_lines};
-use crate::kvctl::sysfs::{ZonedDisk, zoned_disks};
+use crate::kvctl::sysfs::{Asked, ZonedDisk, zoned_disks};
 use crate::size::human_bytes;
 
 const NONE: &str = "\
@@ -18,11 +20,20 @@ no zoned devices on this machine
 
 /// Lists the zoned devices that there are.
 pub(super) fn list(root: &Path, output: &mut Output) -> Result<(), Failure> {
-    let disks = zoned_disks(root)?;
+    let disks = zoned_disks(root, ask)?;
     match () {
         () if output.is_json() => output.json(&disks),
         () if disks.is_empty() => output.text(NONE),
         () => output.text(&table(&disks)),
+    }
+}
+
+/// Asks a namespace what it is.
+fn ask(path: &Path) -> Asked {
+    match open_device(path, Access::ReadOnly, DirectIo::Preferred) {
+        Ok(device) => Asked::Zoned(*device.geometry()),
+        Err(DeviceError::NotOurs { .. } | DeviceError::NotFound { .. }) => Asked::NotZoned,
+        Err(_) => Asked::Silent,
     }
 }
 

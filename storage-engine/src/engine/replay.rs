@@ -1,0 +1,130 @@
+//! What a killed process had journaled and not appended: it is logged again when the store is opened.
+//!
+//! The log ends at a seqno, whatever was lost; the journal goes on from there or not at all. A crash in between leaves the
+//! journal as it was: what has been logged of it by then is in the log, under the same seqnos, and is not logged twice.
+//! A store that is opened for reading only is left as it is: the index points into memory for what is in the journal.
+
+use std::sync::Arc;
+
+use super::{Durability, Engine, Inner};
+use crate::buffer::AlignedBuffer;
+use crate::error::EngineResult;
+use crate::format::journal::{self, JournalHeader};
+use crate::format::record::{Record, RecordKind};
+use crate::format::unit::StoreId;
+use crate::index::{Entry, Location, MAX_UNIT_BYTES, ZoneCharge};
+use crate::log::commit::Level;
+use crate::log::manifest_log::manifest_zones;
+use crate::log::memory::UnitKey;
+use crate::log::writer::LogWrite;
+use crate::units::{SeqNo, ZoneId};
+
+impl Engine {
+    /// Logs what the journal has beyond the log's end, then clears the journal. Durable on return.
+    pub(super) fn replay_journal(&self) -> EngineResult<()> {
+        let log = self.inner.log()?;
+        let bytes = self.inner.device.kept_bytes()?;
+        if JournalHeader::decode(&bytes).is_some() {
+            let store = self.inner.manifest.lock().store;
+            for group in groups_after(&bytes, store, log.last_seqno()) {
+                let writes: Vec<LogWrite<'_>> = group.iter().map(write_of).collect();
+                self.write(&writes, Durability::Buffered)?;
+            }
+            log.commit_to(log.last_seqno(), Level::Durable)?;
+            self.clear_journal()?;
+        }
+        log.allow_journal();
+        Ok(())
+    }
+
+    /// Makes readers see what the journal has beyond the log's end.
+    pub(super) fn show_journal(&self) -> EngineResult<()> {
+        let inner = &self.inner;
+        let bytes = inner.device.kept_bytes()?;
+        let store = inner.manifest.lock().store;
+        let groups = groups_after(&bytes, store, inner.last_recovered);
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let mut shown = Shown::new(inner)?;
+        groups.iter().flatten().for_each(|record| shown.show(record));
+        shown.end_unit();
+        Ok(())
+    }
+
+    /// What is in it must not be taken for a part of what is written from here on, not even after a power cut.
+    fn clear_journal(&self) -> EngineResult<()> {
+        let mut memory = self.inner.device.keep_memory()?;
+        if let Some(memory) = &mut memory {
+            JournalHeader::erase(memory.bytes());
+        }
+        self.inner.device.flush()?;
+        Ok(memory.map_or(Ok(()), |memory| memory.give_back())?)
+    }
+}
+
+/// Records shown as if they lay in units, of which only the memory exists. They are given a place in a zone that has no records:
+/// the manifest's.
+struct Shown<'a> {
+    inner: &'a Inner,
+    zone: ZoneId,
+    unit: u32,
+    buffer: AlignedBuffer,
+    filled_bytes: usize,
+}
+
+impl<'a> Shown<'a> {
+    fn new(inner: &'a Inner) -> EngineResult<Self> {
+        let zone = manifest_zones(&*inner.device)?[0];
+        Ok(Self {
+            inner,
+            zone,
+            unit: 0,
+            buffer: AlignedBuffer::zeroed(MAX_UNIT_BYTES as usize),
+            filled_bytes: 0,
+        })
+    }
+
+    fn show(&mut self, record: &Record<'_>) {
+        if self.filled_bytes + record.encoded_bytes() > self.buffer.len() {
+            self.end_unit();
+        }
+        let offset = u32::try_from(self.filled_bytes).expect("within a unit");
+        self.filled_bytes += record.encode(&mut self.buffer[self.filled_bytes..]);
+        let location = Location::new(self.zone, self.unit, offset);
+        let value_len = u32::try_from(record.value.len()).expect("within a unit");
+        let entry = match record.kind {
+            RecordKind::Delete => Entry::Tombstone { location },
+            _ => Entry::Value { location, value_len },
+        };
+        self.inner.catalog.publish(record.key, entry, ZoneCharge::Now);
+    }
+
+    fn end_unit(&mut self) {
+        let generation = self.inner.zones.zone(self.zone).generation();
+        let key = UnitKey { zone: self.zone, generation, unit: self.unit };
+        let next = AlignedBuffer::zeroed(self.buffer.len());
+        self.inner.memory.insert(key, Arc::new(std::mem::replace(&mut self.buffer, next)));
+        (self.unit, self.filled_bytes) = (self.unit + 1, 0);
+    }
+}
+
+/// The writes in a journal that follow a seqno without a gap: whole groups, in their order.
+fn groups_after(area: &[u8], store: StoreId, after: SeqNo) -> Vec<Vec<Record<'_>>> {
+    let mut expected = after.next();
+    let mut groups = journal::groups(area, store);
+    groups.retain(|group| group[0].seqno > after);
+    let mut follows = |group: &[Record<'_>]| {
+        let is_next = group[0].seqno == expected;
+        expected = expected.forward(group.len() as u64);
+        is_next
+    };
+    let count = groups.iter().take_while(|group| follows(group)).count();
+    groups.truncate(count);
+    groups
+}
+
+fn write_of<'a>(record: &Record<'a>) -> LogWrite<'a> {
+    let value = (record.kind != RecordKind::Delete).then_some(record.value);
+    LogWrite { key: record.key, value }
+}
