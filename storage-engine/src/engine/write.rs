@@ -305,9 +305,12 @@ impl Inner {
         self.waiting_count.fetch_add(1, Ordering::AcqRel);
         self.housekeeping.raise();
         if self.running.is_stepped() {
-            // There is no housekeeper to wait for.
+            // There is no housekeeper to wait for. Its steps end in news, by and by.
+            let mut step_count = 0;
             while self.allocator.events() == seen {
                 let _ = self.clean_step();
+                step_count += 1;
+                assert!(step_count < 10_000, "{step_count} steps, and no news of space");
             }
         }
         self.allocator.wait_for_event_after(seen);

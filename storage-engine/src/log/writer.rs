@@ -553,6 +553,7 @@ impl LogWriter {
         if is_at(&stream) {
             submissions.extend(self.seal_relocation(&mut stream));
             submissions.extend(self.leave(StreamKind::Relocation, &mut stream, SeqNo::ZERO));
+            self.parts.zones.zone(zone).forget_copied();
         }
         drop(stream);
         self.submit(submissions)

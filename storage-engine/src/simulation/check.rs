@@ -99,7 +99,7 @@ impl Ruin<'_> {
         if self.hurt == Hurt::Nothing || self.hurt == Hurt::ReadOnlyZone {
             self.judge(&opened).map_err(|problem| self.lay_out(problem))?;
         } else {
-            return self.judge_mildly(&opened);
+            return self.judge_mildly(&opened).map_err(|problem| self.lay_out(problem));
         }
         if self.depth < DEEPEST && random.chance(1, 3) && !snapshots.is_empty() {
             self.crash_inside(snapshots, random, report)?;
@@ -308,11 +308,9 @@ fn rot(
     report: &mut Report,
 ) -> Result<(), Problem> {
     image.crash(Crash::PowerCut, random);
-    if image.rot(random).is_none() {
-        return Ok(());
-    }
+    let Some((zone, at)) = image.rot(random) else { return Ok(()) };
     let ruin = Ruin { plan, image, model, allowed, hurt: Hurt::RotOfWhatIsVouchedFor, depth: DEEPEST };
-    ruin.recover(random, report)
+    ruin.recover(random, report).map_err(|problem| problem.during(format!("in {zone} at {at}")))
 }
 
 /// Ends the use of an engine without letting it close the store in order.

@@ -80,6 +80,7 @@ impl<'p> Session<'p> {
 
     /// Does something. Whatever it is, the store must do it right.
     pub(super) fn act(&mut self) -> Result<Going, Problem> {
+        self.device.allow_ios();
         if self.random.below(100) < self.plan.checkpoint_share {
             self.engine.request_checkpoint();
         }
@@ -435,6 +436,7 @@ impl<'p> Session<'p> {
 
     /// Ends the use of the store in order, or so it seems to the store.
     pub(super) fn close(&mut self) -> Result<Going, Problem> {
+        self.device.allow_ios();
         match self.engine.close() {
             Ok(()) => {
                 self.model.flushed();
