@@ -64,6 +64,8 @@ pub enum Fault {
     LeaveCheckpointZonesActive,
     ForgetWhatWasRecovered,
     SkipVainCommits,
+    ForgetToldDamage,
+    TakePaddingForGarbage,
 }
 
 impl Fault {
@@ -126,6 +128,8 @@ impl Fault {
         Self::LeaveCheckpointZonesActive,
         Self::ForgetWhatWasRecovered,
         Self::SkipVainCommits,
+        Self::ForgetToldDamage,
+        Self::TakePaddingForGarbage,
     ];
 }
 

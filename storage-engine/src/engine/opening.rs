@@ -290,10 +290,11 @@ fn make_writable(
     if !fault::is_on(Fault::ReopenWithoutFlush) {
         inner.device.flush()?;
     }
-    begin_run(inner, &manifest_log, recovered)?;
+    // Before the manifest, whose zone may be empty: a power cut may leave as many zones active as there can be.
     for &zone in &recovered.abandoned {
         inner.device.finish(zone)?;
     }
+    begin_run(inner, &manifest_log, recovered)?;
     let geometry = *inner.device.geometry();
     let queue = append_queue(&inner.device, &inner.running, options.queue)?;
     inner.memory.append_through(&queue);

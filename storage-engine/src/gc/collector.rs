@@ -245,7 +245,7 @@ impl Collector {
             && zone.generation() > self.opened_at
             && !zone.holds_moved_units();
         let copied_bytes = zone.copied_bytes();
-        if !is_packed || copied_bytes == 0 {
+        if !is_packed || copied_bytes == 0 || fault::is_on(Fault::TakePaddingForGarbage) {
             return live_bytes;
         }
         let room_bytes = u128::from(live_bytes) * u128::from(capacity_bytes) / u128::from(copied_bytes);

@@ -37,6 +37,8 @@ pub(super) struct ScannedUnit {
     pub(super) flaw: Option<(u32, DecodeError)>,
     /// Whether the flaw is in a value, so that all records are known. Otherwise none of them is believed.
     pub(super) heads_whole: bool,
+    /// Whether it was on stable media as it should be, so that the flaw is damage and nothing that a crash has left.
+    pub(super) is_damaged: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,11 +97,16 @@ impl ZoneScan {
         headers.into_iter().any(|other| other.unit == number && other.incarnation > incarnation)
     }
 
-    /// Ranges of numbers, end exclusive, of the units that are there and not torn.
-    pub(super) fn whole_ranges(&self) -> Vec<(u32, u32)> {
-        let whole = self.units.iter().filter(|unit| unit.flaw.is_none()).map(|unit| unit.header.unit);
+    /// Ranges of numbers, end exclusive, of the units that are to be claimed from now on: those that are whole, and those
+    /// that should be, or else what is damage now would pass for something torn at the next opening.
+    pub(super) fn ranges_to_claim(&self) -> Vec<(u32, u32)> {
+        self.ranges(|unit| unit.flaw.is_none() || unit.is_damaged && !fault::is_on(Fault::ForgetToldDamage))
+    }
+
+    fn ranges(&self, is_in: impl Fn(&ScannedUnit) -> bool) -> Vec<(u32, u32)> {
+        let numbers = self.units.iter().filter(|unit| is_in(unit)).map(|unit| unit.header.unit);
         let mut ranges: Vec<(u32, u32)> = Vec::new();
-        for number in whole.collect::<BTreeSet<u32>>() {
+        for number in numbers.collect::<BTreeSet<u32>>() {
             match ranges.last_mut() {
                 Some((_, end)) if *end == number => *end += 1,
                 _ => ranges.push((number, number + 1)),
@@ -111,7 +118,8 @@ impl ZoneScan {
     /// The first number from which on all units up to `end` are there, none of them torn; `end` if the last is not.
     pub(super) fn whole_from(&self, end: u32) -> u32 {
         let covers = |&(first, behind): &(u32, u32)| first < end && behind >= end;
-        self.whole_ranges().into_iter().find(covers).map_or(end, |(first, _)| first)
+        let whole = self.ranges(|unit| unit.flaw.is_none());
+        whole.into_iter().find(covers).map_or(end, |(first, _)| first)
     }
 }
 
@@ -288,7 +296,7 @@ impl ZoneScan {
             self.keys.truncate(keys_len);
         }
         let flaw = flaw.map(|(at_and_error, _)| at_and_error);
-        self.units.push(ScannedUnit { header, offset, flaw, heads_whole });
+        self.units.push(ScannedUnit { header, offset, flaw, heads_whole, is_damaged: false });
         flaw.is_none()
     }
 

@@ -210,7 +210,8 @@ impl Ruin<'_> {
         }
         let device = SimulatedDevice::over(self.image.clone(), 0, Changes::Forbidden);
         let options = OpenOptions { read_only: true, in_spite_of_damage: true, ..self.plan.options.clone() };
-        let layout = Engine::open_simulated(&device, &options).and_then(|engine| engine.layout());
+        let layout = Engine::open_simulated(&device, &options)
+            .and_then(|engine| Ok(format!("{:?}\n{}", engine.recovery(), engine.layout()?)));
         problem.during(layout.unwrap_or_else(|error| full(&error)))
     }
 
