@@ -16,11 +16,12 @@ fn main() -> ExitCode {
     let explored = explore(seed, Duration::from_secs(seconds), thread_count);
     let time = explored.time.as_secs_f64();
     println!(
-        "{} lives from seed {seed}, {} crashes recovered from, {} of them inside a recovery, in {time:.1} s: {:.3} s a \
-         thousand",
+        "{} lives from seed {seed}, {} crashes recovered from, {} of them inside a recovery, {} with a checkpoint, in \
+         {time:.1} s: {:.3} s a thousand",
         explored.life_count,
         explored.recovery_count,
         explored.interrupted_count,
+        explored.checkpoint_count,
         time * 1000.0 / explored.recovery_count.max(1) as f64,
     );
     match explored.failure {

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use crate::device::ZonedDevice;
 use crate::error::EngineResult;
+use crate::fault::{self, Fault};
 use crate::format::checkpoint::ZoneRow;
 use crate::format::unit::{StreamKind, StreamName};
 use crate::gc::policy::{Lifetime, ZoneHistory};
@@ -56,6 +57,7 @@ impl Coverage {
             matches!(zone.role(), Role::Sealed(_) | Role::Lost)
                 && zone.newest_seqno() <= durable
                 && is_quiet(id)
+                || fault::is_on(Fault::CoverZonesBeingFilled)
         };
         let filled = zones.iter().filter(|(_, zone)| zone.generation() > Generation::default());
         let filled: Vec<Filled> = filled
@@ -122,6 +124,7 @@ impl Coverage {
 fn end_of_coverage(filled: &[Filled], stream: StreamName, last_given_out: Generation) -> Generation {
     let of_stream = || filled.iter().filter(|zone| zone.stream == stream);
     let newest = of_stream().map(|zone| zone.generation).max().unwrap_or_default();
+    let newest = if fault::is_on(Fault::CoverZonesBeingFilled) { newest.next() } else { newest };
     let unripe = of_stream().filter(|zone| !zone.is_ripe).map(|zone| zone.generation).min();
     let mixed = of_stream().filter(|zone| zone.holds_moved_units).map(|zone| zone.generation).min();
     let unmixed = mixed.map(|mixed| {

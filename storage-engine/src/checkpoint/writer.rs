@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::device::{Geometry, ZonedDevice};
 use crate::error::EngineResult;
+use crate::fault::{self, Fault};
 use crate::format::checkpoint::{BlockBuilder, BlockPlace};
 use crate::format::manifest::CheckpointName;
 use crate::format::unit::StoreId;
@@ -125,6 +126,7 @@ impl CheckpointWriter {
     pub fn leave_zone(&mut self) -> EngineResult<()> {
         if let (Some(used), Some(&(zone, _))) = (self.used_bytes.take(), self.name.zones.last())
             && used < self.geometry.zone_capacity_bytes
+            && !fault::is_on(Fault::LeaveCheckpointZonesActive)
         {
             self.device.finish(zone)?;
         }

@@ -131,6 +131,19 @@ impl Inner {
         Step::Rest
     }
 
+    /// Empties the zone that serves best; says whether one was emptied.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn collect_anyway(&self) -> bool {
+        let Some(collector) = &self.collector else { return false };
+        match collector.collect(Aim::Space, self) {
+            Ok(collected) => collected != Collected::Nothing,
+            Err(error) => {
+                self.report_failed_collection(error);
+                false
+            }
+        }
+    }
+
     /// Copies what is live out of one zone that has worn out, while there is room to spare for it.
     fn evacuate_step(&self) -> Option<Step> {
         let collector = self.collector.as_ref()?;

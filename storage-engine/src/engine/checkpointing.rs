@@ -26,6 +26,7 @@ use crate::checkpoint::coverage::Coverage;
 use crate::checkpoint::writer::{Appended, CheckpointWriter, MAX_CHECKPOINT_ZONES};
 use crate::device::Preparation;
 use crate::error::{EngineError, EngineResult};
+use crate::fault::{self, Fault};
 use crate::format::checkpoint::{BlockBuilder, BlockKind, MAX_PAGE_BYTES, PartsRow, ZoneRow};
 use crate::format::manifest::CheckpointName;
 use crate::index::ordered::Walk;
@@ -239,8 +240,13 @@ impl Inner {
             return Ok(None);
         }
         let begun_at_bytes = log.clock_bytes();
-        log.commit_to(log.last_seqno(), Level::Durable)?;
-        let (generation, durable) = (self.allocator.generation(), log.commit().durable());
+        let durable = if fault::is_on(Fault::BeginBeforeDurable) {
+            log.last_seqno()
+        } else {
+            log.commit_to(log.last_seqno(), Level::Durable)?;
+            log.commit().durable()
+        };
+        let generation = self.allocator.generation();
         let coverage = Coverage::of(&self.zones, generation, durable, |zone| log.is_quiet(zone));
         wait_for_pinned();
         let rows = coverage.rows(&self.zones, &*self.device)?.into();
@@ -281,7 +287,7 @@ impl Inner {
         loop {
             let available = self.allocator.available_count(Purpose::Put);
             if needed <= MAX_CHECKPOINT_ZONES
-                && available > needed + LOW_FREE_ZONES
+                && (available > needed + LOW_FREE_ZONES || fault::is_on(Fault::TakeTheReserveForCheckpoints))
                 && self.leaves_data_their_room(needed)
             {
                 return Ok(true);
@@ -308,7 +314,9 @@ impl Inner {
             });
         }
         running.writer.leave_zone()?;
-        log.make_relocations_durable()?;
+        if !fault::is_on(Fault::NameBeforeDurable) {
+            log.make_relocations_durable()?;
+        }
         let name = running.writer.name(log.commit().durable(), running.entry_count);
         self.manifest.lock().checkpoints.push(name.clone());
         self.write_manifest(false)?;
@@ -353,9 +361,11 @@ impl Inner {
             &mut block,
             |_, entry| {
                 let keep = match entry.into() {
+                    Entry::Tombstone { .. } if fault::is_on(Fault::LeaveTombstonesOut) => false,
                     Entry::Value { location, .. } | Entry::Tombstone { location } => {
                         coverage.covers(&self.zones, location.zone)
                     }
+                    Entry::Large { .. } if fault::is_on(Fault::LeavePartsOut) => true,
                     Entry::Large { id } => self.note_parts(id, parts, full_parts, limit_bytes),
                 };
                 *entry_count += u64::from(keep);
@@ -398,7 +408,7 @@ impl Inner {
     /// An empty zone for a checkpoint, made ready. Room that puts need soon is none.
     fn take_checkpoint_zone(&self) -> EngineResult<Option<ZoneId>> {
         while let Some(zone) = self.allocator.take_for_checkpoint(LOW_FREE_ZONES) {
-            if self.is_worn(zone)? {
+            if self.is_worn(zone)? && !fault::is_on(Fault::ResetWornCheckpointZones) {
                 self.zones.zone(zone).set_role(Role::Lost);
                 continue;
             }
@@ -432,13 +442,19 @@ impl Inner {
             manifest.checkpoints.remove(0)
         };
         // Recovery must not look for it any more when its zones are filled anew.
-        self.write_manifest(false)?;
+        if !fault::is_on(Fault::ResetBeforeUnnamed) {
+            self.write_manifest(false)?;
+        }
         self.give_zones_back(oldest.zones.iter().map(|&(zone, _)| zone))?;
         Ok(true)
     }
 
     fn give_zones_back(&self, zones: impl Iterator<Item = ZoneId>) -> EngineResult<()> {
         for zone in zones {
+            if self.is_worn(zone)? {
+                self.zones.zone(zone).set_role(Role::Lost);
+                continue;
+            }
             match self.device.reset(zone) {
                 Ok(()) => self.allocator.give_back_set_aside(zone),
                 Err(_) if self.is_worn(zone)? => self.zones.zone(zone).set_role(Role::Lost),

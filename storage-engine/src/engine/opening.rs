@@ -20,7 +20,7 @@ use crate::device::emulated::{Access, DirectIo};
 use crate::device::{DeviceError, Geometry, ZoneState, ZonedDevice, open_device};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
-use crate::format::manifest::{Cut, DeviceSizes, Manifest};
+use crate::format::manifest::{Cut, DeviceSizes, Manifest, Tail};
 use crate::format::unit::{StoreId, StreamKind, StreamName};
 use crate::gc::collector::Collector;
 use crate::gc::policy::{Narrowed, Policy, PolicyKind};
@@ -28,13 +28,15 @@ use crate::log::commit::Claims;
 use crate::log::manifest_log::{ManifestLog, Newest};
 use crate::log::memory::UnitMemory;
 use crate::log::stream::{Claim, Stream};
-use crate::log::writer::{LogParts, LogStart, LogWriter, unit_limit_bytes, unit_limit_bytes_from};
+use crate::log::writer::{
+    LogParts, LogStart, LogWriter, most_tails, unit_limit_bytes, unit_limit_bytes_from,
+};
 use crate::queue::{IoQueue, QueueKind};
 use crate::recovery::{Damage, Recovered, Rely, StreamEnd, recover};
 use crate::signal::Signal;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::{Instant, Mutex, thread};
-use crate::units::ZoneId;
+use crate::units::{Generation, ZoneId};
 use crate::zones::{Allocator, Role, ZoneTable};
 
 /// Zones below which a store does not work: two for the manifest, one for each stream, the reserve, one to spare.
@@ -396,6 +398,7 @@ fn claim(end: &StreamEnd) -> Claim {
 /// Takes down that a new run of the store begins, and makes what was cut void for good.
 fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovered) -> EngineResult<()> {
     let (device, zones, allocator) = (&inner.device, &inner.zones, &inner.allocator);
+    let geometry = *device.geometry();
     let manifest = inner.manifest.get_mut();
     let incarnation = manifest.incarnation + 1;
     let mut version = manifest.version + 1;
@@ -420,10 +423,35 @@ fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovere
         clean: false,
         device: Some(DeviceSizes::of(device.geometry())),
         checkpoints: recovered.checkpoints.clone(),
+        tails: claims_on_recovered(zones, &geometry, &manifest.tails),
         ..manifest.clone()
     };
     manifest_log.append(manifest, &|urgency| take_zone(&**device, zones, allocator, urgency))?;
     Ok(device.flush()?)
+}
+
+/// Claims all that recovery has found whole, which its flush has put on stable media: what rots of it from now on is told
+/// from what a crash takes, also before new units or a later manifest claim it.
+///
+/// Claims on zones that could not be read stay: an offline one takes what it held along.
+fn claims_on_recovered(zones: &ZoneTable, geometry: &Geometry, before: &[Tail]) -> Vec<Tail> {
+    if fault::is_on(Fault::ForgetWhatWasRecovered) {
+        return before.to_vec();
+    }
+    let is_unread = |tail: &&Tail| zones.zone(tail.zone).generation() != tail.generation;
+    let mut tails: Vec<Tail> = before.iter().filter(is_unread).copied().collect();
+    for (zone, state) in zones.iter() {
+        let claimed = state.claims().recovered.into_iter().filter(|(first, end)| first < end);
+        tails.extend(claimed.map(|(claim_first, unit_count)| Tail {
+            zone,
+            generation: state.generation(),
+            claim_first,
+            unit_count,
+            previous: (Generation::default(), 0, 0),
+        }));
+    }
+    tails.truncate(most_tails(geometry));
+    tails
 }
 
 #[cfg(test)]

@@ -15,12 +15,13 @@ use crate::device::simulated::SimulatedDevice;
 use crate::error::EngineError;
 use crate::error::EngineResult;
 use crate::format::manifest::SpaceUse;
+use crate::format::unit::StreamKind;
 use crate::index::{Catalog, Entry, Location};
 use crate::log::scanner::{Found, Scanner};
 use crate::log::writer::LogWrite;
-use crate::recovery::{Rely, recover};
+use crate::recovery::{Recovered, Rely, recover};
 use crate::units::{SeqNo, ZoneOffset};
-use crate::zones::ZoneTable;
+use crate::zones::{Role, ZoneTable};
 
 /// One step of the work that threads do beside the callers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,27 +30,32 @@ pub enum BackgroundStep {
     AppendBuffered,
     /// Empties at most one zone, if that is called for.
     Clean,
+    /// Empties the zone that serves best, whether that is called for or not.
+    Collect,
     /// Makes the next zone ready.
     ReadyNextZone,
+    /// Begins a checkpoint that was asked for, or takes one that was begun a block further.
+    Checkpoint,
 }
 
 impl BackgroundStep {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::AppendBuffered, Self::Clean, Self::ReadyNextZone];
+    pub const ALL: [Self; 5] =
+        [Self::AppendBuffered, Self::Clean, Self::Collect, Self::ReadyNextZone, Self::Checkpoint];
 }
 
 /// A write that has its place in the log and waits for its level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BegunWrite {
-    logged: Option<Logged>,
+    logged: Logged,
     durability: Durability,
 }
 
 impl BegunWrite {
-    /// The last of its seqnos; none when there was nothing to write.
+    /// The last of its seqnos; none when it changes nothing.
     #[must_use]
     pub fn last_seqno(&self) -> Option<SeqNo> {
-        self.logged.map(|logged| logged.last_seqno)
+        (!self.logged.is_vain).then_some(self.logged.last_seqno)
     }
 }
 
@@ -92,7 +98,9 @@ impl Engine {
                 self.inner.count_live_limit();
                 Ok(again)
             }
+            BackgroundStep::Collect => Ok(self.inner.collect_anyway()),
             BackgroundStep::ReadyNextZone => log.ready_next_zone().map(|()| false),
+            BackgroundStep::Checkpoint => Ok(self.inner.checkpoint_step() == Step::Again),
         }
     }
 
@@ -112,7 +120,36 @@ impl Engine {
     /// As [`Engine::write`].
     pub fn end_write(&self, begun: BegunWrite) -> EngineResult<()> {
         let log = self.inner.log()?;
-        begun.logged.map_or(Ok(()), |logged| self.inner.acknowledge(log, logged, begun.durability))
+        self.inner.acknowledge(log, begun.logged, begun.durability)
+    }
+
+    /// Asks for a checkpoint, which [`BackgroundStep::Checkpoint`] and closing write.
+    pub fn request_checkpoint(&self) {
+        let _ = self.inner.checkpointing.request();
+    }
+
+    /// How many zones new writes, copies and checkpoints have active.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn active_zone_counts(&self) -> EngineResult<[usize; 3]> {
+        let mut counts = [0; 3];
+        for (id, zone) in self.inner.zones.iter() {
+            let place = match zone.role() {
+                Role::Open(StreamKind::User) | Role::Sealed(StreamKind::User) => 0,
+                Role::Open(StreamKind::Relocation) | Role::Sealed(StreamKind::Relocation) => 1,
+                Role::Checkpoint => 2,
+                _ => continue,
+            };
+            counts[place] += usize::from(self.inner.device.report(id)?.state.is_active());
+        }
+        Ok(counts)
+    }
+
+    /// Zones that data were given up in: worn ones, and such as could not be emptied.
+    #[must_use]
+    pub fn lost_zone_count(&self) -> usize {
+        self.inner.zones.iter().filter(|(_, zone)| zone.role() == Role::Lost).count()
     }
 
     /// Ends the use of the store as the end of its process does: nothing more is written.
@@ -154,8 +191,12 @@ impl Engine {
         let recovered = recover(&*self.inner.device, &manifest, 1, Rely::OnLog)?;
         let mine = self.described(&self.inner.catalog, &self.inner.zones)?;
         let mut found = self.described(&recovered.catalog, &recovered.zones)?;
-        // A tombstone that is forgotten in memory may lie in a zone that was lost.
-        let is_forgotten = |key: &[u8], write: &Write| write.kind == "tombstone" && !mine.contains_key(key);
+        // A tombstone that is forgotten in memory may lie in a zone that was lost, or that a crash kept from being reset:
+        // only copies are forgotten.
+        let may_be_gone = |key: &[u8]| self.lost_zone_count() > 0 || is_copied_tombstone(&recovered, key);
+        let is_forgotten = |key: &[u8], write: &Write| {
+            write.kind == "tombstone" && !mine.contains_key(key) && may_be_gone(key)
+        };
         found.retain(|key, write| !is_forgotten(key, write));
         let keys: BTreeSet<_> = mine.keys().chain(found.keys()).collect();
         let differing = keys.into_iter().filter(|key| mine.get(*key) != found.get(*key));
@@ -163,7 +204,12 @@ impl Engine {
             let key_text = String::from_utf8_lossy(key);
             format!("{key_text}: index {:?}, scan {:?}", mine.get(key), found.get(key))
         };
-        Ok(differing.map(|key| line(key)).collect())
+        let mut lines: Vec<String> = differing.map(|key| line(key)).collect();
+        let (mine, scanned) = (self.last_seqno()?, recovered.last_seqno);
+        if mine != scanned {
+            lines.push(format!("last write: {mine} given out, {scanned} found"));
+        }
+        Ok(lines)
     }
 
     /// What lies on the device, for somebody who looks for a bug.
@@ -246,6 +292,17 @@ impl Engine {
         self.inner.device.read(location.zone, ZoneOffset::new(start), &mut blocks)?;
         let seqno = usize::try_from(at - start).ok().and_then(|skip| blocks.get(skip + 8..skip + 16));
         Ok(seqno.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes))
+    }
+}
+
+/// Whether the entry of a key is a delete that the collector has copied.
+fn is_copied_tombstone(recovered: &Recovered, key: &[u8]) -> bool {
+    match recovered.catalog.index().lookup(key) {
+        Some(Entry::Tombstone { location }) => {
+            let role = recovered.zones.zone(location.zone).role();
+            matches!(role, Role::Open(StreamKind::Relocation) | Role::Sealed(StreamKind::Relocation))
+        }
+        _ => false,
     }
 }
 

@@ -43,8 +43,18 @@ impl Durability {
 /// A write that has its place in the log, and whose full units are on their way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Logged {
-    /// The last of its seqnos.
+    /// The last of its seqnos; of a write that changes nothing, the last one given out before.
     pub(super) last_seqno: SeqNo,
+    /// Whether it changes nothing, and is not logged.
+    pub(super) is_vain: bool,
+}
+
+impl Logged {
+    /// What changes nothing nevertheless says of the writes before it that they are as safe.
+    fn vain(log: &LogWriter) -> Self {
+        let skips = fault::is_on(Fault::SkipVainCommits);
+        Self { last_seqno: if skips { SeqNo::ZERO } else { log.last_seqno() }, is_vain: true }
+    }
 }
 
 /// Longest value in bytes.
@@ -60,22 +70,20 @@ impl Engine {
     /// [`EngineError::WritesRefused`], [`EngineError::ReadOnly`], [`EngineError::Closed`]; the device's.
     pub fn write(&self, writes: &[LogWrite<'_>], durability: Durability) -> EngineResult<()> {
         let log = self.inner.log()?;
-        // What changes nothing nevertheless says of the writes before it that they are as safe.
         let logged = self.log_writes(log, writes, durability)?;
-        let logged = logged.unwrap_or_else(|| Logged { last_seqno: log.last_seqno() });
         self.inner.acknowledge(log, logged, durability)
     }
 
-    /// Gives writes their places in the log; none when they change nothing.
+    /// Gives writes their places in the log, unless they change nothing.
     pub(super) fn log_writes(
         &self,
         log: &LogWriter,
         writes: &[LogWrite<'_>],
         durability: Durability,
-    ) -> EngineResult<Option<Logged>> {
+    ) -> EngineResult<Logged> {
         check_sizes(writes)?;
         if writes.is_empty() {
-            return Ok(None);
+            return Ok(Logged::vain(log));
         }
         let (mut entries, latches, mut fit) = (Entries::new(), &self.inner.latches, Fit::OwnStream);
         let appended = loop {
@@ -93,7 +101,7 @@ impl Engine {
                 continue;
             }
             if self.inner.is_vain(log, writes, &held) {
-                return Ok(None);
+                return Ok(Logged::vain(log));
             }
             match self.inner.append(log, writes, (durability, fit), &mut held, &mut entries) {
                 Ok(appended) => break appended,
@@ -104,7 +112,7 @@ impl Engine {
             fit = self.inner.wait_for_room(seen, fit)?;
         };
         self.inner.count(writes);
-        Ok(Some(submit(log, appended)?))
+        submit(log, appended)
     }
 
     /// Replaces the value of a key if it is what the caller expects (`None`: absent). Otherwise gives the present value.
@@ -145,7 +153,7 @@ impl Engine {
             drop(pinned);
             if new.is_none() && entry.is_none() {
                 drop(held);
-                self.inner.acknowledge(log, Logged { last_seqno: log.last_seqno() }, durability)?;
+                self.inner.acknowledge(log, Logged::vain(log), durability)?;
                 return Ok(Ok(()));
             }
             match self.inner.append(log, &writes, (durability, fit), &mut held, &mut entries) {
@@ -313,9 +321,12 @@ impl Inner {
         self.waiting_count.fetch_add(1, Ordering::AcqRel);
         self.housekeeping.raise();
         if self.running.is_stepped() {
-            // There is no housekeeper to wait for.
+            // There is no housekeeper to wait for. Its steps end in news, by and by.
+            let mut step_count = 0;
             while self.allocator.events() == seen {
                 let _ = self.clean_step();
+                step_count += 1;
+                assert!(step_count < 10_000, "{step_count} steps, and no news of space");
             }
         }
         self.allocator.wait_for_event_after(seen);
@@ -337,7 +348,7 @@ impl Inner {
 /// Hands the units that a write has filled to the queue. All locks are released.
 fn submit(log: &LogWriter, appended: Appended) -> EngineResult<Logged> {
     log.submit(appended.submissions)?;
-    Ok(Logged { last_seqno: appended.last_seqno })
+    Ok(Logged { last_seqno: appended.last_seqno, is_vain: false })
 }
 
 fn purpose(writes: &[LogWrite<'_>]) -> Purpose {

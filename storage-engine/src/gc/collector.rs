@@ -33,7 +33,7 @@ use crate::log::writer::{AppendFailure, LogWriter};
 use crate::pinned::wait_for_pinned;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::units::{Generation, ZoneId};
-use crate::zones::{Allocator, Role, ZoneTable};
+use crate::zones::{Allocator, Role, ZoneTable, charge_bytes};
 
 /// Takes down watermark and tails before a zone is reset.
 pub trait Witness {
@@ -239,13 +239,32 @@ impl Collector {
         if ages.oldest_generation_but(id) > barrier { zone.tombstone_bytes() } else { 0 }
     }
 
+    /// How much of a zone the copies of so many live bytes of this one would take, as far as that is known.
+    ///
+    /// What the collector has packed it packs no better a second time: headers, padding and the room at the end where the
+    /// next record did not fit are no garbage. Without this, zones of records that fill them badly would be emptied into
+    /// each other for ever, and a full store would never be found full. Other zones are emptied once to find out.
+    fn room_for_copies(&self, id: ZoneId, live_bytes: u64) -> u64 {
+        let (zone, capacity_bytes) = (self.zones.zone(id), self.device.geometry().zone_capacity_bytes);
+        let is_packed = zone.role() == Role::Sealed(StreamKind::Relocation)
+            && zone.generation() > self.opened_at
+            && !zone.holds_moved_units();
+        let copied_bytes = zone.copied_bytes();
+        if !is_packed || copied_bytes == 0 || fault::is_on(Fault::TakePaddingForGarbage) {
+            return live_bytes;
+        }
+        let room_bytes = u128::from(live_bytes) * u128::from(capacity_bytes) / u128::from(copied_bytes);
+        u64::try_from(room_bytes).unwrap_or(u64::MAX).min(capacity_bytes)
+    }
+
     fn candidates(&self) -> Vec<Candidate> {
         let (ages, clock_bytes) = (Ages::of(&self.zones), self.log.clock_bytes());
         let ripe = self.zones.iter().filter(|(id, _)| self.is_ripe(*id));
         ripe.map(|(id, zone)| Candidate {
             zone: id,
             capacity_bytes: self.device.geometry().zone_capacity_bytes,
-            live_bytes: zone.live_bytes().saturating_sub(self.forgettable_bytes(id, &ages)),
+            live_bytes: self
+                .room_for_copies(id, zone.live_bytes().saturating_sub(self.forgettable_bytes(id, &ages))),
             age: clock_bytes.saturating_sub(zone.sealed_at_bytes()),
         })
         .collect()
@@ -381,6 +400,9 @@ impl Collector {
             },
         })?;
         self.relocated_bytes.fetch_add(encoded.len() as u64, Ordering::Relaxed);
+        let value_bytes = if record.kind == RecordKind::Delete { 0 } else { record.value.len() };
+        let charge = charge_bytes(record.key.len(), value_bytes);
+        self.zones.zone(location.zone).add_copied(u64::try_from(charge).unwrap_or(0));
         Ok(location)
     }
 

@@ -767,6 +767,7 @@ impl LogWriter {
         if let Some(stream) = copies.streams.iter_mut().find(|stream| is_at(stream)) {
             submissions.extend(self.seal_relocation(stream));
             submissions.extend(self.leave(stream, SeqNo::ZERO));
+            self.parts.zones.zone(zone).forget_copied();
         }
         drop(copies);
         self.submit(submissions)
@@ -1154,10 +1155,7 @@ impl LogWriter {
                 previous: (Generation::default(), 0, 0),
             }));
         }
-        // A manifest is one append, and several of them fit into a zone.
-        let room_bytes =
-            u64::from(self.geometry.append_limit_bytes).min(self.geometry.zone_capacity_bytes) / 2;
-        tails.truncate(usize::try_from(room_bytes).expect("64-bit sizes") / MAX_TAIL_BYTES);
+        tails.truncate(most_tails(&self.geometry));
         tails
     }
 
@@ -1195,6 +1193,12 @@ impl LogWriter {
             previous: nothing,
         })
     }
+}
+
+/// How many tails a manifest may have: it is one append, and several of them fit into a zone.
+pub(crate) fn most_tails(geometry: &Geometry) -> usize {
+    let room_bytes = u64::from(geometry.append_limit_bytes).min(geometry.zone_capacity_bytes) / 2;
+    usize::try_from(room_bytes).expect("64-bit sizes") / MAX_TAIL_BYTES
 }
 
 fn record_sizes(

@@ -1,7 +1,8 @@
-//! The queue of a simulated device: the device's seed chooses which operation ends next.
+//! The queue of a simulated device: the device's seed chooses which append lands next, and which operation ends next.
 //!
-//! Everything happens on the threads of callers: an append takes its place when it is submitted, and ends when somebody
-//! reaps. What is in flight when the queue is dropped stays so, as on a device whose host has gone.
+//! Everything happens on the threads of callers: an append lands when it is submitted or at any time until somebody reaps
+//! it, so that appends to one zone, and to several, land in any order. What is in flight when the queue is dropped stays
+//! so, as on a device whose host has gone; what has not landed by then never does.
 
 use std::io;
 use std::sync::Arc;
@@ -9,8 +10,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Completion, IoQueue, Outcome, Refused, Request, Wait};
-use crate::device::ZonedDevice;
+use crate::buffer::AlignedBuffer;
 use crate::device::simulated::{SimulatedAppend, SimulatedDevice};
+use crate::device::{DeviceResult, Persistence, ZonedDevice};
+use crate::units::DevicePosition;
 
 /// A queue on a simulated device.
 #[derive(Debug)]
@@ -21,8 +24,30 @@ pub struct SimulatedQueue {
 
 #[derive(Debug)]
 enum Pending {
-    Append { append: SimulatedAppend, user_data: u64 },
-    Read(Completion),
+    /// On its way to the device.
+    Sent {
+        append: Sent,
+        user_data: u64,
+    },
+    /// It has its place.
+    Landed {
+        append: SimulatedAppend,
+        user_data: u64,
+    },
+    Ended(Completion),
+}
+
+#[derive(Debug)]
+struct Sent {
+    zone_start: DevicePosition,
+    payload: Arc<AlignedBuffer>,
+    persistence: Persistence,
+}
+
+impl Sent {
+    fn land(&self, device: &SimulatedDevice) -> DeviceResult<SimulatedAppend> {
+        device.submit_append(self.zone_start, &self.payload, self.persistence)
+    }
 }
 
 impl SimulatedQueue {
@@ -33,12 +58,22 @@ impl SimulatedQueue {
     }
 
     fn end_one(&self, pending: &mut Vec<Pending>, into: &mut Vec<Completion>) {
-        match pending.swap_remove(self.device.choose(pending.len())) {
-            Pending::Append { append, user_data } => {
+        let ended = match self.landed(pending.swap_remove(self.device.choose(pending.len()))) {
+            Pending::Landed { append, user_data } => {
                 let outcome = Outcome::Append(self.device.complete_append(append));
-                into.push(Completion { user_data, outcome });
+                Completion { user_data, outcome }
             }
-            Pending::Read(completion) => into.push(completion),
+            Pending::Ended(completion) => completion,
+            Pending::Sent { .. } => unreachable!("it has landed, or was refused"),
+        };
+        into.push(ended);
+    }
+
+    fn landed(&self, pending: Pending) -> Pending {
+        let Pending::Sent { append, user_data } = pending else { return pending };
+        match append.land(&self.device) {
+            Ok(append) => Pending::Landed { append, user_data },
+            Err(error) => Pending::Ended(Completion { user_data, outcome: Outcome::Append(Err(error)) }),
         }
     }
 }
@@ -51,18 +86,13 @@ impl IoQueue for SimulatedQueue {
     fn submit(&self, request: Request) -> Result<(), Refused> {
         let pending = match request {
             Request::Append { zone_start, payload, persistence, user_data } => {
-                match self.device.submit_append(zone_start, &payload, persistence) {
-                    Ok(append) => Pending::Append { append, user_data },
-                    Err(error) => {
-                        let request =
-                            Box::new(Request::Append { zone_start, payload, persistence, user_data });
-                        return Err(Refused { error, request });
-                    }
-                }
+                let append = Sent { zone_start, payload, persistence };
+                let sent = Pending::Sent { append, user_data };
+                if self.device.choose(3) == 0 { sent } else { self.landed(sent) }
             }
             Request::Read { zone, offset, mut into, user_data } => {
                 let result = self.device.read(zone, offset, &mut into);
-                Pending::Read(Completion { user_data, outcome: Outcome::Read { result, into } })
+                Pending::Ended(Completion { user_data, outcome: Outcome::Read { result, into } })
             }
         };
         self.pending.lock().push(pending);

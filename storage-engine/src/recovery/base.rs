@@ -13,6 +13,7 @@ use foldhash::fast::FixedState;
 use crate::buffer::AlignedBuffer;
 use crate::checkpoint::loader::{LargeParts, Loaded, Loader, Standing, Unusable};
 use crate::device::{DeviceError, ZoneDescriptor, ZoneState, ZonedDevice};
+use crate::fault::{self, Fault};
 use crate::format::checkpoint::ZoneRow;
 use crate::format::unit::{StoreId, UnitHeader};
 use crate::index::{Entry, LargeId};
@@ -44,6 +45,9 @@ impl Base {
 impl Standing {
     /// Whether a record that was read, and is not in a zone that stands, is at least as new as an entry of its key.
     pub(super) fn gives_way(&self, entry: Entry, to: SeqNo) -> bool {
+        if fault::is_on(Fault::EntriesBeatRecords) || fault::is_on(Fault::RecordsBeatEntries) {
+            return fault::is_on(Fault::RecordsBeatEntries);
+        }
         match entry {
             Entry::Large { id } => to.get() >= id.get(),
             Entry::Value { location, .. } | Entry::Tombstone { location } => {
@@ -85,6 +89,9 @@ fn stands(loader: &Loader<'_>, row: &ZoneRow, descriptor: &ZoneDescriptor) -> Re
     let refuse = |what: String| Unusable { zone: row.zone, offset: ZoneOffset::START, what };
     if descriptor.state == ZoneState::Offline {
         return Err(refuse("the zone has gone offline since".to_owned()));
+    }
+    if fault::is_on(Fault::BelieveRefilledZones) {
+        return Ok(true);
     }
     if descriptor.reset_count != row.reset_count || descriptor.write_pointer == ZoneOffset::START {
         return Ok(false);

@@ -22,11 +22,11 @@ use crate::units::{Generation, ZoneOffset};
 /// Claims on the units of each filling: number ranges, end exclusive.
 type Claims = BTreeMap<Generation, BTreeSet<(u32, u32)>>;
 
-/// Finds all damage that can be told.
+/// Finds all damage that can be told, and notes it with the units.
 pub(super) fn verify(
     manifest: &Manifest,
     descriptors: &[ZoneDescriptor],
-    scans: &[ZoneScan],
+    scans: &mut [ZoneScan],
     standing: Option<&Standing>,
     prefix: &Prefix,
 ) -> Vec<Damage> {
@@ -35,10 +35,14 @@ pub(super) fn verify(
     }
     let claims = collect(manifest, scans);
     let mut damages = Vec::new();
-    for scan in scans {
+    for scan in &mut *scans {
         let none = BTreeSet::new();
         let claimed = claims.get(&scan.generation).unwrap_or(&none);
-        damages.extend(scan.units.iter().filter_map(|unit| flaw(scan, unit, claimed, prefix)));
+        let flaws: Vec<_> = scan.units.iter().map(|unit| flaw(scan, unit, claimed, prefix)).collect();
+        for (unit, flaw) in scan.units.iter_mut().zip(flaws) {
+            unit.is_damaged = flaw.is_some();
+            damages.extend(flaw);
+        }
         damages.extend(missing(scan, claimed));
     }
     damages.extend(vanished(manifest, descriptors, scans, standing));
@@ -74,7 +78,8 @@ fn flaw(
 ) -> Option<Damage> {
     let (at, error) = unit.flaw?;
     let number = unit.header.unit;
-    let is_claimed = claimed.iter().any(|&(first, end)| (first..end).contains(&number));
+    let is_claimed =
+        !scan.has_later_namesake(unit) && claimed.iter().any(|&(first, end)| (first..end).contains(&number));
     // A zone that wore out while it was being filled may hold a torn copy of a unit that was appended anew elsewhere.
     let may_have_moved = scan.descriptor.state == ZoneState::ReadOnly;
     if !is_claimed && (may_have_moved || !prefix.was_durable(unit)) {

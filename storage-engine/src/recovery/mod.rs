@@ -265,9 +265,9 @@ impl<'a> Recovery<'a> {
         // Half of the threads wait for the device while the others check what it gave.
         // One thread stays one: simulations and models must not have others.
         let thread_count = if self.thread_count == 1 { 1 } else { 2 * self.thread_count };
-        let scans = scan::scan_zones(device, (manifest.store, oldest), &to_scan, thread_count)?;
+        let mut scans = scan::scan_zones(device, (manifest.store, oldest), &to_scan, thread_count)?;
         let prefix = prefix::find(manifest, &scans);
-        let mut damages = claims::verify(manifest, &self.descriptors, &scans, standing, &prefix);
+        let mut damages = claims::verify(manifest, &self.descriptors, &mut scans, standing, &prefix);
         let report = RecoveryReport {
             clean: manifest.clean,
             zone_count: u32::try_from(scans.len()).expect("zone numbers are 32 bits"),

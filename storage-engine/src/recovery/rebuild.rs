@@ -99,11 +99,15 @@ pub(super) fn rebuild(
         large_of_base: &large_of_base,
         parts_of_base: &parts_of_base,
     };
-    let chosen = winners.choose(believed, layout.thread_count);
-    let (catalog, damages) = match base {
-        None => (catalog_of(&zones, &chosen.entries, chosen.large, layout.thread_count), chosen.damages),
+    let mut chosen = winners.choose(believed, layout.thread_count);
+    let mut incomplete = std::mem::take(&mut chosen.incomplete);
+    let (catalog, mut damages) = match base {
+        None => (catalog_of(&zones, &chosen.entries, chosen.large, layout.thread_count), Vec::new()),
         Some(base) => put_on_top(&zones, chosen, base),
     };
+    // One that a later write in a zone that was not read supersedes is nobody's any more.
+    incomplete.retain(|(key, id, _)| catalog.index().lookup(key) == Some(Entry::Large { id: *id }));
+    damages.extend(incomplete.into_iter().map(|(.., damage)| damage));
     Rebuilt { catalog, zones, abandoned, damages, record_count, void_record_count }
 }
 
@@ -113,7 +117,7 @@ fn put_on_top(zones: &Arc<ZoneTable>, chosen: Chosen<'_>, base: Base) -> (Catalo
     for ((zone, _), (bytes, tombstone_bytes)) in zones.iter().zip(loaded.charges) {
         zones.charge_loaded(zone, bytes, tombstone_bytes);
     }
-    let mut damages = chosen.damages;
+    let mut damages = Vec::new();
     let index = OrderedIndex::from_leaves(loaded.leaves).unwrap_or_else(|| {
         let what = "the keys of a checkpoint are not in order".to_owned();
         damages.push(Damage { zone: ZoneId::default(), offset: ZoneOffset::START, what, confined: true });
@@ -121,6 +125,9 @@ fn put_on_top(zones: &Arc<ZoneTable>, chosen: Chosen<'_>, base: Base) -> (Catalo
     });
     let catalog = Catalog::loaded(index, chosen.large, Arc::clone(zones), loaded.counts);
     for (key, entry, seqno) in chosen.entries {
+        if fault::is_on(Fault::SkipReplay) {
+            break;
+        }
         catalog.adopt(key, entry, |present| standing.gives_way(present, seqno));
     }
     (catalog, damages)
@@ -220,7 +227,8 @@ struct Chosen<'a> {
     /// In the order of their keys.
     entries: Vec<Winner<'a>>,
     large: LargeValues,
-    damages: Vec<Damage>,
+    /// Large values of which parts cannot be found, with their keys.
+    incomplete: Vec<(&'a [u8], LargeId, Damage)>,
 }
 
 struct Winners<'a> {
@@ -259,7 +267,7 @@ impl<'a> Winners<'a> {
         let mut chosen = Chosen {
             entries: Vec::with_capacity(first_of_each_key.len()),
             large: LargeValues::default(),
-            damages: Vec::new(),
+            incomplete: Vec::new(),
         };
         for handle in first_of_each_key {
             if let Some(entry) = self.entry(handle, &mut chosen) {
@@ -346,7 +354,7 @@ impl<'a> Winners<'a> {
             let what =
                 format!("parts of a value of {part_count} parts that a checkpoint names cannot be found");
             let (zone, offset) = (self.nowhere.zone, ZoneOffset::START);
-            chosen.damages.push(Damage { zone, offset, what, confined: false });
+            chosen.incomplete.push((key, id, Damage { zone, offset, what, confined: false }));
         }
         let parts = places.into_iter().map(|place| place.unwrap_or((self.nowhere, 0))).collect();
         chosen.large.insert(id, LargeValue::new(key.len(), parts));
@@ -381,7 +389,7 @@ impl<'a> Winners<'a> {
         Location::new(scan.descriptor.zone, unit, record.offset)
     }
 
-    fn entry(&self, handle: Handle, chosen: &mut Chosen<'_>) -> Option<Entry> {
+    fn entry(&self, handle: Handle, chosen: &mut Chosen<'a>) -> Option<Entry> {
         let (_, record) = self.record(handle);
         let location = self.location(handle);
         match record.kind {
@@ -391,18 +399,19 @@ impl<'a> Winners<'a> {
         }
     }
 
-    fn large_entry(&self, first: Handle, chosen: &mut Chosen<'_>) -> Option<Entry> {
+    fn large_entry(&self, first: Handle, chosen: &mut Chosen<'a>) -> Option<Entry> {
         let (scan, record) = self.record(first);
         let id = large_id(record);
         let places = self.large_places(id, record.part_count as usize);
         if places.iter().any(Option::is_none) {
             let unit = &scan.units[record.unit_index as usize];
-            chosen.damages.push(Damage {
+            let damage = Damage {
                 zone: scan.descriptor.zone,
                 offset: unit.offset.forward(u64::from(record.offset)),
                 what: format!("of {} parts of a value some cannot be found", record.part_count),
                 confined: self.zones_lost,
-            });
+            };
+            chosen.incomplete.push((self.key(first), id, damage));
         }
         let parts = places.into_iter().map(|place| place.unwrap_or((self.nowhere, 0))).collect();
         chosen.large.insert(id, LargeValue::new(usize::from(record.key_len), parts));
@@ -466,8 +475,10 @@ fn fill_standing_zone(zone: &Zone, descriptor: &ZoneDescriptor, row: &ZoneRow, e
     if let Role::Sealed(_) = zone.role() {
         zone.set_role(Role::Sealed(stream_of_row(row)));
     }
-    zone.set_first_seqno(row.first_seqno);
-    zone.raise_newest_seqno(row.newest_seqno);
+    if !fault::is_on(Fault::ForgetStandingSeqnos) {
+        zone.set_first_seqno(row.first_seqno);
+        zone.raise_newest_seqno(row.newest_seqno);
+    }
     zone.set_places(row.places.clone());
     zone.set_recovered_claims(row.claims.clone());
     zone.set_class(row.class);
@@ -521,7 +532,9 @@ fn fill_zone(zones: &ZoneTable, scan: &ZoneScan, prefix: &Prefix) {
     // A run after a crash gives the numbers of lost units anew; should a lost one turn up after all, its records are
     // void, and the number belongs to the later run.
     let mut units: Vec<_> = scan.units.iter().collect();
-    units.sort_by_key(|unit| unit.header.incarnation);
+    if !fault::is_on(Fault::BelieveEarlierRuns) {
+        units.sort_by_key(|unit| unit.header.incarnation);
+    }
     for unit in units {
         newest = newest.max(unit.header.last_seqno());
         let place = ZoneSector::at(unit.offset).expect("a scanned unit lies at a whole block below 2 TiB");
@@ -529,5 +542,5 @@ fn fill_zone(zones: &ZoneTable, scan: &ZoneScan, prefix: &Prefix) {
     }
     zone.raise_newest_seqno(newest.min(prefix.last_seqno));
     // The stream that goes on in a zone has its own account of these; to claim them twice does no harm.
-    zone.set_recovered_claims(scan.whole_ranges());
+    zone.set_recovered_claims(scan.ranges_to_claim());
 }

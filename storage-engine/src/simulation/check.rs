@@ -24,8 +24,9 @@ pub(super) enum Hurt {
     OfflineZone,
     /// A bit has flipped in what no later unit may have vouched for.
     Rot,
-    /// A bit has flipped in a store that had been closed in order: everything survives, or the loss is told.
-    RotAfterClosing,
+    /// A bit has flipped in a store that had been closed in order, or after a recovery: everything survives, or the loss
+    /// is told.
+    RotOfWhatIsVouchedFor,
 }
 
 /// A crash to be recovered from.
@@ -93,19 +94,36 @@ impl Ruin<'_> {
         device.keep_snapshots();
         device.set_note(self.allowed.note());
         let Some(opened) = self.open(&device, random)? else { return Ok(()) };
+        report.checkpoint_count += u64::from(opened.engine.recovery().checkpoint.is_some());
         let snapshots = opened.device.take_snapshots();
         if self.hurt == Hurt::Nothing || self.hurt == Hurt::ReadOnlyZone {
             self.judge(&opened).map_err(|problem| self.lay_out(problem))?;
         } else {
-            return self.judge_mildly(&opened);
+            return self.judge_mildly(&opened).map_err(|problem| self.lay_out(problem));
         }
         if self.depth < DEEPEST && random.chance(1, 3) && !snapshots.is_empty() {
             self.crash_inside(snapshots, random, report)?;
+        }
+        if self.depth < DEEPEST && self.hurt == Hurt::Nothing && random.chance(1, 8) {
+            self.rot_what_was_recovered(&opened, random, report)?;
         }
         if self.depth < DEEPEST && self.hurt == Hurt::Nothing && random.chance(1, 6) {
             self.go_on(opened, random, report)?;
         }
         Ok(())
+    }
+
+    /// A bit flips, and the store crashes before it has done anything: what has been recovered is there, or its loss is told.
+    fn rot_what_was_recovered(
+        &self,
+        opened: &Opened,
+        random: &mut Seeded,
+        report: &mut Report,
+    ) -> Result<(), Problem> {
+        let count = self.accept(&opened.found)?;
+        let allowed = Allowed { least: count, most: count, durable: count };
+        rot((self.plan, opened.device.image()), (self.model, allowed), random, report)
+            .map_err(|problem| problem.during("a bit flipped after recovery".to_owned()))
     }
 
     /// Opens for reading only: not a byte changes.
@@ -176,7 +194,7 @@ impl Ruin<'_> {
     fn excuse(&self, error: &EngineError) -> Result<(), Problem> {
         let told = matches!(error, EngineError::Corruption { .. } | EngineError::ManifestDamaged(_));
         match self.hurt {
-            Hurt::Rot | Hurt::RotAfterClosing | Hurt::OfflineZone if told => Ok(()),
+            Hurt::Rot | Hurt::RotOfWhatIsVouchedFor | Hurt::OfflineZone if told => Ok(()),
             _ => Err(Problem::new(format!("the store does not open: {}", full(error)))),
         }
     }
@@ -192,7 +210,8 @@ impl Ruin<'_> {
         }
         let device = SimulatedDevice::over(self.image.clone(), 0, Changes::Forbidden);
         let options = OpenOptions { read_only: true, in_spite_of_damage: true, ..self.plan.options.clone() };
-        let layout = Engine::open_simulated(&device, &options).and_then(|engine| engine.layout());
+        let layout = Engine::open_simulated(&device, &options)
+            .and_then(|engine| Ok(format!("{:?}\n{}", engine.recovery(), engine.layout()?)));
         problem.during(layout.unwrap_or_else(|error| full(&error)))
     }
 
@@ -203,6 +222,10 @@ impl Ruin<'_> {
             return Err(Problem::new("damage where no media was hurt".to_owned()));
         }
         self.accept(found)?;
+        let unusable = &engine.recovery().unusable_checkpoints;
+        if !unusable.is_empty() {
+            return Err(Problem::new(format!("a checkpoint is not there: {unusable:?}")));
+        }
         let report = engine.verify(Depth::Deep, &|_| {}).map_err(|error| unreadable(&error))?;
         if !report.is_sound() {
             return Err(Problem::new(format!("not sound: {report:?}")));
@@ -224,7 +247,7 @@ impl Ruin<'_> {
     /// What is lost is told; nothing is wrong that is not.
     fn judge_mildly(&self, opened: &Opened) -> Result<(), Problem> {
         let found = &opened.found;
-        if self.hurt == Hurt::RotAfterClosing {
+        if self.hurt == Hurt::RotOfWhatIsVouchedFor {
             return self.accept(found).map(drop);
         }
         // Where a zone is lost, the older version of a key may be seen; bytes of another key never are.
@@ -268,18 +291,27 @@ impl Ruin<'_> {
 
 /// Flips a bit in a store that was closed in order, and looks at it.
 pub(super) fn rot_after_closing(
-    (plan, mut image): (&Plan, Image),
+    (plan, image): (&Plan, Image),
     model: &Model,
     random: &mut Seeded,
     report: &mut Report,
 ) -> Result<(), Problem> {
-    image.crash(Crash::PowerCut, random);
-    if image.rot(random).is_none() {
-        return Ok(());
-    }
     let allowed = Allowed { least: model.durable_count, most: model.len(), durable: model.durable_count };
-    let ruin = Ruin { plan, image, model, allowed, hurt: Hurt::RotAfterClosing, depth: DEEPEST };
-    ruin.recover(random, report).map_err(|problem| problem.during("a bit flipped after closing".to_owned()))
+    rot((plan, image), (model, allowed), random, report)
+        .map_err(|problem| problem.during("a bit flipped after closing".to_owned()))
+}
+
+/// Flips a bit where all that is there is vouched for.
+fn rot(
+    (plan, mut image): (&Plan, Image),
+    (model, allowed): (&Model, Allowed),
+    random: &mut Seeded,
+    report: &mut Report,
+) -> Result<(), Problem> {
+    image.crash(Crash::PowerCut, random);
+    let Some((zone, at)) = image.rot(random) else { return Ok(()) };
+    let ruin = Ruin { plan, image, model, allowed, hurt: Hurt::RotOfWhatIsVouchedFor, depth: DEEPEST };
+    ruin.recover(random, report).map_err(|problem| problem.during(format!("in {zone} at {at}")))
 }
 
 /// Ends the use of an engine without letting it close the store in order.

@@ -16,6 +16,8 @@ pub struct Exploration {
     pub recovery_count: u64,
     /// How many of them were inside a recovery.
     pub interrupted_count: u64,
+    /// How many of them began with a checkpoint of the index.
+    pub checkpoint_count: u64,
     /// The first failure, with its seed.
     pub failure: Option<(u64, Problem)>,
     /// How long it took.
@@ -27,6 +29,7 @@ impl Exploration {
         self.life_count += 1;
         self.recovery_count += report.recovery_count;
         self.interrupted_count += report.interrupted_count;
+        self.checkpoint_count += report.checkpoint_count;
     }
 }
 

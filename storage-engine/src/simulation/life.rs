@@ -104,6 +104,9 @@ fn crash_everywhere(
     report: &mut Report,
 ) -> Result<(), Problem> {
     for (io, snapshot) in session.device.take_snapshots().into_iter().enumerate() {
+        if !random.chance(1, session.plan.ios_a_crash) {
+            continue;
+        }
         crash_at(session.plan, snapshot, &session.model, random, (0, report))
             .map_err(|problem| problem.during(format!("I/O {io} of it")))?;
     }

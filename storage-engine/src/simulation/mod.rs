@@ -28,6 +28,8 @@ pub struct Report {
     pub recovery_count: u64,
     /// How many of them were inside a recovery.
     pub interrupted_count: u64,
+    /// How many of them began with a checkpoint of the index.
+    pub checkpoint_count: u64,
     /// I/Os of the life itself, not of what crashed on the way.
     pub io_count: u64,
     /// A number that depends on every I/O of the life and its result.

@@ -122,9 +122,14 @@ impl Model {
 
     /// A call has returned.
     pub(super) fn acknowledged(&mut self, call: usize) {
-        let count = call + 1;
+        self.committed(call + 1, self.calls[call].durability);
+    }
+
+    /// A call of a level has returned that stands for the first `count` calls: what changes nothing stands for those
+    /// before it.
+    pub(super) fn committed(&mut self, count: usize, durability: Durability) {
         self.acknowledged_count = self.acknowledged_count.max(count);
-        match self.calls[call].durability {
+        match durability {
             Durability::Sync => self.durable_count = self.durable_count.max(count),
             Durability::Written => self.written_count = self.written_count.max(count),
             Durability::Buffered => {}

@@ -28,15 +28,20 @@ pub(super) struct Plan {
     pub(super) delete_share: u64,
     /// Steps of background work, in percent of all that is done.
     pub(super) step_share: u64,
+    /// Requests for a checkpoint, in percent of all that is done; 0 where there is no room for any.
+    pub(super) checkpoint_share: u64,
     pub(super) runs: u64,
     pub(super) actions: u64,
+    /// Of so many I/Os of an opening one is crashed at.
+    pub(super) ios_a_crash: u64,
 }
 
 impl Plan {
     pub(super) fn new(random: &mut Seeded) -> Self {
-        let capacity_blocks = 8 + random.below(17);
+        let (is_long, has_checkpoints) = (random.chance(1, 6), random.chance(1, 2));
+        let capacity_blocks = 8 + random.below(if has_checkpoints { 9 } else { 17 });
         let size_blocks = capacity_blocks + if random.chance(1, 2) { random.below(9) } else { 0 };
-        let few = 4 + u32::try_from(capacity_blocks % 5).expect("small");
+        let few = 4 + u32::try_from(capacity_blocks % 5).expect("small") + u32::from(has_checkpoints);
         let max_active_zones = if random.chance(1, 3) { 11 } else { few };
         let unit_bytes = [2048, 3072, 4096][random.index(3)].min(capacity_blocks * u64::from(BLOCK_BYTES));
         let unit_bytes = u32::try_from(unit_bytes).expect("small");
@@ -44,7 +49,7 @@ impl Plan {
             block_bytes: BLOCK_BYTES,
             zone_size_bytes: size_blocks * u64::from(BLOCK_BYTES),
             zone_capacity_bytes: capacity_blocks * u64::from(BLOCK_BYTES),
-            zone_count: 8 + u32::try_from(random.below(7)).expect("small"),
+            zone_count: zone_count(has_checkpoints, random),
             max_open_zones: if random.chance(1, 2) { max_active_zones } else { 3 },
             max_active_zones,
             append_limit_bytes: unit_bytes,
@@ -64,19 +69,27 @@ impl Plan {
             space_target_percent: 130,
             cleaning_policy: PolicyKind::ALL[policy_number % PolicyKind::ALL.len()],
         };
+        let faults = faults(random);
+        let common_value_bytes = match [0, 20, 100, 400, 700, 3000][random.index(6)] {
+            // Parts of values pass for each other more easily than whole ones.
+            _ if faults.misdirected > 0 && random.chance(1, 2) => 3000,
+            bytes => bytes,
+        };
         Self {
             geometry,
             space_use: if random.chance(3, 4) { SpaceUse::Whole } else { SpaceUse::Proportional },
             options,
             key_count: 3 + random.index(22),
             client_count: 1 + random.index(4),
-            common_value_bytes: [0, 20, 100, 400, 700][random.index(5)],
-            faults: faults(random),
+            common_value_bytes,
+            faults,
             sync_share: [5, 25, 60][random.index(3)],
             delete_share: [5, 20, 45][random.index(3)],
             step_share: [2, 10, 30][random.index(3)],
+            checkpoint_share: if has_checkpoints { [3, 8, 20][random.index(3)] } else { 0 },
             runs: 2 + random.below(4),
-            actions: 20 + random.below(60),
+            actions: if is_long { 200 + random.below(300) } else { 20 + random.below(60) },
+            ios_a_crash: if is_long { 24 } else { 1 },
         }
     }
 
@@ -94,16 +107,24 @@ impl Plan {
     }
 }
 
+/// Checkpoints take only what data can spare.
+fn zone_count(has_checkpoints: bool, random: &mut Seeded) -> u32 {
+    let count = if has_checkpoints { 15 + random.below(8) } else { 8 + random.below(7) };
+    u32::try_from(count).expect("small")
+}
+
 /// Half of all lives are without faults: their crashes are enough.
 fn faults(random: &mut Seeded) -> Faults {
     let rate = 1 << (8 + random.below(4));
-    match random.below(12) {
+    match random.below(13) {
         0 => Faults { append: rate, ..Faults::NONE },
         1 => Faults { flush: rate, ..Faults::NONE },
         2 => Faults { read: rate, ..Faults::NONE },
         3 => Faults { misdirected: rate, ..Faults::NONE },
         4 => Faults { prepare: rate, ..Faults::NONE },
-        5 => Faults { append: rate, flush: rate, read: rate, misdirected: rate, prepare: rate },
+        // Bytes that pass for others are few among all that a read may give.
+        5 => Faults { misdirected: rate << 3, ..Faults::NONE },
+        6 => Faults { append: rate, flush: rate, read: rate, misdirected: rate, prepare: rate },
         _ => Faults::NONE,
     }
 }

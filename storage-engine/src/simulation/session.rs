@@ -26,8 +26,19 @@ pub(super) struct Session<'p> {
     worn: bool,
     /// Numbers of values: none is used twice.
     next_value: u64,
-    clients: Vec<Option<(BegunWrite, usize)>>,
+    clients: Vec<Option<Begun>>,
 }
+
+/// A write that a client waits for.
+struct Begun {
+    write: BegunWrite,
+    /// Calls that have its level when it returns: up to its own.
+    call_count: usize,
+    durability: Durability,
+}
+
+/// Zones that new writes, copies and checkpoints may have active, each.
+const MOST_ACTIVE: [usize; 3] = [3, 3, 1];
 
 /// How a session goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +80,10 @@ impl<'p> Session<'p> {
 
     /// Does something. Whatever it is, the store must do it right.
     pub(super) fn act(&mut self) -> Result<Going, Problem> {
+        self.device.allow_ios();
+        if self.random.below(100) < self.plan.checkpoint_share {
+            self.engine.request_checkpoint();
+        }
         let going = if self.random.below(100) < self.plan.step_share {
             self.step()?
         } else {
@@ -88,12 +103,39 @@ impl<'p> Session<'p> {
         if let Some(misuse) = self.device.misuse() {
             return Err(Problem::new(format!("the device refused: {misuse}")));
         }
+        if !self.worn && !self.faults.any() {
+            self.check_zones()?;
+        }
         Ok(going)
+    }
+
+    /// Where nothing fails no zone is given up, and each kind of writes keeps to its share of the active zones.
+    fn check_zones(&self) -> Result<(), Problem> {
+        let lost_count = self.engine.lost_zone_count();
+        if lost_count > 0 {
+            return Err(Problem::new(format!(
+                "{lost_count} zones are given up that nothing has happened to"
+            )));
+        }
+        let counts = self.engine.active_zone_counts();
+        let counts = counts.map_err(|error| Problem::new(format!("a report fails: {}", full(&error))))?;
+        if counts.iter().zip(MOST_ACTIVE).any(|(&count, most)| count > most) {
+            return Err(Problem::new(format!("{counts:?} zones are active, of {MOST_ACTIVE:?} at most")));
+        }
+        Ok(())
     }
 
     fn step(&mut self) -> Result<Going, Problem> {
         let step = BackgroundStep::ALL[self.random.index(BackgroundStep::ALL.len())];
-        match self.engine.step(step) {
+        // The housekeeper takes one step after another, mostly.
+        let most = if step == BackgroundStep::Checkpoint { 1 + self.random.index(6) } else { 1 };
+        let mut stepped = self.engine.step(step);
+        for _ in 1..most {
+            if matches!(stepped, Ok(true)) {
+                stepped = self.engine.step(step);
+            }
+        }
+        match stepped {
             Ok(_) => {
                 if step == BackgroundStep::AppendBuffered && !self.has_failed() {
                     self.model.appended();
@@ -156,14 +198,29 @@ impl<'p> Session<'p> {
         if self.random.chance(1, 2) { Durability::Written } else { Durability::Buffered }
     }
 
+    /// What one call writes: mostly one key, sometimes several; rarely so much at once that it takes many zones.
+    fn writes(&mut self) -> Vec<(usize, Option<Value>)> {
+        match self.random.below(40) {
+            0 => (0..3 + self.random.index(8)).map(|_| self.large_write()).collect(),
+            1..8 => (0..2 + self.random.index(5)).map(|_| self.write_of_one_key()).collect(),
+            _ => vec![self.write_of_one_key()],
+        }
+    }
+
+    fn large_write(&mut self) -> (usize, Option<Value>) {
+        let key = self.random.index(self.plan.key_count);
+        self.next_value += 1;
+        let len = 900 + self.random.below(6000);
+        (key, Some(Value::new(self.next_value, key, u32::try_from(len).expect("small"))))
+    }
+
     /// A put, delete or batch; its client may wait for it later.
     fn write(&mut self) -> Result<Going, Problem> {
         let client = self.random.index(self.clients.len());
         if self.clients[client].is_some() {
             return self.end_write_of(client);
         }
-        let count = if self.random.chance(1, 5) { 2 + self.random.index(5) } else { 1 };
-        let writes: Vec<_> = (0..count).map(|_| self.write_of_one_key()).collect();
+        let writes = self.writes();
         let durability = self.durability();
         let keys: Vec<Vec<u8>> = writes.iter().map(|(key, _)| Plan::key(*key)).collect();
         let values: Vec<_> = writes.iter().map(|(_, value)| value.map(|value| value.bytes())).collect();
@@ -173,15 +230,12 @@ impl<'p> Session<'p> {
             keys.iter().zip(&values).map(|(key, value)| LogWrite { key, value: value.as_deref() }).collect();
         let before = self.engine.last_seqno().ok();
         match self.engine.begin_write(&log_writes, durability) {
-            Ok(begun) => {
-                match begun.last_seqno() {
+            Ok(write) => {
+                match write.last_seqno() {
                     Some(seqno) => self.model.logged(call, seqno),
-                    None => {
-                        self.model.forget_last();
-                        return Ok(Going::On);
-                    }
+                    None => self.model.forget_last(),
                 }
-                self.clients[client] = Some((begun, call));
+                self.clients[client] = Some(Begun { write, call_count: self.model.len(), durability });
                 if durability == Durability::Buffered || self.random.chance(1, 2) {
                     return self.end_write_of(client);
                 }
@@ -220,10 +274,10 @@ impl<'p> Session<'p> {
     }
 
     fn end_write_of(&mut self, client: usize) -> Result<Going, Problem> {
-        let Some((begun, call)) = self.clients[client].take() else { return Ok(Going::On) };
-        match self.engine.end_write(begun) {
+        let Some(begun) = self.clients[client].take() else { return Ok(Going::On) };
+        match self.engine.end_write(begun.write) {
             Ok(()) => {
-                self.model.acknowledged(call);
+                self.model.committed(begun.call_count, begun.durability);
                 Ok(Going::On)
             }
             Err(error) => self.failed(&error),
@@ -258,7 +312,10 @@ impl<'p> Session<'p> {
                         self.model.logged(call, seqno);
                         self.model.acknowledged(call);
                     }
-                    _ => self.model.forget_last(),
+                    _ => {
+                        self.model.forget_last();
+                        self.model.committed(self.model.len(), durability);
+                    }
                 }
                 Ok(Going::On)
             }
@@ -379,6 +436,7 @@ impl<'p> Session<'p> {
 
     /// Ends the use of the store in order, or so it seems to the store.
     pub(super) fn close(&mut self) -> Result<Going, Problem> {
+        self.device.allow_ios();
         match self.engine.close() {
             Ok(()) => {
                 self.model.flushed();
@@ -411,8 +469,15 @@ pub(super) fn read_all(
         };
         let page = engine.page(low, high, direction, limit)?;
         for (key, value) in page.items {
-            match Plan::key_number(&key).and_then(|number| found.get_mut(number)) {
-                Some(slot @ None) => *slot = Some(print_of(&value?)),
+            let number = Plan::key_number(&key);
+            match number.and_then(|number| found.get_mut(number)) {
+                Some(slot @ None) => {
+                    let value = value?;
+                    if !Value::is_genuine(number.unwrap_or_default(), &value) {
+                        return Ok(Err(Problem::new(format!("{key:?} has another key's bytes in a range"))));
+                    }
+                    *slot = Some(print_of(&value));
+                }
                 other => {
                     return Ok(Err(Problem::new(format!(
                         "a key that was never written: {key:?}, {other:?}"

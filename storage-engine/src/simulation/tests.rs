@@ -25,15 +25,19 @@ fn a_seed_gives_the_same_life_each_time() {
 }
 
 /// Seeds that have found bugs, each named by what was wrong.
+///
+/// A seed decides the same life for as long as nothing changes in what a seed decides. What was found before that changed is
+/// kept as a fault that brings it back (`fault.rs`: `SkipInsideTornUnits`, `ClaimCollectedZones`, `TrustParts`,
+/// `TrustValues`, `ForgetWhatWasRecovered`, `ResetWornCheckpointZones`) or as a test beside the code (`recovery::scan`,
+/// `recovery::claims`).
 #[test]
 fn what_the_simulation_has_found_stays_found() {
     for (seed, what) in [
-        (3, "units behind the head of a torn one were skipped"),
-        (104, "a zone that had been reset was still claimed"),
-        (126, "parts of other values, and records that failed their checksum, were believed"),
-        (435, "the device forgot what a kill had left of a failed flush"),
-        (69_535_657_711_142, "a unit in the place of a torn filler was skipped"),
-        (7_000_507, "the head of a lost filling hid what a later run had written behind it"),
+        (
+            35,
+            "of a value that an entry of the checkpoint superseded, parts were missed, and the checkpoint not used",
+        ),
+        (48, "the same in a value of two parts"),
     ] {
         if let Err(problem) = live(seed) {
             panic!("seed {seed}, {what}: {problem}");

@@ -206,7 +206,8 @@ impl Allocator {
     #[must_use]
     pub fn take_for_checkpoint(&self, left_count: usize) -> Option<ZoneId> {
         let mut state = self.state.lock();
-        if state.free.len() <= RESERVED_FROM_PUTS + left_count {
+        let takes_all = fault::is_on(Fault::TakeTheReserveForCheckpoints);
+        if state.free.len() <= RESERVED_FROM_PUTS + left_count && !takes_all {
             return None;
         }
         // Those at the front are the likeliest to be allocated still, which is for data.

@@ -78,6 +78,7 @@ pub struct Zone {
     tombstone_bytes: AtomicI64,
     tombstone_barrier: AtomicU64,
     written_bytes: AtomicU64,
+    copied_bytes: AtomicU64,
     newest_seqno: AtomicU64,
     first_seqno: AtomicU64,
     holds_moved_units: AtomicBool,
@@ -108,6 +109,7 @@ impl Zone {
             tombstone_bytes: AtomicI64::new(0),
             tombstone_barrier: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
+            copied_bytes: AtomicU64::new(0),
             newest_seqno: AtomicU64::new(0),
             first_seqno: AtomicU64::new(0),
             holds_moved_units: AtomicBool::new(false),
@@ -141,6 +143,7 @@ impl Zone {
         self.tombstone_bytes.store(0, Ordering::Release);
         self.tombstone_barrier.store(0, Ordering::Release);
         self.written_bytes.store(0, Ordering::Release);
+        self.copied_bytes.store(0, Ordering::Release);
         self.newest_seqno.store(0, Ordering::Release);
         self.first_seqno.store(0, Ordering::Release);
         self.holds_moved_units.store(false, Ordering::Release);
@@ -226,6 +229,21 @@ impl Zone {
 
     pub(crate) fn add_written(&self, bytes: u64) {
         self.written_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Bytes of the records that the collector has copied into it, those that have died since among them. It tells how
+    /// much fits into a zone; zero where it would not, since the zone was left before it was full.
+    #[must_use]
+    pub(crate) fn copied_bytes(&self) -> u64 {
+        self.copied_bytes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn add_copied(&self, bytes: u64) {
+        self.copied_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    pub(crate) fn forget_copied(&self) {
+        self.copied_bytes.store(0, Ordering::Release);
     }
 
     /// The newest write in it that was not copied there by the collector.

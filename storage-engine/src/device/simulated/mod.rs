@@ -31,6 +31,8 @@ use std::sync::atomic::Ordering;
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+/// I/Os that one thing to be done may take: hundreds of times what it does take.
+const MOST_IOS: u64 = 20_000;
 
 /// Whether a simulated device takes commands that change it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +71,8 @@ struct State {
     faults: Faults,
     next_id: u64,
     io_count: u64,
+    /// At this many I/Os the engine is taken to be going round in circles.
+    most_ios: u64,
     trace: u64,
     /// Kept at each I/O, if wanted.
     snapshots: Option<Vec<Snapshot<Note>>>,
@@ -101,6 +105,7 @@ impl SimulatedDevice {
             faults: Faults::NONE,
             next_id: 0,
             io_count: 0,
+            most_ios: MOST_IOS,
             trace: seed,
             snapshots: None,
             note: Note::default(),
@@ -142,6 +147,12 @@ impl SimulatedDevice {
     #[must_use]
     pub fn io_count(&self) -> u64 {
         self.state.lock().io_count
+    }
+
+    /// Something new is about to be done: it may take as many I/Os as things do at most.
+    pub fn allow_ios(&self) {
+        let mut state = self.state.lock();
+        state.most_ios = state.io_count + MOST_IOS;
     }
 
     /// A number that depends on every I/O and its result, and their order.
@@ -224,6 +235,10 @@ impl SimulatedDevice {
         if self.changes == Changes::Forbidden {
             let error = DeviceError::ReadOnly { path: "simulated".into() };
             return Err(state.misused(error));
+        }
+        if state.io_count >= state.most_ios {
+            state.misuse.get_or_insert_with(|| format!("{MOST_IOS} I/Os, and no end of them"));
+            return Err(failed("going on without an end".to_owned(), EIO));
         }
         state.io_count += 1;
         state.trace(u64::from(kind) << 56 | u64::from(zone.get()) << 32 | detail);
@@ -332,13 +347,24 @@ impl State {
         Ok(())
     }
 
-    /// Puts one block in another one's place.
+    /// Puts one block in another one's place, or all that was wanted.
     fn misdirect(&mut self, into: &mut [u8]) {
         let block = self.image.geometry.block_bytes as usize;
-        let (zone, zones) = (self.random.index(self.image.zones.len()), &self.image.zones);
-        let from = self.random.index(zones[zone].bytes.len() / block) * block;
-        let to = self.random.index(into.len() / block) * block;
-        into[to..to + block].copy_from_slice(&zones[zone].bytes[from..from + block]);
+        let zones = &self.image.zones;
+        let written: Vec<usize> = (0..zones.len()).filter(|&zone| zones[zone].written_bytes > 0).collect();
+        let zone = written.get(self.random.index(written.len().max(1))).copied().unwrap_or(0);
+        // Mostly from where something was written: other places tell nothing.
+        let reach =
+            if self.random.chance(7, 8) { zones[zone].written_bytes } else { zones[zone].bytes.len() };
+        let from = self.random.index((reach / block).max(1)) * block;
+        let found = &zones[zone].bytes[from..];
+        if self.random.chance(1, 2) {
+            let len = found.len().min(into.len());
+            into[..len].copy_from_slice(&found[..len]);
+        } else {
+            let to = self.random.index(into.len() / block) * block;
+            into[to..to + block].copy_from_slice(&found[..block]);
+        }
     }
 }
 

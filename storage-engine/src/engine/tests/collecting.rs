@@ -8,11 +8,16 @@ use rand::rngs::StdRng;
 
 use super::history::{History, state_of};
 use super::media::Media;
-use super::{create, open};
+use super::{GEOMETRY, create, open, open_options};
+use crate::device::Geometry;
 use crate::device::emulated::Access;
-use crate::error::EngineResult;
+use crate::device::simulated::SimulatedDevice;
+use crate::engine::{Durability, Engine, OpenOptions};
+use crate::error::{EngineError, EngineResult};
+use crate::format::manifest::SpaceUse;
 use crate::format::unit::StreamKind;
 use crate::gc::collector::{Aim, Collected, Witness};
+use crate::log::writer::LogWrite;
 use crate::zones::Role;
 
 /// Stands between the copies and the reset, and knows whether a reader is still at work.
@@ -86,4 +91,38 @@ fn nothing_is_claimed_of_a_zone_that_is_reset_though_its_stream_has_begun_no_oth
     assert!(!claimed.contains(&generation), "{claimed:?} are claimed, {generation:?} was reset");
     let tails = inner.manifest.lock().tails.clone();
     assert!(tails.iter().all(|tail| tail.generation != generation), "the manifest claims what is no more");
+}
+
+/// Four such records fill a unit only to three quarters. The zones that they were copied to were taken for a quarter
+/// garbage each, and emptied into each other for ever, while a put waited for room.
+#[test]
+fn a_store_is_full_when_records_that_fill_their_units_badly_take_up_all_zones() {
+    const RECORDS_A_ZONE: u32 = 8;
+    let geometry = Geometry {
+        block_bytes: 512,
+        zone_size_bytes: 4096,
+        zone_capacity_bytes: 4096,
+        zone_count: 60,
+        append_limit_bytes: 2048,
+        ..GEOMETRY
+    };
+    let device = SimulatedDevice::blank(geometry, 1);
+    Engine::create_simulated(&device, 1, SpaceUse::Whole).unwrap();
+    let options = OpenOptions { unit_bytes: 2048, ..open_options() };
+    let engine = Engine::open_simulated(&device, &options).unwrap();
+    let put = |number: u32| {
+        device.allow_ios();
+        let (key, value) = (format!("{number:05}"), [7; 365]);
+        engine.write(&[LogWrite { key: key.as_bytes(), value: Some(&value) }], Durability::Written)
+    };
+    let full = (0..).map(put).position(|put| matches!(put, Err(EngineError::NoSpace { .. })));
+    let count = u32::try_from(full.expect("the device holds only so many")).unwrap();
+    // Two zones are the manifest's, three in reserve, two being filled.
+    assert!(count >= (geometry.zone_count - 7) * RECORDS_A_ZONE, "{count} records are no full store");
+    for number in 0..3 * RECORDS_A_ZONE {
+        let key = format!("{number:05}");
+        engine.write(&[LogWrite { key: key.as_bytes(), value: None }], Durability::Sync).unwrap();
+    }
+    (0..RECORDS_A_ZONE).for_each(|number| put(number).expect("there is room again"));
+    assert_eq!(device.misuse(), None);
 }
