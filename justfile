@@ -54,7 +54,11 @@ miri *filters:
 
 # All benchmarks, or those whose name contains a word
 bench word="":
-    cargo bench --workspace --locked --bench '*' -- {{ word }}
+    cargo bench --workspace --locked --bench append --bench index --bench store --bench victims -- {{ word }}
+
+# Instructions that the hot paths take, against the figures in the tree; needs valgrind: just instructions put
+instructions *filters:
+    scripts/instructions.sh {{ filters }}
 
 # The benchmark tool: just ycsb run --load --workload a --path demo.zonal
 ycsb *arguments:
