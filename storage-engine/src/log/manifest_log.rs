@@ -153,18 +153,17 @@ impl ManifestLog {
         while let Some(zone) = named_and_not_looked_at(device, &looked) {
             looked.push(Looked::at(device, zone)?);
         }
-        let Some(holder) = newest_of(&looked) else {
+        let Some((zone, manifest)) = newest_of(&looked) else {
             let what = "neither manifest zone has a version that passes its checksum".to_owned();
             return if is_written { Err(EngineError::ManifestDamaged(what)) } else { Ok(None) };
         };
-        let (zone, manifest) = (holder.descriptor.zone, holder.newest.clone().expect("the newest of all"));
         let is_used = |it: &Looked| {
             let zone = it.descriptor.zone;
             !it.descriptor.state.is_worn() && (home.contains(&zone) || manifest.substitutes.contains(&zone))
         };
         let is_copied =
             looked.iter().filter(|it| is_used(it)).all(|it| it.version() == Some(manifest.version));
-        Ok(Some(Newest { manifest, zone, is_copied }))
+        Ok(Some(Newest { manifest: manifest.clone(), zone, is_copied }))
     }
 
     /// Appends a version. It is on stable media when this returns. Where a zone has worn out, another one is taken and
@@ -275,13 +274,14 @@ enum WhenFull {
     Refuse,
 }
 
-fn newest_of(looked: &[Looked]) -> Option<&Looked> {
-    // Of several that hold it, the first one.
-    looked.iter().filter(|it| it.newest.is_some()).min_by_key(|it| Reverse(it.version()))
+/// The newest version and, of several zones that hold it, the first one.
+fn newest_of(looked: &[Looked]) -> Option<(ZoneId, &Manifest)> {
+    let found = looked.iter().filter_map(|it| Some((it.descriptor.zone, it.newest.as_ref()?)));
+    found.min_by_key(|(_, manifest)| Reverse(manifest.version))
 }
 
 fn named_and_not_looked_at(device: &dyn ZonedDevice, looked: &[Looked]) -> Option<ZoneId> {
-    let newest = newest_of(looked)?.newest.as_ref()?;
+    let (_, newest) = newest_of(looked)?;
     substitutes(device, newest).find(|&zone| looked.iter().all(|it| it.descriptor.zone != zone))
 }
 
