@@ -66,6 +66,11 @@ pub enum Fault {
     SkipVainCommits,
     ForgetToldDamage,
     TakePaddingForGarbage,
+    ForgetJournal,
+    ForgetJournalGaps,
+    OverwriteJournal,
+    ReplayPastGaps,
+    ReplayTwice,
 }
 
 impl Fault {
@@ -130,6 +135,11 @@ impl Fault {
         Self::SkipVainCommits,
         Self::ForgetToldDamage,
         Self::TakePaddingForGarbage,
+        Self::ForgetJournal,
+        Self::ForgetJournalGaps,
+        Self::OverwriteJournal,
+        Self::ReplayPastGaps,
+        Self::ReplayTwice,
     ];
 }
 

@@ -45,6 +45,9 @@ pub trait KeptMemory: fmt::Debug + Send {
     /// All of it.
     fn bytes(&mut self) -> &mut [u8];
 
+    /// A change of the bytes is complete. Real memory need not be told.
+    fn stored(&mut self) {}
+
     /// Gives it back: nobody wants what it holds any more.
     ///
     /// # Errors

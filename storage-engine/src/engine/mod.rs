@@ -62,8 +62,8 @@ use crate::zones::{Allocator, Role, ZoneTable};
 use checkpointing::Checkpointing;
 use latches::Latches;
 use running::Running;
-use substitutes::take_zone;
 use space::SpaceTarget;
+use substitutes::take_zone;
 use values::ValueCache;
 
 /// Entries of a queue for reads: how many of one call are in flight together.

@@ -6,18 +6,23 @@
 
 use std::sync::Arc;
 
-use super::{Durability, Engine, Inner};
+use super::write::Durability;
+use super::{Engine, Inner};
 use crate::buffer::AlignedBuffer;
 use crate::error::EngineResult;
+use crate::fault::{self, Fault};
 use crate::format::journal::{self, JournalHeader};
 use crate::format::record::{Record, RecordKind};
 use crate::format::unit::StoreId;
+use crate::gc::collector::Witness;
 use crate::index::{Entry, Location, MAX_UNIT_BYTES, ZoneCharge};
 use crate::log::commit::Level;
 use crate::log::manifest_log::home_zones;
 use crate::log::memory::UnitKey;
-use crate::log::writer::LogWrite;
+use crate::log::writer::{AppendFailure, Entries, Fit, LogWrite, LogWriter, Visibility};
+use crate::sync::epoch;
 use crate::units::{SeqNo, ZoneId};
+use crate::zones::Purpose;
 
 /// What opening found of the journal of a process that had been killed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,16 +51,46 @@ impl Engine {
         let bytes = self.inner.device.kept_bytes()?;
         if JournalHeader::decode(&bytes).is_some() || found.is_lost {
             let store = self.inner.manifest.lock().store;
-            for group in groups_after(&bytes, store, log.last_seqno()) {
-                found.count(&group);
+            let groups = groups_after(&bytes, store, log.last_seqno());
+            for group in &groups {
+                found.count(group);
                 let writes: Vec<LogWrite<'_>> = group.iter().map(write_of).collect();
-                self.write(&writes, Durability::Buffered)?;
+                self.log_again(log, &writes)?;
             }
-            log.commit_to(log.last_seqno(), Level::Durable)?;
+            if !groups.is_empty() {
+                log.commit_to(log.last_seqno(), Level::Durable)?;
+                // It claims them: what rots of them from here on is told from what a crash takes.
+                self.inner.testify()?;
+            }
             self.clear_journal()?;
         }
         log.allow_journal();
         Ok(found)
+    }
+
+    /// Logs writes that were acknowledged before: whatever room is left to puts, they may take that kept for deletes as well.
+    /// Nobody else writes yet.
+    fn log_again(&self, log: &LogWriter, writes: &[LogWrite<'_>]) -> EngineResult<()> {
+        let (inner, mut entries) = (&self.inner, Entries::new());
+        loop {
+            let seen = inner.allocator.events();
+            // Until it is published, the collector takes the record for dead: it waits for whoever is pinned here.
+            let publishing = epoch::pin();
+            // In any stream that has room: what was acknowledged comes before where it would lie best.
+            let place = (inner.place(log, writes, Durability::Buffered), Fit::AnyStream);
+            match log.append(writes, Purpose::Delete, Visibility::Immediate, place, &mut entries) {
+                Ok(appended) => {
+                    for (write, entry) in writes.iter().zip(&entries) {
+                        inner.catalog.publish(write.key, *entry, ZoneCharge::WithUnit);
+                    }
+                    drop(publishing);
+                    return log.submit(appended.submissions);
+                }
+                Err(AppendFailure::Error(error)) => return Err(error),
+                Err(AppendFailure::NoZone) => drop(publishing),
+            }
+            inner.wait_for_space(seen)?;
+        }
     }
 
     /// Makes readers see what the journal has beyond the log's end.
@@ -80,6 +115,7 @@ impl Engine {
         let mut memory = self.inner.device.keep_memory()?;
         if let Some(memory) = &mut memory {
             JournalHeader::erase(memory.bytes());
+            memory.stored();
         }
         self.inner.device.flush()?;
         Ok(memory.map_or(Ok(()), |memory| memory.give_back())?)
@@ -136,11 +172,14 @@ impl<'a> Shown<'a> {
 fn groups_after(area: &[u8], store: StoreId, after: SeqNo) -> Vec<Vec<Record<'_>>> {
     let mut expected = after.next();
     let mut groups = journal::groups(area, store);
-    groups.retain(|group| group[0].seqno > after);
+    if fault::is_on(Fault::ForgetJournal) {
+        return Vec::new();
+    }
+    groups.retain(|group| group[0].seqno > after || fault::is_on(Fault::ReplayTwice));
     let mut follows = |group: &[Record<'_>]| {
         let is_next = group[0].seqno == expected;
         expected = expected.forward(group.len() as u64);
-        is_next
+        is_next || fault::is_on(Fault::ReplayPastGaps) || fault::is_on(Fault::ReplayTwice)
     };
     let count = groups.iter().take_while(|group| follows(group)).count();
     groups.truncate(count);

@@ -296,7 +296,7 @@ impl Inner {
     ///
     /// The caller has looked at the events before it found no zone. Taken later, they might count the last zone that is
     /// going to be freed, or the end of the store, and nobody would ever wake the caller.
-    fn wait_for_space(&self, seen: u64) -> EngineResult<()> {
+    pub(super) fn wait_for_space(&self, seen: u64) -> EngineResult<()> {
         // Only a round that begins from here on tells how things are now.
         let round = self.cleaning_round.load(Ordering::Acquire);
         // Why there is no zone is asked now: the housekeeper may find room on the host for one, and take that.

@@ -15,6 +15,7 @@ use super::commit::Commit;
 use super::writer::{LogWriter, UserLog};
 use crate::device::KeptMemory;
 use crate::error::EngineResult;
+use crate::fault::{self, Fault};
 use crate::format::journal::{JournalHeader, RING_AT_BYTES, encode_frame, frame_bytes};
 use crate::format::record::{Record, RecordKind};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -64,6 +65,7 @@ impl Journal {
     /// Begins the journal of a run; the memory's earlier content is gone.
     pub(super) fn begin(mut memory: Box<dyn KeptMemory>, header: JournalHeader) -> Self {
         let seed = header.encode(memory.bytes());
+        memory.stored();
         Self { memory, seed, tail: 0, head: 0, stretches: VecDeque::new(), paused: false, idle_units: 0 }
     }
 
@@ -75,6 +77,7 @@ impl Journal {
         let at = RING_AT_BYTES + usize::try_from(position % ring_bytes as u64).expect("within the ring");
         let into = &mut self.memory.bytes()[at..at + len_bytes];
         encode_frame(position, self.seed, record, value_crc, into);
+        self.memory.stored();
         self.head = position + len_bytes as u64;
         self.note(position, record.seqno);
         true
@@ -91,7 +94,8 @@ impl Journal {
     }
 
     fn let_go(&mut self, written: SeqNo) {
-        while self.stretches.front().is_some_and(|stretch| stretch.last_seqno <= written) {
+        let too_much = fault::is_on(Fault::OverwriteJournal);
+        while self.stretches.front().is_some_and(|stretch| stretch.last_seqno <= written || too_much) {
             self.stretches.pop_front();
         }
         self.tail = self.stretches.front().map_or(self.head, |stretch| stretch.start);
@@ -108,6 +112,7 @@ impl Journal {
     /// Ends the journal: everything in it has been appended.
     pub(super) fn end(mut self) -> EngineResult<()> {
         JournalHeader::erase(self.memory.bytes());
+        self.memory.stored();
         Ok(self.memory.give_back()?)
     }
 }
@@ -165,7 +170,7 @@ impl LogWriter {
         }
         // A gap below the caller's write was noted before the write was logged, under the same lock.
         let unjournaled = SeqNo::new(self.journaling.unjournaled.load(Ordering::Acquire));
-        Ok(self.commit.written() >= unjournaled)
+        Ok(self.commit.written() >= unjournaled || fault::is_on(Fault::ForgetJournalGaps))
     }
 
     fn begin_journal(&self) -> EngineResult<()> {

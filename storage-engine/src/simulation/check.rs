@@ -99,7 +99,8 @@ impl Ruin<'_> {
         if self.hurt == Hurt::Nothing || self.hurt == Hurt::ReadOnlyZone {
             self.judge(&opened).map_err(|problem| self.lay_out(problem))?;
         } else {
-            return self.judge_mildly(&opened).map_err(|problem| self.lay_out(problem));
+            self.judge_mildly(&opened).map_err(|problem| self.lay_out(problem))?;
+            return self.open_again(opened, random);
         }
         if self.depth < DEEPEST && random.chance(1, 3) && !snapshots.is_empty() {
             self.crash_inside(snapshots, random, report)?;
@@ -255,6 +256,20 @@ impl Ruin<'_> {
             Some(key) => Err(Problem::new(format!("key {key} has another one's bytes"))),
             None => Ok(()),
         }
+    }
+
+    /// What one opening tells the next one tells as well.
+    fn open_again(&self, opened: Opened, random: &Seeded) -> Result<(), Problem> {
+        if self.hurt != Hurt::RotOfWhatIsVouchedFor {
+            return Ok(());
+        }
+        let (mut image, mut random) = (opened.device.image(), random.clone());
+        abandoned(opened.engine);
+        image.crash(Crash::PowerCut, &mut random);
+        let device = SimulatedDevice::over(image, random.number(), Changes::Allowed);
+        let again = self.open_surely(&device)?;
+        let judged = again.map_or(Ok(()), |opened| self.judge_mildly(&opened));
+        judged.map_err(|problem| problem.during("opened once more".to_owned()))
     }
 
     /// Recovery itself is interrupted.

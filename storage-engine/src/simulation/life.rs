@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::check::{Opened, abandoned, allowed, crash_at, reopen, rot_after_closing, state_of};
 use super::model::{Allowed, Model, Print};
-use super::plan::Plan;
+use super::plan::{Plan, Temper};
 use super::session::{Going, Session, full};
 use super::{Problem, Report};
 use crate::device::simulated::{Crash, Faults, Image, SimulatedDevice};
@@ -28,7 +28,8 @@ fn live_unguarded(seed: u64) -> Result<Report, Problem> {
     let mut random = Seeded::new(mixed(seed));
     let plan = Plan::new(&mut random);
     let mut report = Report { trace: seed, ..Report::default() };
-    let device = SimulatedDevice::blank(plan.geometry, random.number());
+    let device =
+        SimulatedDevice::blank_with_kept_memory(plan.geometry, plan.kept_memory_bytes, random.number());
     let store = u128::from(random.number());
     Engine::create_simulated(&device, store, plan.space_use)
         .map_err(|error| Problem::new(format!("the store cannot be made: {}", full(&error))))?;
@@ -87,7 +88,7 @@ fn use_store(
     let model = &session.model;
     let allowed = allowed([model.len(), model.durable_count, model.written_count], crash, &image);
     image.crash(crash, random);
-    if random.chance(1, 3) {
+    if plan.temper == Temper::Restless || random.chance(1, 3) {
         image.turn_up(random);
     }
     if random.chance(1, 16) {

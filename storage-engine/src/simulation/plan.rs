@@ -5,17 +5,32 @@ use std::time::Duration;
 use crate::device::Geometry;
 use crate::device::simulated::Faults;
 use crate::engine::OpenOptions;
+use crate::format::journal::RING_AT_BYTES;
 use crate::format::manifest::SpaceUse;
 use crate::gc::policy::PolicyKind;
 use crate::queue::QueueKind;
-use crate::seeded::Seeded;
+use crate::seeded::{Seeded, mixed};
 
 const BLOCK_BYTES: u32 = 512;
+
+/// What a life is like on the whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Temper {
+    /// As chance has it.
+    Even,
+    /// Opened again and again, and never for long; what crashes took turns up when it can.
+    Restless,
+    /// Much is deleted, and zones are emptied whether that is called for or not: copies of copies of deletes.
+    Churning,
+}
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
+    pub(super) temper: Temper,
     pub(super) geometry: Geometry,
+    /// How much memory the device has that outlives the process.
+    pub(super) kept_memory_bytes: usize,
     pub(super) space_use: SpaceUse,
     pub(super) options: OpenOptions,
     pub(super) key_count: usize,
@@ -38,6 +53,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(random: &mut Seeded) -> Self {
+        let (temper, kept_memory_bytes) = temper_and_kept_memory(random.clone());
         let (is_long, has_checkpoints) = (random.chance(1, 6), random.chance(1, 2));
         let capacity_blocks = 8 + random.below(if has_checkpoints { 9 } else { 17 });
         let size_blocks = capacity_blocks + if random.chance(1, 2) { random.below(9) } else { 0 };
@@ -75,8 +91,10 @@ impl Plan {
             _ if faults.misdirected > 0 && random.chance(1, 2) => 3000,
             bytes => bytes,
         };
-        Self {
+        let plan = Self {
+            temper,
             geometry,
+            kept_memory_bytes,
             space_use: if random.chance(3, 4) { SpaceUse::Whole } else { SpaceUse::Proportional },
             options,
             key_count: 3 + random.index(22),
@@ -90,6 +108,25 @@ impl Plan {
             runs: 2 + random.below(4),
             actions: if is_long { 200 + random.below(300) } else { 20 + random.below(60) },
             ios_a_crash: if is_long { 24 } else { 1 },
+        };
+        plan.tempered(random)
+    }
+
+    fn tempered(self, random: &mut Seeded) -> Self {
+        match self.temper {
+            Temper::Even => self,
+            Temper::Restless => {
+                let (runs, actions) = (8 + random.below(12), 3 + random.below(8));
+                Self { runs, actions, ios_a_crash: 4, ..self }
+            }
+            Temper::Churning => Self {
+                step_share: 40,
+                delete_share: 45,
+                common_value_bytes: self.common_value_bytes.min(400),
+                actions: 150 + random.below(250),
+                ios_a_crash: 24,
+                ..self
+            },
         }
     }
 
@@ -111,6 +148,19 @@ impl Plan {
 fn zone_count(has_checkpoints: bool, random: &mut Seeded) -> u32 {
     let count = if has_checkpoints { 15 + random.below(8) } else { 8 + random.below(7) };
     u32::try_from(count).expect("small")
+}
+
+/// Half of all devices have no memory that outlives the process. A stream of its own decides: what other numbers decide stays
+/// as it was.
+fn temper_and_kept_memory(mut random: Seeded) -> (Temper, usize) {
+    let mut random = Seeded::new(mixed(random.number()));
+    let temper = match random.below(8) {
+        0 => Temper::Restless,
+        1 => Temper::Churning,
+        _ => Temper::Even,
+    };
+    let ring_bytes = [1 << 10, 4 << 10, 16 << 10][random.index(3)];
+    (temper, if random.chance(1, 2) { RING_AT_BYTES + ring_bytes } else { 0 })
 }
 
 /// Half of all lives are without faults: their crashes are enough.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Problem;
 use super::model::{Found, Model, Print, Value, print_of};
-use super::plan::Plan;
+use super::plan::{Plan, Temper};
 use crate::device::simulated::{Faults, SimulatedDevice};
 use crate::engine::{BackgroundStep, BegunWrite, Depth, Direction, Durability, Engine};
 use crate::error::{EngineError, EngineResult};
@@ -126,7 +126,11 @@ impl<'p> Session<'p> {
     }
 
     fn step(&mut self) -> Result<Going, Problem> {
-        let step = BackgroundStep::ALL[self.random.index(BackgroundStep::ALL.len())];
+        let step = if self.plan.temper == Temper::Churning && self.random.chance(3, 4) {
+            BackgroundStep::Collect
+        } else {
+            BackgroundStep::ALL[self.random.index(BackgroundStep::ALL.len())]
+        };
         // The housekeeper takes one step after another, mostly.
         let most = if step == BackgroundStep::Checkpoint { 1 + self.random.index(6) } else { 1 };
         let mut stepped = self.engine.step(step);

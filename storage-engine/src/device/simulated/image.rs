@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use super::kept::Kept;
 use crate::buffer::AlignedBuffer;
 use crate::device::{Geometry, ZoneState};
 use crate::seeded::Seeded;
@@ -35,6 +36,7 @@ pub struct Image {
     pub(super) geometry: Geometry,
     pub(super) zones: Vec<ZoneImage>,
     pub(super) volatile: Vec<Volatile>,
+    pub(super) kept: Kept,
     lost: Vec<Lost>,
     flush_failed: bool,
 }
@@ -88,7 +90,14 @@ impl Image {
             bytes: Arc::new(vec![0; size]),
         };
         let zones = geometry.zones().map(|_| zone()).collect();
-        Self { geometry, zones, volatile: Vec::new(), lost: Vec::new(), flush_failed: false }
+        Self {
+            geometry,
+            zones,
+            volatile: Vec::new(),
+            kept: Kept::default(),
+            lost: Vec::new(),
+            flush_failed: false,
+        }
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -107,7 +116,7 @@ impl Image {
                 == (theirs.state, theirs.written_bytes, theirs.reset_count)
                 && (Arc::ptr_eq(&mine.bytes, &theirs.bytes) || mine.bytes == theirs.bytes)
         };
-        self.zones.iter().zip(&other.zones).all(same)
+        self.zones.iter().zip(&other.zones).all(same) && self.kept.bytes == other.kept.bytes
     }
 
     pub(super) fn write(&mut self, zone: ZoneId, at: usize, bytes: &[u8]) {
@@ -132,6 +141,7 @@ impl Image {
         self.volatile = left;
         let finished = |zone: &&mut ZoneImage| zone.state == ZoneState::Full;
         self.zones.iter_mut().filter(finished).for_each(|zone| zone.stably_full = true);
+        self.kept.flush();
     }
 
     /// What a flush that fails does.
@@ -149,6 +159,7 @@ impl Image {
     /// What is found after a crash.
     pub fn crash(&mut self, crash: Crash, random: &mut Seeded) {
         self.flush_failed = false;
+        self.kept.crash(crash, random);
         match crash {
             Crash::Kill => self.kill(random),
             Crash::PowerCut => self.cut_power(random),

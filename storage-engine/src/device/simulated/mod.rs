@@ -8,6 +8,7 @@
 
 mod faults;
 mod image;
+mod kept;
 
 use std::io;
 use std::sync::Arc;
@@ -20,13 +21,14 @@ pub use image::{Crash, Image};
 use super::activity::ActivityCounters;
 use super::transition::{Contents, Reach, ZoneCommand, transition};
 use super::{
-    AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, Persistence, Preparation, RawResult,
-    ReadCommand, ZoneDescriptor, ZoneState, ZonedDevice, admission,
+    AppendTicket, DeviceActivity, DeviceError, DeviceResult, Geometry, KeptMemory, Persistence, Preparation,
+    RawResult, ReadCommand, ZoneDescriptor, ZoneState, ZonedDevice, admission,
 };
 use crate::buffer::AlignedBuffer;
 use crate::seeded::{Seeded, mixed};
 use crate::units::{DevicePosition, ZoneId, ZoneOffset, ZoneSector};
 use image::Volatile;
+use kept::{Holder, Kept};
 use std::sync::atomic::Ordering;
 
 const EIO: i32 = 5;
@@ -48,7 +50,7 @@ pub enum Changes {
 pub struct SimulatedDevice {
     geometry: Geometry,
     changes: Changes,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     counters: ActivityCounters,
 }
 
@@ -77,6 +79,7 @@ struct State {
     /// Kept at each I/O, if wanted.
     snapshots: Option<Vec<Snapshot<Note>>>,
     note: Note,
+    is_kept_memory_held: bool,
     /// What was refused that an engine must never ask for.
     misuse: Option<String>,
 }
@@ -97,6 +100,14 @@ impl SimulatedDevice {
         Self::over(Image::blank(geometry), seed, Changes::Allowed)
     }
 
+    /// A device with nothing on it that has so much memory that outlives the process.
+    #[must_use]
+    pub fn blank_with_kept_memory(geometry: Geometry, kept_memory_bytes: usize, seed: u64) -> Arc<Self> {
+        let mut image = Image::blank(geometry);
+        image.kept = Kept::of(kept_memory_bytes);
+        Self::over(image, seed, Changes::Allowed)
+    }
+
     /// A device that holds an image.
     #[must_use]
     pub fn over(image: Image, seed: u64, changes: Changes) -> Arc<Self> {
@@ -109,11 +120,17 @@ impl SimulatedDevice {
             trace: seed,
             snapshots: None,
             note: Note::default(),
+            is_kept_memory_held: false,
             misuse: None,
             image,
         };
         let geometry = state.image.geometry;
-        Arc::new(Self { geometry, changes, state: Mutex::new(state), counters: ActivityCounters::default() })
+        Arc::new(Self {
+            geometry,
+            changes,
+            state: Arc::new(Mutex::new(state)),
+            counters: ActivityCounters::default(),
+        })
     }
 
     /// The device as it is now, caches included.
@@ -236,17 +253,7 @@ impl SimulatedDevice {
             let error = DeviceError::ReadOnly { path: "simulated".into() };
             return Err(state.misused(error));
         }
-        if state.io_count >= state.most_ios {
-            state.misuse.get_or_insert_with(|| format!("{MOST_IOS} I/Os, and no end of them"));
-            return Err(failed("going on without an end".to_owned(), EIO));
-        }
-        state.io_count += 1;
-        state.trace(u64::from(kind) << 56 | u64::from(zone.get()) << 32 | detail);
-        let State { image, note, snapshots, .. } = state;
-        if let Some(kept) = snapshots {
-            kept.push(Snapshot { image: image.clone(), note: *note });
-        }
-        Ok(())
+        state.begin_io(kind, zone, detail)
     }
 
     fn check_exists(&self, zone: ZoneId) -> DeviceResult<()> {
@@ -263,6 +270,19 @@ impl SimulatedDevice {
 }
 
 impl State {
+    fn begin_io(&mut self, kind: u8, zone: ZoneId, detail: u64) -> DeviceResult<()> {
+        if self.io_count >= self.most_ios {
+            self.misuse.get_or_insert_with(|| format!("{MOST_IOS} I/Os, and no end of them"));
+            return Err(failed("going on without an end".to_owned(), EIO));
+        }
+        self.io_count += 1;
+        self.trace(u64::from(kind) << 56 | u64::from(zone.get()) << 32 | detail);
+        if let Some(kept) = &mut self.snapshots {
+            kept.push(Snapshot { image: self.image.clone(), note: self.note });
+        }
+        Ok(())
+    }
+
     fn trace(&mut self, number: u64) {
         self.trace = mixed(self.trace ^ number);
     }
@@ -342,13 +362,13 @@ impl State {
         into[..written].copy_from_slice(&from.bytes[at..at + written]);
         into[written..].fill(0);
         if self.fails(self.faults.misdirected) {
-            self.misdirect(into);
+            self.misdirect(at, into);
         }
         Ok(())
     }
 
-    /// Puts one block in another one's place, or all that was wanted.
-    fn misdirect(&mut self, into: &mut [u8]) {
+    /// Puts one block in another one's place, or all that was wanted. `at` is where in its zone that lies.
+    fn misdirect(&mut self, at: usize, into: &mut [u8]) {
         let block = self.image.geometry.block_bytes as usize;
         let zones = &self.image.zones;
         let written: Vec<usize> = (0..zones.len()).filter(|&zone| zones[zone].written_bytes > 0).collect();
@@ -356,9 +376,11 @@ impl State {
         // Mostly from where something was written: other places tell nothing.
         let reach =
             if self.random.chance(7, 8) { zones[zone].written_bytes } else { zones[zone].bytes.len() };
-        let from = self.random.index((reach / block).max(1)) * block;
+        // The zone may be wrong and the place in it right: where units are alike, what lies there is too.
+        let is_as_far = at < reach && self.random.chance(1, 2);
+        let from = if is_as_far { at } else { self.random.index((reach / block).max(1)) * block };
         let found = &zones[zone].bytes[from..];
-        if self.random.chance(1, 2) {
+        if is_as_far || self.random.chance(1, 2) {
             let len = found.len().min(into.len());
             into[..len].copy_from_slice(&found[..len]);
         } else {
@@ -470,6 +492,27 @@ impl ZonedDevice for SimulatedDevice {
         state.image.flush();
         self.counters.flush_count.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn keep_memory(&self) -> DeviceResult<Option<Box<dyn KeptMemory>>> {
+        let mut state = self.state.lock();
+        if state.image.kept.len_bytes == 0 {
+            return Ok(None);
+        }
+        self.begin_change(&mut state, b'm', ZoneId::default(), 0)?;
+        let parts = state.faults.prepare;
+        if state.fails(parts) {
+            return Ok(None);
+        }
+        if std::mem::replace(&mut state.is_kept_memory_held, true) {
+            state.misuse.get_or_insert_with(|| "the kept memory has two holders".to_owned());
+        }
+        let bytes = state.image.kept.held();
+        Ok(Some(Box::new(Holder { state: Arc::clone(&self.state), bytes })))
+    }
+
+    fn kept_bytes(&self) -> DeviceResult<Vec<u8>> {
+        Ok(self.state.lock().image.kept.bytes.to_vec())
     }
 
     /// What follows is for the simulation to decide.
