@@ -184,8 +184,8 @@ fn a_substitute_whose_first_block_is_damaged_is_found_by_what_the_other_zone_say
     let queue = append_queue(&device, &Running::Threads, QueueKind::Automatic).unwrap();
     let log = ManifestLog::new(Arc::clone(&device), queue, Some(HOME[1])).unwrap();
     manifest.version += 1;
-    media_of_log.fail_appends_after(1);
-    log.append(&mut manifest, &|_| Ok(None)).expect_err("the second of two fails");
+    media_of_log.fail_flushes_after(0);
+    log.append(&mut manifest, &|_| Ok(None)).expect_err("the flush between the two appends fails");
     drop((log, device, Arc::into_inner(media_of_log)));
     let at_bytes = (1 << 20) + u64::from(substitute.get()) * GEOMETRY.zone_size_bytes;
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
