@@ -146,6 +146,17 @@ impl Engine {
         Ok(counts)
     }
 
+    /// How many zones new writes, copies and checkpoints may have active.
+    ///
+    /// # Errors
+    /// [`EngineError::ReadOnly`], [`EngineError::Closed`].
+    pub fn most_active_zone_counts(&self) -> EngineResult<[usize; 3]> {
+        let log = self.inner.log()?;
+        let of_each = usize::try_from(log.commit().zones_in_flight()).unwrap_or(usize::MAX);
+        let (writes, all) = (log.user_stream_count(), log.stream_count());
+        Ok([writes * of_each, (all - writes) * of_each, 1])
+    }
+
     /// Zones that data were given up in: worn ones, and such as could not be emptied.
     #[must_use]
     pub fn lost_zone_count(&self) -> usize {

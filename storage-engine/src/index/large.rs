@@ -88,7 +88,7 @@ impl LargeValues {
         self.values.write().insert(id, value);
     }
 
-    pub(super) fn remove(&self, id: LargeId) -> Option<LargeValue> {
+    pub(crate) fn remove(&self, id: LargeId) -> Option<LargeValue> {
         self.values.write().remove(&id)
     }
 

@@ -220,6 +220,12 @@ impl Commit {
         }
     }
 
+    /// Of each stream, appends to so many zones may be in flight at the same time.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn zones_in_flight(&self) -> u64 {
+        self.state.lock().zones_in_flight
+    }
+
     /// Everything up to here is on stable media and visible.
     #[must_use]
     pub fn durable(&self) -> SeqNo {

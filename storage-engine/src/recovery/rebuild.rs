@@ -360,7 +360,13 @@ impl<'a> Winners<'a> {
         chosen.large.insert(id, LargeValue::new(key.len(), parts));
         let entry = (key, Entry::Large { id }, SeqNo::new(id.get()));
         match place {
-            Ok(at) => chosen.entries[at] = entry,
+            Ok(at) => {
+                let superseded = std::mem::replace(&mut chosen.entries[at], entry);
+                // Known still, it would be copied with the zones that hold it, and counted where it lies.
+                if let (_, Entry::Large { id }, _) = superseded {
+                    chosen.large.remove(id);
+                }
+            }
             Err(_) => added.push(entry),
         }
     }

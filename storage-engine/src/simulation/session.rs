@@ -37,9 +37,6 @@ struct Begun {
     durability: Durability,
 }
 
-/// Zones that new writes, copies and checkpoints may have active, each.
-const MOST_ACTIVE: [usize; 3] = [3, 3, 1];
-
 /// How a session goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Going {
@@ -117,10 +114,11 @@ impl<'p> Session<'p> {
                 "{lost_count} zones are given up that nothing has happened to"
             )));
         }
-        let counts = self.engine.active_zone_counts();
-        let counts = counts.map_err(|error| Problem::new(format!("a report fails: {}", full(&error))))?;
-        if counts.iter().zip(MOST_ACTIVE).any(|(&count, most)| count > most) {
-            return Err(Problem::new(format!("{counts:?} zones are active, of {MOST_ACTIVE:?} at most")));
+        let (counts, most) = (self.engine.active_zone_counts(), self.engine.most_active_zone_counts());
+        let no_report = |error| Problem::new(format!("a report fails: {}", full(&error)));
+        let (counts, most) = (counts.map_err(no_report)?, most.map_err(no_report)?);
+        if counts.iter().zip(most).any(|(&count, most)| count > most) {
+            return Err(Problem::new(format!("{counts:?} zones are active, of {most:?} at most")));
         }
         Ok(())
     }
