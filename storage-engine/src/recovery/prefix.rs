@@ -32,6 +32,12 @@ impl Prefix {
         record.seqno <= self.last_seqno.min(self.limit(unit.header.incarnation))
     }
 
+    /// Whether no record of a unit of new writes counts.
+    pub(super) fn is_void(&self, unit: &ScannedUnit) -> bool {
+        let last_counting = self.last_seqno.min(self.limit(unit.header.incarnation));
+        unit.header.stream == StreamKind::User && unit.header.first_seqno > last_counting
+    }
+
     /// Whether all of a unit of new writes was on stable media for certain.
     pub(super) fn was_durable(&self, unit: &ScannedUnit) -> bool {
         let covered = self.watermark.min(self.limit(unit.header.incarnation));

@@ -548,5 +548,5 @@ fn fill_zone(zones: &ZoneTable, scan: &ZoneScan, prefix: &Prefix) {
     }
     zone.raise_newest_seqno(newest.min(prefix.last_seqno));
     // The stream that goes on in a zone has its own account of these; to claim them twice does no harm.
-    zone.set_recovered_claims(scan.ranges_to_claim());
+    zone.set_recovered_claims(scan.ranges_to_claim(prefix));
 }

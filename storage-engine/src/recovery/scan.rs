@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::prefix::Prefix;
 use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
 use crate::fault::{self, Fault};
@@ -103,9 +104,12 @@ impl ZoneScan {
     }
 
     /// Ranges of numbers, end exclusive, of the units that are to be claimed from now on: those that are whole, and those
-    /// that should be, or else what is damage now would pass for something torn at the next opening.
-    pub(super) fn ranges_to_claim(&self) -> Vec<(u32, u32)> {
-        self.ranges(|unit| unit.flaw.is_none() || unit.is_damaged && !fault::is_on(Fault::ForgetToldDamage))
+    /// that should be, or else what is damage now would pass for something torn at the next opening. Not those that are void
+    /// altogether: such a unit may have turned up where a later run had appended, and what that run left comes to light when
+    /// the zone is finished. Then the zone holds that filling, and nothing of the one before is missed.
+    pub(super) fn ranges_to_claim(&self, prefix: &Prefix) -> Vec<(u32, u32)> {
+        let should_be = |unit: &ScannedUnit| unit.is_damaged && !fault::is_on(Fault::ForgetToldDamage);
+        self.ranges(|unit| (unit.flaw.is_none() || should_be(unit)) && !prefix.is_void(unit))
     }
 
     fn ranges(&self, is_in: impl Fn(&ScannedUnit) -> bool) -> Vec<(u32, u32)> {
