@@ -161,6 +161,8 @@ fn header() -> UnitHeader {
         claim_end: 0,
         previous: PreviousZone::default(),
         stream: StreamKind::User,
+        class: 0,
+        foreign_count: 0,
         moved: false,
         contents_crc: 0,
     }
