@@ -4,7 +4,12 @@
 //! when it was last looked at stands beside it, in instructions an operation; a tenth more fails the run. A change that
 //! is worth more instructions changes the figure, and says why. Waiting and cache misses are not seen here: those are for
 //! the benchmarks that measure time.
-#![allow(missing_docs, unused_qualifications, reason = "what gungraun's macros make has both")]
+#![allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::must_use_candidate,
+    reason = "what gungraun's macros make has all of these"
+)]
 
 use std::hint::black_box;
 use std::ops::Range;
