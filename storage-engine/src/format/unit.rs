@@ -271,7 +271,7 @@ impl UnitHeader {
             return field("first seqno", self.first_seqno.get());
         }
         // The write after the last one has a number as well.
-        if self.first_seqno.get().checked_add(u64::from(self.record_count)).is_none() {
+        if self.first_seqno.get().checked_add(self.span()).is_none() {
             return field("first seqno", self.first_seqno.get());
         }
         if self.stream == StreamKind::User && self.watermark >= self.first_seqno {
@@ -286,12 +286,16 @@ impl UnitHeader {
         StreamName { kind: self.stream, class: self.class }
     }
 
+    /// How many seqnos lie between the first and the last of a unit of new writes, both included.
+    fn span(&self) -> u64 {
+        u64::from(self.record_count) + u64::from(self.foreign_count)
+    }
+
     /// Seqno of the last record of a unit of new writes; zero in a relocation unit.
     #[must_use]
     pub fn last_seqno(&self) -> SeqNo {
-        let span = u64::from(self.record_count) + u64::from(self.foreign_count);
         match self.stream {
-            StreamKind::User => self.first_seqno.forward(span).back(1),
+            StreamKind::User => self.first_seqno.forward(self.span()).back(1),
             StreamKind::Relocation => SeqNo::ZERO,
         }
     }
