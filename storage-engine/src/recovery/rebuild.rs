@@ -462,6 +462,10 @@ fn fill_zone_table(
         if let Role::Sealed(kind) = role.role() {
             role.set_role(Role::Open(kind));
         }
+        // What comes next has lower seqnos than what a cut may have made void in it.
+        if role.first_seqno() > prefix.last_seqno {
+            role.set_first_seqno(prefix.last_seqno.next());
+        }
     }
     abandoned
 }

@@ -38,6 +38,11 @@ fn what_the_simulation_has_found_stays_found() {
             "of a value that an entry of the checkpoint superseded, parts were missed, and the checkpoint not used",
         ),
         (48, "the same in a value of two parts"),
+        (
+            3_000_146,
+            "the run after a cut went on with lower seqnos in a zone that held what the cut had made void, and a checkpoint \
+             brought a deleted key of that zone back",
+        ),
     ] {
         if let Err(problem) = live(seed) {
             panic!("seed {seed}, {what}: {problem}");
