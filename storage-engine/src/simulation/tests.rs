@@ -43,6 +43,10 @@ fn what_the_simulation_has_found_stays_found() {
             "the run after a cut went on with lower seqnos in a zone that held what the cut had made void, and a checkpoint \
              brought a deleted key of that zone back",
         ),
+        (
+            3_100_177,
+            "a unit that a cut made void was claimed, and a store did not open when a later filling came to light",
+        ),
     ] {
         if let Err(problem) = live(seed) {
             panic!("seed {seed}, {what}: {problem}");
