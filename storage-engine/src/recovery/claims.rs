@@ -41,6 +41,7 @@ pub(super) fn verify(
         let flaws: Vec<_> = scan.units.iter().map(|unit| flaw(scan, unit, claimed, prefix)).collect();
         for (unit, flaw) in scan.units.iter_mut().zip(flaws) {
             unit.is_damaged = flaw.is_some();
+            unit.is_void = prefix.is_void(unit);
             damages.extend(flaw);
         }
         damages.extend(missing(scan, claimed));

@@ -32,10 +32,12 @@ impl Prefix {
         record.seqno <= self.last_seqno.min(self.limit(unit.header.incarnation))
     }
 
-    /// Whether no record of a unit of new writes counts.
+    /// Whether a unit of new writes lies behind all that counts of its run.
     pub(super) fn is_void(&self, unit: &ScannedUnit) -> bool {
-        let last_counting = self.last_seqno.min(self.limit(unit.header.incarnation));
-        unit.header.stream == StreamKind::User && unit.header.first_seqno > last_counting
+        let header = &unit.header;
+        // A filler has the number of the write that follows it.
+        let first = if header.record_count == 0 { header.first_seqno.back(1) } else { header.first_seqno };
+        header.stream == StreamKind::User && first > self.last_seqno.min(self.limit(header.incarnation))
     }
 
     /// Whether all of a unit of new writes was on stable media for certain.

@@ -470,6 +470,10 @@ fn fill_zone_table(
         if let Role::Sealed(kind) = role.role() {
             role.set_role(Role::Open(kind));
         }
+        // What comes next has lower seqnos than what a cut may have made void in it.
+        if role.first_seqno() > prefix.last_seqno {
+            role.set_first_seqno(prefix.last_seqno.next());
+        }
     }
     abandoned
 }
@@ -548,5 +552,5 @@ fn fill_zone(zones: &ZoneTable, scan: &ZoneScan, prefix: &Prefix) {
     }
     zone.raise_newest_seqno(newest.min(prefix.last_seqno));
     // The stream that goes on in a zone has its own account of these; to claim them twice does no harm.
-    zone.set_recovered_claims(scan.ranges_to_claim(prefix));
+    zone.set_recovered_claims(scan.ranges_to_claim());
 }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::prefix::Prefix;
 use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
 use crate::fault::{self, Fault};
@@ -40,6 +39,8 @@ pub(super) struct ScannedUnit {
     pub(super) heads_whole: bool,
     /// Whether it was on stable media as it should be, so that the flaw is damage and nothing that a crash has left.
     pub(super) is_damaged: bool,
+    /// Whether nothing of it counts.
+    pub(super) is_void: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +60,12 @@ pub(super) struct ScannedRecord {
     pub(super) part_count: u32,
     /// Whether the value does not pass its check.
     pub(super) is_flawed: bool,
+}
+
+impl ScannedUnit {
+    fn is_sound(&self) -> bool {
+        self.flaw.is_none() && !self.is_void
+    }
 }
 
 impl ZoneScan {
@@ -104,12 +111,11 @@ impl ZoneScan {
     }
 
     /// Ranges of numbers, end exclusive, of the units that are to be claimed from now on: those that are whole, and those
-    /// that should be, or else what is damage now would pass for something torn at the next opening. Not those that are void
-    /// altogether: such a unit may have turned up where a later run had appended, and what that run left comes to light when
-    /// the zone is finished. Then the zone holds that filling, and nothing of the one before is missed.
-    pub(super) fn ranges_to_claim(&self, prefix: &Prefix) -> Vec<(u32, u32)> {
-        let should_be = |unit: &ScannedUnit| unit.is_damaged && !fault::is_on(Fault::ForgetToldDamage);
-        self.ranges(|unit| (unit.flaw.is_none() || should_be(unit)) && !prefix.is_void(unit))
+    /// that should be, or else what is damage now would pass for something torn at the next opening.
+    ///
+    /// What is void is nobody's loss. It may be all that is seen of a filling, and another one come to light in its place.
+    pub(super) fn ranges_to_claim(&self) -> Vec<(u32, u32)> {
+        self.ranges(|unit| unit.is_sound() || unit.is_damaged && !fault::is_on(Fault::ForgetToldDamage))
     }
 
     fn ranges(&self, is_in: impl Fn(&ScannedUnit) -> bool) -> Vec<(u32, u32)> {
@@ -124,10 +130,10 @@ impl ZoneScan {
         ranges
     }
 
-    /// The first number from which on all units up to `end` are there, none of them torn; `end` if the last is not.
+    /// The first number from which on all units up to `end` are there, none of them torn or void; `end` if the last is not.
     pub(super) fn whole_from(&self, end: u32) -> u32 {
         let covers = |&(first, behind): &(u32, u32)| first < end && behind >= end;
-        let whole = self.ranges(|unit| unit.flaw.is_none());
+        let whole = self.ranges(ScannedUnit::is_sound);
         whole.into_iter().find(covers).map_or(end, |(first, _)| first)
     }
 }
@@ -305,7 +311,7 @@ impl ZoneScan {
             self.keys.truncate(keys_len);
         }
         let flaw = flaw.map(|(at_and_error, _)| at_and_error);
-        self.units.push(ScannedUnit { header, offset, flaw, heads_whole, is_damaged: false });
+        self.units.push(ScannedUnit { header, offset, flaw, heads_whole, is_damaged: false, is_void: false });
         flaw.is_none()
     }
 
@@ -447,6 +453,19 @@ mod tests {
         let scan = scan(header, &torn);
         assert!(scan.units[0].flaw.is_some() && !scan.units[0].heads_whole);
         assert!(scan.records.is_empty() && scan.keys.is_empty());
+    }
+
+    /// Another filling may come to light where it lies: then the store did not open.
+    #[test]
+    fn what_is_void_is_not_claimed() {
+        let (header, block) = unit(1);
+        let mut scan = scan(header, &block);
+        scan.add_unit(ZoneOffset::new(4096), UnitHeader { unit: 1, ..header }, &block[UNIT_HEADER_BYTES..]);
+        assert_eq!((scan.ranges_to_claim(), scan.whole_from(2)), (vec![(0, 2)], 0));
+        scan.units[1].is_void = true;
+        assert_eq!((scan.ranges_to_claim(), scan.whole_from(2)), (vec![(0, 1)], 2));
+        scan.units[1].is_damaged = true;
+        assert_eq!(scan.ranges_to_claim(), [(0, 2)], "what was told goes on being told");
     }
 
     #[test]

@@ -38,6 +38,15 @@ fn what_the_simulation_has_found_stays_found() {
             "of a value that an entry of the checkpoint superseded, parts were missed, and the checkpoint not used",
         ),
         (48, "the same in a value of two parts"),
+        (
+            3_000_146,
+            "the run after a cut went on with lower seqnos in a zone that held what the cut had made void, and a checkpoint \
+             brought a deleted key of that zone back",
+        ),
+        (
+            3_100_177,
+            "a unit that a cut made void was claimed, and a store did not open when a later filling came to light",
+        ),
     ] {
         if let Err(problem) = live(seed) {
             panic!("seed {seed}, {what}: {problem}");

@@ -26,7 +26,7 @@ use crate::gc::collector::{Aim, Witness};
 use crate::index::Entry;
 use crate::log::manifest_log::ManifestLog;
 use crate::log::writer::LogWrite;
-use crate::units::ZoneId;
+use crate::units::{SeqNo, ZoneId};
 use crate::zones::Role;
 
 const ROOMY: Geometry = Geometry { zone_count: 30, max_open_zones: 10, max_active_zones: 10, ..GEOMETRY };
@@ -364,7 +364,11 @@ impl Stepped {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store");
         create_with(&path, ROOMY);
-        let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+        Self::over(directory, &path)
+    }
+
+    fn over(directory: tempfile::TempDir, path: &Path) -> Self {
+        let media = Media::open(path, Access::ReadWrite, 1).unwrap();
         let patient = OpenOptions { buffered_delay: Duration::from_hours(1), ..open_options() };
         let engine = Engine::over(Arc::clone(&media) as Arc<_>, &patient, Running::Threads).unwrap();
         engine.inner.housekeeping.stop();
@@ -465,6 +469,38 @@ fn an_old_copy_that_is_read_does_not_hide_a_newer_entry_of_the_checkpoint() {
     // Now that write is copied as well, into the older zone.
     stepped.collect_until_moved("key", &images);
     stepped.cut_power(&images, &[b"new"]);
+}
+
+/// A power cut takes the first unit of a store and leaves the second, whose records are void then. The next run goes on in
+/// that zone with lower seqnos. The ledger took the void ones for the lowest in the zone, and so what the checkpoint had
+/// of it for newer than a delete that came later: the deleted key was back.
+#[test]
+fn what_a_cut_has_made_void_does_not_make_older_entries_beat_newer_records() {
+    const LOST: u32 = 500;
+    let (directory, images) = (tempfile::tempdir().unwrap(), AtomicU8::default());
+    let (path, cut) = (directory.path().join("store"), directory.path().join("cut"));
+    create_with(&path, ROOMY);
+    // In the same boot as what follows: in another one the zone might be found full.
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    let keys: Vec<String> = (0..LOST).map(|number| format!("lost {number}")).collect();
+    let lost: Vec<_> = keys.iter().map(|key| LogWrite { key: key.as_bytes(), value: Some(b"") }).collect();
+    engine.write(&lost, Durability::Written).unwrap();
+    engine.write(&[LogWrite { key: b"void", value: Some(b"") }], Durability::Written).unwrap();
+    assert!(media.lose_one(&cut, 0));
+    drop((engine, Arc::into_inner(media)));
+    let stepped = Stepped::over(directory, &cut);
+    assert_eq!(stepped.engine.recovery().void_record_count, 1);
+    let void_in = stepped.engine.inner.zones.iter().find(|(_, zone)| zone.first_seqno() > SeqNo::ZERO);
+    let void_in = void_in.map(|(id, _)| id);
+    stepped.put("key", b"old", Durability::Sync);
+    assert_eq!(Some(stepped.zone_of("key")), void_in);
+    stepped.fill_zones(2);
+    stepped.begin_checkpoint();
+    stepped.finish_checkpoint();
+    stepped.engine.write(&[LogWrite { key: b"key", value: None }], Durability::Sync).unwrap();
+    assert!(stepped.engine.last_seqno().unwrap() < SeqNo::new(LOST.into()), "lower than what is void");
+    stepped.cut_power(&images, &[b""]);
 }
 
 /// Beside a checkpoint, a torn copy that nobody claims is taken for what a crash has left, and passed over. The run that
