@@ -1004,8 +1004,8 @@ impl LogWriter {
         self.wait_and_mend(Mends::All, |state| !state.relocations_in_flight())
     }
 
-    /// Copies an encoded record to a stream of copies; to another one that has room where no zone is to be had for it. Only
-    /// the collector calls this.
+    /// Copies an encoded record to a stream of copies; to another one that has room where only the reserve has a zone for it.
+    /// Only the collector calls this.
     ///
     /// # Errors
     /// [`AppendFailure::NoZone`] when not even the reserve has a zone left; or the failure that has latched the store.
@@ -1042,11 +1042,17 @@ impl LogWriter {
         record_bytes: usize,
     ) -> Result<usize, AppendFailure> {
         let needed = |stream: &Stream| stream.zones_needed(std::iter::once(record_bytes));
+        let neighbour = || streams.iter().position(|stream| needed(stream) == 0);
         while ready.len() < needed(&streams[class]) {
+            // What puts leave alone is kept for deletes as well: classes come after that.
+            if self.parts.allocator.available_count(Purpose::Put) == 0
+                && let Some(neighbour) = neighbour()
+            {
+                return Ok(neighbour);
+            }
             let taken = self.take_ready(ready, StreamKind::Relocation, Purpose::Relocation);
             if !taken.map_err(AppendFailure::Error)? {
-                let neighbour = streams.iter().position(|stream| needed(stream) == 0);
-                return neighbour.ok_or(AppendFailure::NoZone);
+                return neighbour().ok_or(AppendFailure::NoZone);
             }
         }
         Ok(class)
