@@ -75,8 +75,8 @@ pub(super) fn rebuild(
                 void_record_count += 1;
                 continue;
             }
-            // A copy that a crash tore: what it was copied from is there, and may be what the checkpoint points at.
-            let is_torn = record.is_flawed && unit.header.stream == StreamKind::Relocation;
+            // Copies that a crash tore: what they were copied from is there, and may be what the checkpoint points at.
+            let is_torn = unit.flaw.is_some() && unit.header.stream == StreamKind::Relocation;
             if base.is_some() && is_torn {
                 continue;
             }
@@ -253,13 +253,17 @@ impl<'a> Winners<'a> {
         scan.key(record)
     }
 
-    /// Sorts copies behind the ones that are to be preferred: higher seqno, undamaged, made by the collector, later filling.
+    /// Sorts copies behind the ones that are to be preferred: higher seqno, undamaged, in a whole unit, made by the collector,
+    /// later filling.
+    ///
+    /// Of a unit that a crash tore nothing is claimed: what rotted of it later would be lost without a word.
     fn preference(&self, handle: Handle) -> impl Ord + use<> {
         let (scan, record) = self.record(handle);
         let seqno = record.seqno.get();
         let rank = if fault::is_on(Fault::OldestWriteWins) { u64::MAX - seqno } else { seqno };
         let is_copy = scan.stream == Some(StreamKind::Relocation);
-        std::cmp::Reverse((rank, !record.is_flawed, is_copy, scan.generation))
+        let is_in_whole_unit = scan.units[record.unit_index as usize].flaw.is_none();
+        std::cmp::Reverse((rank, !record.is_flawed, is_in_whole_unit, is_copy, scan.generation))
     }
 
     fn choose(&self, believed: Vec<Handle>, thread_count: usize) -> Chosen<'a> {

@@ -47,6 +47,10 @@ fn what_the_simulation_has_found_stays_found() {
             3_100_177,
             "a unit that a cut made void was claimed, and a store did not open when a later filling came to light",
         ),
+        (
+            3_500_069,
+            "what was whole in a torn unit of copies became the only copy, unclaimed, and rotted without a word",
+        ),
     ] {
         if let Err(problem) = live(seed) {
             panic!("seed {seed}, {what}: {problem}");
