@@ -87,7 +87,7 @@ fn cold_store() -> Store {
     store(Options::default().cache_bytes(0))
 }
 
-#[library_benchmark(setup = hot_store, config = at_most(3_550))]
+#[library_benchmark(setup = hot_store, config = at_most(4_070))]
 fn put(store: Store) -> Store {
     for key in known_keys() {
         store.db.put_with(black_box(key), VALUE, buffered()).expect("there is room");

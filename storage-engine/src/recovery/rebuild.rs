@@ -75,9 +75,10 @@ pub(super) fn rebuild(
                 void_record_count += 1;
                 continue;
             }
-            // Copies that a crash tore: what they were copied from is there, and may be what the checkpoint points at.
-            let is_torn = unit.flaw.is_some() && unit.header.stream == StreamKind::Relocation;
-            if base.is_some() && is_torn {
+            // Copies that a crash tore: what they were copied from is there, and may be what the checkpoint points at. Where
+            // it is damage, and no tear, the whole ones may be the only ones.
+            let is_torn = record.is_flawed || unit.flaw.is_some() && !unit.is_damaged;
+            if base.is_some() && is_torn && unit.header.stream == StreamKind::Relocation {
                 continue;
             }
             let handle = Handle { scan: scan_index, record: record_index };
