@@ -241,14 +241,21 @@ fn no_damage_costs_more_where_checkpoints_stand_for_zones_in_blocks_of_512() {
     try_all(&Specimen::with_checkpoints(512));
 }
 
-/// A row of which no specimen has an example would be no test.
+/// A row of which no specimen has an example would be no test. What lies where is a matter of the threads' pace: a
+/// specimen in a few lacks units of copies.
 #[test]
 fn the_specimens_have_every_structure() {
-    let maps = [Specimen::new(4096).map, Specimen::with_checkpoints(4096).map];
-    for structure in STRUCTURES {
-        let is_there = |map: &Map| !(structure.locate)(map).is_empty();
-        assert!(maps.iter().any(is_there), "{}", structure.name);
+    let mut missing: Vec<&Structure> = STRUCTURES.iter().collect();
+    for _ in 0..20 {
+        for map in [Specimen::new(4096).map, Specimen::with_checkpoints(4096).map] {
+            missing.retain(|structure| (structure.locate)(&map).is_empty());
+        }
+        if missing.is_empty() {
+            break;
+        }
     }
+    let names: Vec<_> = missing.iter().map(|structure| structure.name).collect();
+    assert!(names.is_empty(), "no specimen has {names:?}");
 }
 
 #[test]
