@@ -20,7 +20,6 @@ use crate::log::commit::Level;
 use crate::log::manifest_log::home_zones;
 use crate::log::memory::UnitKey;
 use crate::log::writer::{AppendFailure, Entries, Fit, LogWrite, LogWriter, Visibility};
-use crate::sync::epoch;
 use crate::units::{SeqNo, ZoneId};
 use crate::zones::Purpose;
 
@@ -74,20 +73,13 @@ impl Engine {
         let (inner, mut entries) = (&self.inner, Entries::new());
         loop {
             let seen = inner.allocator.events();
-            // Until it is published, the collector takes the record for dead: it waits for whoever is pinned here.
-            let publishing = epoch::pin();
             // In any stream that has room: what was acknowledged comes before where it would lie best.
             let place = (inner.place(log, writes, Durability::Buffered), Fit::AnyStream);
-            match log.append(writes, Purpose::Delete, Visibility::Immediate, place, &mut entries) {
-                Ok(appended) => {
-                    for (write, entry) in writes.iter().zip(&entries) {
-                        inner.catalog.publish(write.key, *entry, ZoneCharge::WithUnit);
-                    }
-                    drop(publishing);
-                    return log.submit(appended.submissions);
-                }
+            let how = (Purpose::Delete, Visibility::Immediate);
+            match inner.log_and_show(log, writes, how, place, &mut entries) {
+                Ok(appended) => return log.submit(appended.submissions),
                 Err(AppendFailure::Error(error)) => return Err(error),
-                Err(AppendFailure::NoZone) => drop(publishing),
+                Err(AppendFailure::NoZone) => {}
             }
             inner.wait_for_space(seen)?;
         }

@@ -10,6 +10,7 @@ use super::{Engine, Inner};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
 use crate::gc::collector::Collector;
+use crate::gc::policy::Placement;
 use crate::index::ZoneCharge;
 use crate::log::commit::Level;
 use crate::log::writer::{AppendFailure, Appended, Entries, Fit, LogWrite, LogWriter, Visibility};
@@ -243,16 +244,30 @@ impl Inner {
             return Err(AppendFailure::Error(EngineError::Closed));
         }
         let visibility = durability.visibility();
-        let placement = self.place(log, writes, durability);
+        let place = (self.place(log, writes, durability), fit);
+        let appended = self.log_and_show(log, writes, (purpose(writes), visibility), place, entries)?;
+        if visibility == Visibility::WhenDurable {
+            held.set_pending(appended.last_seqno);
+        }
+        Ok(appended)
+    }
+
+    /// Logs writes and publishes them, unless the log does that when they are durable. The caller sees to it that no other
+    /// write of their keys comes between.
+    pub(super) fn log_and_show(
+        &self,
+        log: &LogWriter,
+        writes: &[LogWrite<'_>],
+        (purpose, visibility): (Purpose, Visibility),
+        place: (Placement, Fit),
+        entries: &mut Entries,
+    ) -> Result<Appended, AppendFailure> {
         // Until it is published, the collector takes the record for dead: it waits for whoever is pinned here.
         let _publishing = epoch::pin();
-        let appended = log.append(writes, purpose(writes), visibility, (placement, fit), entries)?;
-        match visibility {
-            Visibility::WhenDurable => held.set_pending(appended.last_seqno),
-            Visibility::Immediate => {
-                for (write, entry) in writes.iter().zip(entries.iter()) {
-                    self.catalog.publish(write.key, *entry, ZoneCharge::WithUnit);
-                }
+        let appended = log.append(writes, purpose, visibility, place, entries)?;
+        if visibility == Visibility::Immediate {
+            for (write, entry) in writes.iter().zip(entries.iter()) {
+                self.catalog.publish(write.key, *entry, ZoneCharge::WithUnit);
             }
         }
         Ok(appended)
