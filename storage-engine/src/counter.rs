@@ -17,8 +17,8 @@ thread_local! {
     static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// The stripe of the calling thread: threads take them in turn.
-fn own_stripe() -> usize {
+/// The stripe of the calling thread, below 16: threads take them in turn.
+pub(crate) fn own_stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     STRIPE.with(|stripe| {
         if stripe.get() == usize::MAX {

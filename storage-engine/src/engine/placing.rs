@@ -69,7 +69,7 @@ impl Inner {
             return Placement { expected: Lifetime::of_steps(0), ..new };
         }
         if !self.spreads_writes.load(Ordering::Relaxed) {
-            return new;
+            return log.place_beside_others();
         }
         let (Some(collector), Some(first)) = (&self.collector, writes.first()) else {
             unreachable!("a store that is written to has a collector, and something is written")

@@ -5,14 +5,15 @@
 //! copy costs a fraction of an append.
 //!
 //! Invariants:
-//! - Frames are written in the order of seqnos, under the log's lock, so that what is whole in the ring has no gaps but
+//! - Frames are written in the order of seqnos, under the lock of what the streams of new writes share, so that what is whole in the ring has no gaps but
 //!   those that the log knows of (`LogWriter::unjournaled`).
 //! - A frame is overwritten only after the append of its record, and of all before it, has completed.
 
 use std::collections::VecDeque;
 
 use super::commit::Commit;
-use super::writer::{LogWriter, UserLog};
+use super::user_streams::Shared;
+use super::writer::LogWriter;
 use crate::device::KeptMemory;
 use crate::error::EngineResult;
 use crate::fault::{self, Fault};
@@ -27,7 +28,8 @@ const STRETCH_BYTES: u64 = 16 << 10;
 /// Units filled without anybody asking for [`Level::Written`](super::commit::Level) after which journaling is left off.
 const IDLE_UNITS: u32 = 256;
 
-/// What is known of the journal without the log's lock. Written under it.
+/// What is known of the journal without a lock. `on` is written by who holds all streams of new writes, `unjournaled` by who
+/// holds what they share.
 #[derive(Debug, Default)]
 pub(super) struct Journaling {
     /// Whether there may be a journal: what an earlier run left in it has been logged.
@@ -118,16 +120,21 @@ impl Journal {
 }
 
 impl Journaling {
+    /// Whether writes are journaled. Stays as it is for as long as the caller holds a stream.
+    pub(super) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Acquire)
+    }
+
     /// The log has a write that the journal lacks.
-    pub(super) fn note_gap(&self, log: &UserLog, last_seqno: SeqNo) {
-        if log.journal.is_some() {
+    pub(super) fn note_gap(&self, shared: &Shared, last_seqno: SeqNo) {
+        if shared.journal.is_some() {
             self.unjournaled.store(last_seqno.get(), Ordering::Release);
         }
     }
 
     /// A unit has been sealed: leaves journaling off when nobody has asked for it in a long time.
-    pub(super) fn pause_when_idle(&self, log: &mut UserLog) {
-        let Some(journal) = log.journal.as_mut().filter(|journal| !journal.paused) else { return };
+    pub(super) fn pause_when_idle(&self, shared: &mut Shared) {
+        let Some(journal) = shared.journal.as_mut().filter(|journal| !journal.paused) else { return };
         let is_idle = !self.relied_on.swap(false, Ordering::Relaxed);
         journal.idle_units = if is_idle { journal.idle_units + 1 } else { 0 };
         if journal.idle_units > IDLE_UNITS {
@@ -137,7 +144,7 @@ impl Journaling {
     }
 }
 
-impl UserLog {
+impl Shared {
     /// Puts a record that has just been logged into the journal as well, where it can be.
     pub(super) fn journal(&mut self, record: &Record<'_>, value_crc: u32, commit: &Commit) -> bool {
         let journal = self.journal.as_mut().filter(|journal| !journal.paused);
@@ -160,7 +167,7 @@ impl LogWriter {
     /// The failure that has latched the store; the device's, when a journal could not be begun.
     pub(super) fn outlives_process(&self) -> EngineResult<bool> {
         self.commit.check()?;
-        if !self.journaling.on.load(Ordering::Acquire) {
+        if !self.journaling.is_on() {
             self.begin_journal()?;
             return Ok(false);
         }
@@ -177,8 +184,8 @@ impl LogWriter {
         if !self.journaling.allowed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let mut log = self.user.lock();
-        match &mut log.journal {
+        let mut log = self.user.hold();
+        match &mut log.shared.journal {
             Some(journal) => (journal.paused, journal.idle_units) = (false, 0),
             none => {
                 // Once in a run, and under the lock: two holders would write over each other.
@@ -190,7 +197,7 @@ impl LogWriter {
                 *none = Some(Journal::begin(memory, header));
             }
         }
-        self.journaling.unjournaled.store(log.next_seqno.back(1).get(), Ordering::Release);
+        self.journaling.unjournaled.store(log.next_seqno().back(1).get(), Ordering::Release);
         self.journaling.on.store(true, Ordering::Release);
         Ok(())
     }
@@ -200,7 +207,7 @@ impl LogWriter {
     /// # Errors
     /// The device's.
     pub fn end_journal(&self) -> EngineResult<()> {
-        let journal = self.user.lock().journal.take();
+        let journal = self.user.hold().shared.journal.take();
         self.journaling.allowed.store(false, Ordering::Release);
         self.journaling.on.store(false, Ordering::Release);
         journal.map_or(Ok(()), Journal::end)

@@ -33,7 +33,8 @@ use crate::index::{Entry, LargeId, Location};
 use crate::log::commit::Refused;
 use crate::log::memory::UnitKey;
 use crate::log::stream::Stream;
-use crate::log::writer::{CopyLog, LogWriter, Ready, Submission, UserLog};
+use crate::log::user_streams::UserLog;
+use crate::log::writer::{CopyLog, LogWriter, Ready, Submission};
 use crate::pinned::wait_for_pinned;
 use crate::sync::atomic::Ordering;
 use crate::units::{Generation, SeqNo, ZoneId};
@@ -115,15 +116,16 @@ impl LogWriter {
         worn: &BTreeMap<Generation, ZoneId>,
         mut refused: Vec<Refused>,
     ) -> EngineResult<Rehoused> {
-        let mut log = self.user.lock();
+        let mut log = self.user.hold();
         let mut rehoused = Rehoused::default();
         for StreamName { class, .. } in streams_of(&refused) {
             let class = usize::from(class);
             let sealed = self.seal_user(&mut log, class, Persistence::Volatile);
             rehoused.take_sealed(sealed, worn, &mut refused);
-            let UserLog { streams, ready, next_seqno, .. } = &mut *log;
-            let stream = (&mut streams[class], &mut *ready);
-            self.rehouse(stream, *next_seqno, (worn, &refused), &mut rehoused)?;
+            let next_seqno = log.next_seqno();
+            let UserLog { streams, shared, .. } = &mut log;
+            let stream = (&mut *streams[class], &mut shared.ready);
+            self.rehouse(stream, next_seqno, (worn, &refused), &mut rehoused)?;
         }
         Ok(rehoused)
     }

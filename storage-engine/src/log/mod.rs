@@ -2,6 +2,7 @@
 //!
 //! - [`unit_builder`]: fills one unit's buffer.
 //! - [`stream`]: the zones that one kind of writes goes to, one after another.
+//! - `user_streams`: those of new writes, side by side.
 //! - [`memory`]: units whose bytes are still in memory, in flight or kept for readers.
 //! - [`commit`]: watermarks, group commit with leader and followers, the latch after a failed write.
 //! - `company`: lets those who commit together wait for each other.
@@ -26,5 +27,6 @@ pub mod scanner;
 pub(crate) mod single_append;
 pub mod stream;
 pub mod unit_builder;
+mod user_streams;
 pub(crate) mod window;
 pub mod writer;

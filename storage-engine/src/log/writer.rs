@@ -4,17 +4,19 @@
 //! one order over all streams, and nothing counts as written before everything with a lower seqno is ([`crate::log::commit`]).
 //! What is waited for at once is placed in one stream, so that it takes one append.
 //!
-//! Threading: the lock of the streams of new writes is held while a write is packed, never over I/O, but for the rare allocation of a
+//! Threading: each stream of new writes has a lock of its own ([`UserStreams`]), and a write that has room in its stream's open unit takes no other,
+//! so that threads that write to different streams pass nothing to and fro but the next seqno. Whatever else is to be done holds
+//! all of them. None is held over I/O, but for the rare allocation of a
 //! zone that nobody made ready in time. A unit that is sealed under the lock is submitted after it is released; since
 //! the device says where an append landed, the order of submission does not matter.
 
 use std::collections::VecDeque;
-use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 use smallvec::SmallVec;
 
+use crate::counter::own_stripe;
 use crate::device::{DeviceError, Geometry, Persistence, Preparation, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
@@ -26,14 +28,15 @@ use crate::index::{Catalog, Entry, LargeId, LargeValue, Location, MAX_UNIT_BYTES
 use crate::log::commit::{Claims, Commit, Deferred, Level, Mends, State, Turn, Work};
 use crate::log::company::Company;
 use crate::log::durable_pace::DurablePace;
-use crate::log::journal::{Journal, Journaling};
+use crate::log::journal::Journaling;
 use crate::log::memory::{UnitKey, UnitMemory};
 use crate::log::stream::{Claim, SealFacts, SealedUnit, Stream};
+use crate::log::user_streams::{UserLog, UserStreams};
 use crate::patience::LockSoon;
 use crate::queue::{Completion, IoQueue, Outcome, Request, Wait};
 use crate::signal::Signal;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Instant, Mutex};
+use crate::sync::{Instant, Mutex, MutexGuard};
 use crate::units::{DevicePosition, Generation, SeqNo, ZoneId};
 use crate::zones::{Allocator, Purpose, Role, ZoneClaims, ZoneTable, charge_bytes};
 
@@ -162,10 +165,8 @@ pub struct LogWriter {
     pub(super) incarnation: u32,
     unit_limit_bytes: usize,
     pub(super) commit: Commit,
-    /// On cache lines of its own: every put writes to it, and reads what lies around it.
-    pub(super) user: CachePadded<Mutex<UserLog>>,
+    pub(super) user: UserStreams,
     pub(super) relocation: CachePadded<Mutex<CopyLog>>,
-    user_stream_count: usize,
     durable_pace: DurablePace,
     pub(super) journaling: Journaling,
     company: Company,
@@ -177,62 +178,6 @@ pub struct LogWriter {
     clock_writes: AtomicU64,
     /// A lifetime as long as the clock says, in steps: so that not every write takes a logarithm.
     clock_lifetime: AtomicU64,
-}
-
-/// In this order in memory: what every write changes comes first.
-#[derive(Debug)]
-#[repr(C)]
-pub(super) struct UserLog {
-    pub(super) next_seqno: SeqNo,
-    /// The last seqno of the writes that were logged last, or are being logged: one group, visible only as a whole.
-    group_last: SeqNo,
-    pub(super) streams: UserStreams,
-    deferred: Vec<Deferred>,
-    pub(super) ready: Ready,
-    pub(super) journal: Option<Journal>,
-}
-
-impl UserLog {
-    /// Everything up to here is in units that have been sealed.
-    fn sealed(&self) -> SeqNo {
-        let open = self.streams.iter().filter_map(Stream::open_first_seqno).min();
-        open.unwrap_or(self.next_seqno).back(1)
-    }
-}
-
-/// The streams of new writes, by class.
-///
-/// The last one lies here itself: as long as writes are not spread it takes them all, and what a write changes lies together.
-#[derive(Debug)]
-#[repr(C)]
-pub(super) struct UserStreams {
-    last: Stream,
-    others: Box<[Stream]>,
-}
-
-impl UserStreams {
-    fn new(mut streams: Vec<Stream>) -> Self {
-        let last = streams.pop().expect("there is at least one stream of new writes");
-        Self { last, others: streams.into() }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Stream> {
-        self.others.iter().chain([&self.last])
-    }
-}
-
-impl Index<usize> for UserStreams {
-    type Output = Stream;
-
-    fn index(&self, class: usize) -> &Stream {
-        if class == self.others.len() { &self.last } else { &self.others[class] }
-    }
-}
-
-impl IndexMut<usize> for UserStreams {
-    fn index_mut(&mut self, class: usize) -> &mut Stream {
-        if class == self.others.len() { &mut self.last } else { &mut self.others[class] }
-    }
 }
 
 /// The streams of copies.
@@ -285,15 +230,7 @@ impl LogWriter {
             incarnation: start.incarnation,
             unit_limit_bytes: start.unit_limit_bytes,
             commit: Commit::new(start.last_seqno, start.claims, start.zones_in_flight),
-            user_stream_count: start.users.len(),
-            user: CachePadded::new(Mutex::new(UserLog {
-                streams: UserStreams::new(start.users),
-                ready: Ready::new(),
-                next_seqno: start.last_seqno.next(),
-                group_last: start.last_seqno,
-                deferred: Vec::new(),
-                journal: None,
-            })),
+            user: UserStreams::new(start.users, start.last_seqno),
             relocation: CachePadded::new(Mutex::new(CopyLog { streams: start.copies, ready: Ready::new() })),
             durable_pace,
             journaling: Journaling::default(),
@@ -315,7 +252,7 @@ impl LogWriter {
     #[must_use]
     pub fn place_new(&self) -> Placement {
         // There are no more than classes, which fit.
-        let last = u8::try_from(self.user_stream_count - 1).unwrap_or(u8::MAX);
+        let last = u8::try_from(self.user_stream_count() - 1).unwrap_or(u8::MAX);
         let steps = u16::try_from(self.clock_lifetime.load(Ordering::Relaxed)).unwrap_or(u16::MAX);
         Placement {
             stream: StreamId::new(last),
@@ -324,16 +261,28 @@ impl LogWriter {
         }
     }
 
+    /// The same for a write whose stream does not matter, since there is nothing to clean yet: threads write to different ones,
+    /// and need not wait for each other.
+    ///
+    /// The first stream is left out where there are others: policies may take what it holds for short-lived.
+    #[must_use]
+    pub fn place_beside_others(&self) -> Placement {
+        let lanes = (self.user_stream_count() - 1).max(1);
+        let back = u8::try_from(own_stripe() % lanes).unwrap_or_default();
+        let new = self.place_new();
+        Placement { stream: StreamId::new(new.stream.get() - back), ..new }
+    }
+
     /// How many streams of new writes there are.
     #[must_use]
     pub fn user_stream_count(&self) -> usize {
-        self.user_stream_count
+        self.user.count()
     }
 
     /// How many streams there are in all.
     #[must_use]
     pub fn stream_count(&self) -> usize {
-        self.user_stream_count + self.relocation.lock().streams.len()
+        self.user_stream_count() + self.relocation.lock().streams.len()
     }
 
     /// How far the log is.
@@ -351,7 +300,7 @@ impl LogWriter {
     /// The last seqno given out.
     #[must_use]
     pub fn last_seqno(&self) -> SeqNo {
-        self.user.lock().next_seqno.back(1)
+        self.user.next_seqno().back(1)
     }
 
     /// The most value bytes in one part of a large value: four parts fill a unit.
@@ -397,16 +346,16 @@ impl LogWriter {
         self.commit.check().map_err(AppendFailure::Error)?;
         let single = writes.first().filter(|write| writes.len() == 1 && self.record_count(write) == 1);
         let value_crc = single.map(|write| value_crc(write.value.unwrap_or_default()));
-        let mut log = self.user.lock_soon();
         if let (Some(write), Some(crc)) = (single, value_crc)
-            && let Some(entry) = self.append_to_open_unit(&mut log, (write, crc), placement, visibility)
+            && let Some((seqno, entry)) = self.append_to_open_unit((write, crc), placement, visibility)
         {
             entries.push(entry);
-            return Ok(Appended { last_seqno: log.group_last, submissions: Vec::new() });
+            return Ok(Appended { last_seqno: seqno, submissions: Vec::new() });
         }
+        let mut log = self.user.hold();
         let mut submissions = Vec::new();
         let records: usize = writes.iter().map(|write| self.record_count(write)).sum();
-        let group_last = log.next_seqno.forward(records as u64).back(1);
+        let group_last = log.next_seqno().forward(records as u64).back(1);
         let class = placement.stream.index();
         if !log.streams[class].spans(group_last) {
             submissions.extend(self.seal_user(&mut log, class, Persistence::Volatile));
@@ -420,7 +369,7 @@ impl LogWriter {
             }
         };
         let was_open = log.streams[class].has_open_unit();
-        log.group_last = group_last;
+        log.shared.group_last = group_last;
         let mut packer = Packer::new(self, (&mut log, class), &mut submissions, (records, visibility));
         (packer.value_crc, packer.expected) = (value_crc, placement.expected);
         for write in writes {
@@ -434,11 +383,11 @@ impl LogWriter {
                 key: write.key.into(),
                 entry: *entry,
             });
-            log.deferred.extend(deferred);
+            log.shared.deferred.extend(deferred);
         }
-        let last_seqno = log.next_seqno.back(1);
+        let last_seqno = log.next_seqno().back(1);
         if !is_journaled {
-            self.journaling.note_gap(&log, last_seqno);
+            self.journaling.note_gap(&log.shared, last_seqno);
         }
         let begun = log.streams[class].has_open_unit() && (!was_open || !submissions.is_empty());
         drop(log);
@@ -451,19 +400,43 @@ impl LogWriter {
     /// The usual case: one record, for which the unit being filled has room. Else nothing happens.
     fn append_to_open_unit(
         &self,
-        log: &mut UserLog,
         (write, value_crc): (&LogWrite<'_>, u32),
         placement: Placement,
         visibility: Visibility,
-    ) -> Option<Entry> {
-        let &LogWrite { key, value } = write;
-        let seqno = log.next_seqno;
-        let kind = if value.is_some() { RecordKind::Put } else { RecordKind::Delete };
-        let record = Record { seqno, kind, group: None, key, value: value.unwrap_or_default() };
-        let stream = &mut log.streams[placement.stream.index()];
-        if !stream.takes(record.encoded_bytes(), seqno) {
-            return None;
+    ) -> Option<(SeqNo, Entry)> {
+        if visibility == Visibility::Immediate && !self.journaling.is_on() {
+            let mut stream = self.user.streams[placement.stream.index()].lock_soon();
+            // It is switched on by who holds all streams.
+            if !self.journaling.is_on() {
+                let (record, entry) = self.push_to(&mut stream, (write, value_crc), placement, visibility)?;
+                return Some((record.seqno, entry));
+            }
         }
+        // What is journaled or deferred is so in the order of seqnos.
+        let mut shared = self.user.shared.lock_soon();
+        let mut stream = self.user.streams[placement.stream.index()].lock_soon();
+        let (record, entry) = self.push_to(&mut stream, (write, value_crc), placement, visibility)?;
+        if shared.journal.is_some() && !shared.journal(&record, value_crc, &self.commit) {
+            self.journaling.note_gap(&shared, record.seqno);
+        }
+        if visibility == Visibility::WhenDurable {
+            shared.deferred.push(Deferred { visible_at: record.seqno, key: write.key.into(), entry });
+        }
+        Some((record.seqno, entry))
+    }
+
+    fn push_to<'a>(
+        &self,
+        stream: &mut Stream,
+        (&LogWrite { key, value }, value_crc): (&LogWrite<'a>, u32),
+        placement: Placement,
+        visibility: Visibility,
+    ) -> Option<(Record<'a>, Entry)> {
+        let kind = if value.is_some() { RecordKind::Put } else { RecordKind::Delete };
+        let mut record =
+            Record { seqno: SeqNo::ZERO, kind, group: None, key, value: value.unwrap_or_default() };
+        let record_bytes = record.encoded_bytes();
+        record.seqno = self.user.take_seqno(|seqno| stream.takes(record_bytes, seqno))?;
         let location = stream.push(&record, value_crc, placement.expected);
         let entry = match value {
             None => Entry::Tombstone { location },
@@ -474,20 +447,13 @@ impl LogWriter {
                 Entry::Value { location, value_len: u32::try_from(value.len()).expect("fits a unit") }
             }
         };
-        (log.group_last, log.next_seqno) = (seqno, seqno.next());
-        if log.journal.is_some() && !log.journal(&record, value_crc, &self.commit) {
-            self.journaling.note_gap(log, seqno);
-        }
-        if visibility == Visibility::WhenDurable {
-            log.deferred.push(Deferred { visible_at: seqno, key: key.into(), entry });
-        }
-        Some(entry)
+        Some((record, entry))
     }
 
     /// Takes as many zones as the writes may need, and gives the stream that has room for them.
     fn make_room(
         &self,
-        log: &mut UserLog,
+        log: &mut UserLog<'_>,
         class: usize,
         (writes, group_last): (&[LogWrite<'_>], SeqNo),
         (purpose, fit): (Purpose, Fit),
@@ -506,10 +472,13 @@ impl LogWriter {
             return Ok(class);
         }
         let needed = log.streams[class].zones_needed(sizes());
-        while log.ready.len() < needed {
-            if !self.take_ready(&mut log.ready, StreamKind::User, purpose).map_err(AppendFailure::Error)? {
-                let has_room = |stream: &Stream| {
-                    stream.spans(group_last) && stream.zones_needed(sizes()) <= log.ready.len()
+        while log.shared.ready.len() < needed {
+            if !self
+                .take_ready(&mut log.shared.ready, StreamKind::User, purpose)
+                .map_err(AppendFailure::Error)?
+            {
+                let has_room = |stream: &MutexGuard<'_, Stream>| {
+                    stream.spans(group_last) && stream.zones_needed(sizes()) <= log.shared.ready.len()
                 };
                 let neighbour = log.streams.iter().position(has_room).filter(|_| fit == Fit::AnyStream);
                 return neighbour.ok_or(AppendFailure::NoZone);
@@ -624,11 +593,11 @@ impl LogWriter {
     /// # Errors
     /// The device's; nothing is lost, and a put will meet the same error.
     pub fn ready_next_zone(&self) -> EngineResult<()> {
-        if !self.user.lock().ready.is_empty() {
+        if !self.user.shared.lock().ready.is_empty() {
             return Ok(());
         }
         if let Some(zone) = self.prepare_zone(StreamKind::User, Purpose::Put)? {
-            self.user.lock().ready.push_back(zone);
+            self.user.shared.lock().ready.push_back(zone);
         }
         Ok(())
     }
@@ -662,27 +631,30 @@ impl LogWriter {
     /// Seals the unit being filled of one of the streams of new writes.
     pub(super) fn seal_user(
         &self,
-        log: &mut UserLog,
+        log: &mut UserLog<'_>,
         class: usize,
         wanted: Persistence,
     ) -> Option<Submission> {
-        let stream = &mut log.streams[class];
+        let stream = &mut *log.streams[class];
         let unit = stream.seal(&self.facts(stream.name()), &self.parts.memory)?;
         self.take_down_history(stream, unit.key.zone);
         let now = unit.last_seqno.get().max(self.clock_writes.load(Ordering::Relaxed));
         self.clock_writes.store(now, Ordering::Relaxed);
         self.clock_lifetime.store(Lifetime::of_writes(now).steps().into(), Ordering::Relaxed);
-        self.journaling.pause_when_idle(log);
-        let deferred = std::mem::take(&mut log.deferred);
+        self.journaling.pause_when_idle(&mut log.shared);
+        let deferred = std::mem::take(&mut log.shared.deferred);
         // A group is visible when its last record is durable. Until then its zones must not look ripe to the collector.
-        self.parts.zones.zone(unit.key.zone).raise_newest_seqno(log.group_last);
+        self.parts
+            .zones
+            .zone(unit.key.zone)
+            .raise_newest_seqno(log.shared.group_last.max(log.next_seqno().back(1)));
         let sealed = log.sealed();
         Some(self.register(unit, deferred, (wanted, sealed)))
     }
 
     /// Seals all units of new writes that are being filled.
-    fn seal_users(&self, log: &mut UserLog, wanted: Persistence) -> Vec<Submission> {
-        (0..self.user_stream_count).filter_map(|class| self.seal_user(log, class, wanted)).collect()
+    fn seal_users(&self, log: &mut UserLog<'_>, wanted: Persistence) -> Vec<Submission> {
+        (0..self.user_stream_count()).filter_map(|class| self.seal_user(log, class, wanted)).collect()
     }
 
     fn take_down_history(&self, stream: &Stream, zone: ZoneId) {
@@ -755,11 +727,11 @@ impl LogWriter {
     pub fn leave_zone(&self, zone: ZoneId) -> EngineResult<()> {
         let is_at = |stream: &Stream| stream.zone().is_some_and(|filled| filled.zone == zone);
         let mut submissions = Vec::new();
-        let mut log = self.user.lock();
-        let class = log.streams.iter().position(is_at);
+        let mut log = self.user.hold();
+        let class = log.streams.iter().position(|stream| is_at(stream));
         if let Some(class) = class {
             submissions.extend(self.seal_user(&mut log, class, Persistence::Volatile));
-            let next_seqno = log.next_seqno;
+            let next_seqno = log.next_seqno();
             submissions.extend(self.leave(&mut log.streams[class], next_seqno));
         }
         drop(log);
@@ -904,7 +876,7 @@ impl LogWriter {
             Level::Durable => Persistence::Durable,
         };
         let moved_count = self.commit.moved_count();
-        let sealed = self.seal_users(&mut self.user.lock(), wanted);
+        let sealed = self.seal_users(&mut self.user.hold(), wanted);
         let forced = match &sealed[..] {
             [Submission { unit, persistence: Persistence::Durable, .. }] => {
                 let claim = Claim { generation: unit.key.generation, unit_end: unit.key.unit + 1 };
@@ -972,9 +944,9 @@ impl LogWriter {
 
     /// Appends the units being filled and gives the last seqno there is.
     fn append_open_units(&self) -> EngineResult<SeqNo> {
-        let mut log = self.user.lock();
+        let mut log = self.user.hold();
         let sealed = self.seal_users(&mut log, Persistence::Volatile);
-        let last_seqno = log.next_seqno.back(1);
+        let last_seqno = log.next_seqno().back(1);
         drop(log);
         self.submit(sealed)?;
         Ok(last_seqno)
@@ -1107,8 +1079,8 @@ impl LogWriter {
 
     /// Copies `len` bytes out of the unit being filled, when `key` is that unit; `read` gets its bytes.
     pub fn read_open_unit<T>(&self, key: UnitKey, read: impl Fn(&[u8]) -> T) -> Option<T> {
-        if let Some(bytes) = self.user.lock().streams.iter().find_map(|stream| stream.open_bytes(key)) {
-            return Some(read(bytes));
+        if let Some(found) = self.user.find_map(|stream| stream.open_bytes(key).map(&read)) {
+            return Some(found);
         }
         self.relocation.lock().streams.iter().find_map(|stream| stream.open_bytes(key)).map(read)
     }
@@ -1116,21 +1088,21 @@ impl LogWriter {
     /// When the oldest unit of new writes was begun that is being filled.
     #[must_use]
     pub fn open_unit_begun(&self) -> Option<Instant> {
-        self.user.lock().streams.iter().filter_map(Stream::open_unit_begun).min()
+        self.user.hold().streams.iter().filter_map(|stream| stream.open_unit_begun()).min()
     }
 
     /// The zones that new writes go to, and the live bytes in each that its account lacks until the unit being filled is
     /// sealed ([`ZoneCharge::WithUnit`]).
     #[must_use]
     pub fn noted_live(&self) -> Vec<(ZoneId, i64)> {
-        self.user.lock().streams.iter().filter_map(Stream::noted_live).collect()
+        self.user.hold().streams.iter().filter_map(|stream| stream.noted_live()).collect()
     }
 
     /// How far the streams have filled their zones on stable media, for the manifest.
     #[must_use]
     pub fn tails(&self) -> Vec<Tail> {
         let mut tails: Vec<Tail> =
-            self.user.lock().streams.iter().filter_map(|stream| self.tail(stream)).collect();
+            self.user.hold().streams.iter().filter_map(|stream| self.tail(stream)).collect();
         tails.extend(self.relocation.lock().streams.iter().filter_map(|stream| self.tail(stream)));
         tails.extend(self.claims_on_filled_zones());
         tails
@@ -1222,9 +1194,9 @@ fn record_sizes(
 }
 
 /// Packs the records of one group into units.
-struct Packer<'a> {
+struct Packer<'a, 'log> {
     writer: &'a LogWriter,
-    log: &'a mut UserLog,
+    log: &'a mut UserLog<'log>,
     class: usize,
     /// What is expected of the records.
     expected: Lifetime,
@@ -1238,10 +1210,10 @@ struct Packer<'a> {
     is_journaled: bool,
 }
 
-impl<'a> Packer<'a> {
+impl<'a, 'log> Packer<'a, 'log> {
     fn new(
         writer: &'a LogWriter,
-        (log, class): (&'a mut UserLog, usize),
+        (log, class): (&'a mut UserLog<'log>, usize),
         submissions: &'a mut Vec<Submission>,
         (records, visibility): (usize, Visibility),
     ) -> Self {
@@ -1277,7 +1249,7 @@ impl<'a> Packer<'a> {
     }
 
     fn pack_large(&mut self, key: &[u8], value: &[u8], part_bytes: usize) -> Entry {
-        let id = LargeId::new(self.log.next_seqno.get());
+        let id = LargeId::new(self.log.next_seqno().get());
         let count = u32::try_from(value.len().div_ceil(part_bytes)).expect("values are at most 1 GiB");
         let mut parts = Vec::with_capacity(count as usize);
         for (index, part) in (0..count).zip(value.chunks(part_bytes)) {
@@ -1302,15 +1274,15 @@ impl<'a> Packer<'a> {
             part_index,
             part_count,
         });
-        let record = Record { seqno: self.log.next_seqno, kind, group, key, value };
+        let record = Record { seqno: self.log.next_seqno(), kind, group, key, value };
         let record_bytes = record.encoded_bytes();
         if !self.log.streams[self.class].fits(record_bytes) {
             self.begin_unit(record_bytes);
         }
         let crc = self.value_crc.take().unwrap_or_else(|| value_crc(value));
         let location = self.log.streams[self.class].push(&record, crc, self.expected);
-        self.is_journaled = self.is_journaled && self.log.journal(&record, crc, &self.writer.commit);
-        self.log.next_seqno = self.log.next_seqno.next();
+        self.is_journaled = self.is_journaled && self.log.shared.journal(&record, crc, &self.writer.commit);
+        self.log.step_seqno();
         self.group_index += 1;
         location
     }
@@ -1318,11 +1290,12 @@ impl<'a> Packer<'a> {
     fn begin_unit(&mut self, record_bytes: usize) {
         let sealed = self.writer.seal_user(self.log, self.class, Persistence::Volatile);
         self.submissions.extend(sealed);
-        let UserLog { streams, ready, next_seqno, .. } = &mut *self.log;
-        let (stream, written_at) = (&mut streams[self.class], Clock::new(next_seqno.get()));
+        let next_seqno = self.log.next_seqno();
+        let (stream, ready) = (&mut *self.log.streams[self.class], &mut self.log.shared.ready);
+        let written_at = Clock::new(next_seqno.get());
         let id = StreamId::new(stream.name().class);
         let placement = Placement { stream: id, written_at, expected: self.expected };
-        let next = (*next_seqno, placement);
+        let next = (next_seqno, placement);
         self.submissions.extend(self.writer.advance((stream, ready), record_bytes, next));
     }
 }

@@ -12,6 +12,7 @@ mod media;
 mod passthrough;
 mod power;
 mod salvaging;
+mod side_by_side;
 mod space;
 mod substitutes;
 mod vain;

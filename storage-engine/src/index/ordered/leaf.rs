@@ -75,6 +75,8 @@ impl Leaf {
     }
 
     pub(super) fn upsert(&mut self, key: &[u8], entry: PackedEntry, shape: &Shape) -> Upserted {
+        // In a large index the page is in no cache, and it is looked at in several places.
+        self.page.prefetch();
         match self.page.position(key) {
             Ok(at) => {
                 let previous = self.page.entry(at);

@@ -16,6 +16,8 @@
 //! Invariants: keys ascend strictly; every key starts with the prefix; suffixes take at most 65,535 bytes together; the
 //! slots in use are a permutation of `0..count`. A page knows nothing of locks: a leaf's lock guards it.
 
+use prefetch_index::prefetch_index;
+
 use super::key::KeyParts;
 use super::memory::allocation_bytes;
 use crate::format::checkpoint::{self, EntryPage};
@@ -32,6 +34,8 @@ const _ROWS_ARE_THOSE_OF_A_CHECKPOINT: () = assert!(
     ROW_BYTES == checkpoint::ROW_BYTES && MAX_ENTRIES <= checkpoint::MAX_PAGE_ENTRIES,
     "a page is loaded by copying"
 );
+/// How much memory is fetched at once.
+const CACHE_LINE_BYTES: usize = 64;
 /// What an entry takes beside its key's suffix.
 const FIXED_BYTES: usize = ORDER_BYTES + ROW_BYTES;
 /// The most entries that slots can name.
@@ -134,6 +138,18 @@ impl Page {
     /// All keys and entries, for building other pages.
     pub(super) fn entries(&self) -> Vec<(KeyParts<'_>, PackedEntry)> {
         (0..self.len()).map(|at| (self.key(at), self.entry(at))).collect()
+    }
+
+    /// Has the memory fetched that the search for a key and an insert look at, all at once; returns without waiting.
+    ///
+    /// The heads are searched from the first to the last; a key that is new goes behind the last row and the last suffix.
+    pub(super) fn prefetch(&self) {
+        prefetch_index(&self.bytes, self.row_at(self.len()));
+        prefetch_index(&self.bytes, self.suffixes_at() + self.suffix_len());
+        let order = self.order_at();
+        for at in (order..order + self.len() * ORDER_BYTES).step_by(CACHE_LINE_BYTES) {
+            prefetch_index(&self.bytes, at);
+        }
     }
 
     /// Where a key is, or where it would have to go.
