@@ -73,6 +73,8 @@ pub struct Worker<'a, S> {
     number: usize,
     /// The most records that the store was seen to hold.
     acknowledged: u64,
+    /// How many records the worker will surely insert, the one that is due included.
+    inserts_left: u64,
     random: SmallRng,
     records: RecordChooser,
     scan_lengths: ScanLengthChooser,
@@ -91,6 +93,7 @@ impl<'a, S: Store> Worker<'a, S> {
             context,
             number,
             acknowledged: 0,
+            inserts_left: 1,
             random: SmallRng::seed_from_u64(seed),
             records,
             scan_lengths: ScanLengthChooser::new(workload.scan_lengths, workload.zipfian_constant),
@@ -113,8 +116,12 @@ impl<'a, S: Store> Worker<'a, S> {
     ) -> Result<PassTally, Failure> {
         let started = recording.began();
         let mut position = recording.enter(self.number);
+        let only_inserts = limit.time.is_none() && !self.context.workload.mix.needs_records();
         let mut tally = PassTally { operations: 0, started, ended: started };
         while tally.operations < limit.operations && !self.context.stop.load(Ordering::Relaxed) {
+            if only_inserts {
+                self.inserts_left = limit.operations - tally.operations;
+            }
             let kind = self.context.workload.mix.pick(self.random.next_u64());
             let Timed { kind, begun, ended } =
                 self.operate(kind).inspect_err(|_| self.context.stop.store(true, Ordering::Relaxed))?;
@@ -160,7 +167,7 @@ impl<'a, S: Store> Worker<'a, S> {
     }
 
     fn insert(&mut self) -> Result<Timed, Failure> {
-        let record = self.context.inserts.take(self.number);
+        let record = self.context.inserts.take(self.number, self.inserts_left);
         let key = Key::of_record(record, self.context.workload.key_order);
         self.make_value(&key);
         let begun = Instant::now();
