@@ -1,7 +1,8 @@
 //! Recovery: from what lies in the zones to the state that the store goes on from.
 //!
 //! Steps, each in its module: `scan` reads every zone, in parallel; `prefix` decides up to which seqno the log is whole
-//! and cuts there; `claims` tells damage from what a crash may leave; `rebuild` makes index and ledger.
+//! and cuts there; `claims` tells damage from what a crash may leave; `winners` chooses among the records of each key;
+//! `rebuild` makes index and ledger.
 //!
 //! With a checkpoint of the index only the zones that it does not stand for are read (`base`). It is used whole, and only
 //! where all is well: with whatever is amiss the older one is tried, and then everything is read.
@@ -12,8 +13,12 @@
 mod base;
 mod claims;
 mod prefix;
+mod ranges;
 mod rebuild;
+mod records;
 mod scan;
+mod side_by_side;
+mod winners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

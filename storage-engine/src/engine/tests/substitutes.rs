@@ -15,9 +15,9 @@ use super::worn::{degrade, fill, overwrite, without_hot};
 use super::{GEOMETRY, create, open, open_to_look};
 use crate::device::emulated::{Access, Degraded};
 use crate::device::{ZoneState, ZonedDevice};
-use crate::engine::Running;
 use crate::engine::creating::write_first_manifest;
 use crate::engine::opening::append_queue;
+use crate::engine::{Engine, Running};
 use crate::error::EngineError;
 use crate::format::manifest::SpaceUse;
 use crate::log::manifest_log::{ManifestLog, Newest, manifest_zones};
@@ -39,6 +39,17 @@ fn in_use(media: &Media) -> Vec<ZoneId> {
     let mut zones = manifest_zones(media, &newest.manifest).unwrap();
     zones.retain(|&zone| !media.report(zone).unwrap().state.is_worn());
     zones
+}
+
+/// Another thread takes a free zone in the place of a worn one, when it comes to that.
+fn overwrite_until_two_are_in_use(engine: &Engine, media: &Media, context: &str) {
+    for _ in 0..2000 {
+        if in_use(media).len() == 2 {
+            return;
+        }
+        overwrite(engine, 50);
+    }
+    panic!("{context}: no zone has taken the place of the worn one");
 }
 
 /// Appends versions of the manifest until the zones that it is in have no room left.
@@ -103,8 +114,8 @@ fn zones_of_the_manifest_wear_out_one_after_another_while_the_store_is_open_and_
             let context = format!("round {round}, {to:?}");
             let media = media(&path);
             let engine = open(&media).unwrap();
+            overwrite_until_two_are_in_use(&engine, &media, &context);
             let zones = in_use(&media);
-            assert_eq!(zones.len(), 2, "{context}");
             used.extend(zones.iter().copied());
             // Of the two in turns the one that was taken later and the other one; in odd rounds under the open store.
             let zone = zones[round % 2];
@@ -112,6 +123,7 @@ fn zones_of_the_manifest_wear_out_one_after_another_while_the_store_is_open_and_
                 media.degrade_at_next_append(zone, to);
             }
             overwrite(&engine, 400);
+            overwrite_until_two_are_in_use(&engine, &media, &context);
             assert_eq!(without_hot(state_of(&engine)), expected, "{context}");
             engine.close().unwrap();
             drop(engine);
