@@ -382,12 +382,12 @@ mod tests {
 
     use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 
-    use super::{Fate, Winners};
+    use super::{Fate, LargeOnes, LargeParts, Winners};
     use crate::device::{ZoneDescriptor, ZoneState};
     use crate::format::DecodeError;
-    use crate::format::record::{Record, RecordKind};
+    use crate::format::record::{Group, Record, RecordKind};
     use crate::format::unit::{PreviousZone, StreamKind, UnitHeader};
-    use crate::index::{Entry, Location};
+    use crate::index::{Entry, LargeId, Location};
     use crate::recovery::prefix::Prefix;
     use crate::recovery::records::{Records, Sorting};
     use crate::recovery::scan::{ScannedUnit, ZoneScan};
@@ -510,5 +510,35 @@ mod tests {
                 prop_assert_eq!(chosen.counts.void, all as u64 - believed);
             }
         }
+    }
+
+    /// The scan may find an older large value of a key whose newest one only the checkpoint knows. It was left among the large
+    /// values when the checkpoint's took its place: the collector went on copying its parts, and the ledger counted them.
+    #[test]
+    fn a_large_value_that_the_checkpoints_supersedes_is_forgotten() {
+        let (old, new, other) = (LargeId::new(5), LargeId::new(50), LargeId::new(7));
+        let mut records = Records::default();
+        for (id, key) in [(old, &b"key"[..]), (other, b"other")] {
+            let group = Some(Group { index: 0, len: 1, part_index: 0, part_count: 1 });
+            let (seqno, kind) = (SeqNo::new(id.get()), RecordKind::Part);
+            let offset = u32::try_from(id.get()).unwrap();
+            records.push(&Record { seqno, kind, group, key, value: b"val" }, 0, offset, false);
+        }
+        let mut scan = scan(3, &[(false, false, vec![])]);
+        scan.records = records.sorted(&mut Sorting::default());
+        let place = (Location::new(ZoneId::new(8), 0, 0), 9);
+        let parts = LargeParts { key_bytes: 3, part_count: 1, parts: vec![Some(place)] };
+        let base: LargeOnes = (vec![(b"key"[..].into(), new)], [(new, parts)].into_iter().collect());
+        let (scans, prefix) = ([scan], Prefix::up_to(SeqNo::new(100)));
+        let nowhere = Location::new(ZoneId::new(99), 0, 0);
+        let winners = Winners::new(&scans, &prefix, Some(&base), false, nowhere);
+        let chosen = winners.all(1);
+        let entries: Vec<_> = chosen.entries.iter().map(|&(key, entry, _)| (key, entry)).collect();
+        assert_eq!(
+            entries,
+            [(&b"key"[..], Entry::Large { id: new }), (&b"other"[..], Entry::Large { id: other })]
+        );
+        let is_known = [old, new, other].map(|id| winners.large().value(id).is_some());
+        assert_eq!(is_known, [false, true, true]);
     }
 }
