@@ -18,10 +18,9 @@ fn open(path: &Path) -> Result<Engine, crate::error::EngineError> {
 /// Flips a bit of the value wherever it lies in a zone; says how often.
 fn rot(path: &Path, zones_at: usize) -> usize {
     let mut bytes = std::fs::read(path).unwrap();
-    let places: Vec<usize> = (zones_at
-        ..zones_at + ROOMY.zone_count as usize * ROOMY.zone_size_bytes as usize)
-        .filter(|&at| bytes[at..].starts_with(VALUE))
-        .collect();
+    let zones_bytes = u64::from(ROOMY.zone_count) * ROOMY.zone_size_bytes;
+    let zones_end = zones_at + usize::try_from(zones_bytes).unwrap();
+    let places: Vec<usize> = (zones_at..zones_end).filter(|&at| bytes[at..].starts_with(VALUE)).collect();
     places.iter().for_each(|&at| bytes[at] ^= 1);
     std::fs::write(path, bytes).unwrap();
     places.len()
