@@ -72,6 +72,10 @@ cleaning *arguments:
 cleaning-store *arguments:
     scripts/cleaning-store.sh {{ arguments }}
 
+# How long a store opens that has no checkpoint; made where there is none: just opening /tmp/store.zonal 10000000
+opening *arguments:
+    cargo run --release --locked -p zonal-tools --example opening -- {{ arguments }}
+
 # The admin tool: just kvctl info demo.zonal
 kvctl *arguments:
     cargo run --release --locked -p zonal-tools --bin kvctl -- {{ arguments }}

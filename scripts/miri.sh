@@ -4,7 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-[ $# != 0 ] || set -- units:: buffer:: counter:: format:: gc:: index:: zones:: log::company log::stream \
+[ $# != 0 ] || set -- units:: buffer:: counter:: format:: gc:: index:: zones:: log::company log::stream log::durable_pace \
+    recovery::records recovery::scan recovery::side_by_side \
     device::geometry device::transition device::emulated::word device::emulated::reckoning \
     device::nvme::identify device::nvme::zone_report device::nvme::command device::nvme::status device::block::zone
 

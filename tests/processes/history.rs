@@ -36,12 +36,17 @@ enum Operation {
     /// Increments the common counter.
     Count,
     Flush,
+    /// One thread writes a checkpoint of the index; the others go on.
+    Checkpoint,
 }
 
 /// In the order of the calls' numbers, again and again.
-const OPERATIONS: [Operation; 16] = {
-    use Operation::{Batch, Count, Delete, Flush, Large, Put, Swap};
-    [Put, Batch, Put, Delete, Put, Swap, Put, Count, Put, Batch, Large, Put, Put, Batch, Put, Flush]
+const OPERATIONS: [Operation; 17] = {
+    use Operation::{Batch, Checkpoint, Count, Delete, Flush, Large, Put, Swap};
+    [
+        Put, Batch, Put, Delete, Put, Swap, Put, Count, Put, Batch, Large, Put, Put, Batch, Put, Checkpoint,
+        Flush,
+    ]
 };
 
 /// How far a thread knew the others to be, itself included.
@@ -87,7 +92,7 @@ fn writes_of(thread: usize, number: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         }
         Operation::Large => vec![(format!("{thread} large").into(), Some(value(number, 200_000)))],
         Operation::Swap => vec![(swapped(thread), Some(value(number, 100)))],
-        Operation::Count | Operation::Flush => Vec::new(),
+        Operation::Count | Operation::Flush | Operation::Checkpoint => Vec::new(),
     }
 }
 
@@ -168,6 +173,12 @@ impl Writer {
             Operation::Flush => {
                 db.flush()?;
                 tell(&format!("flushed {}", joined(&seen)));
+            }
+            Operation::Checkpoint => {
+                if thread == 0 {
+                    let _there_is_no_room_now_and_then = db.checkpoint()?;
+                }
+                level = "buffered";
             }
             Operation::Count => {
                 tell(&format!("counted {}", count(db)?));

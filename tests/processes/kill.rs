@@ -1,4 +1,4 @@
-//! Processes that are killed while they write, clean, recover and close; what they were told is there is there afterwards.
+//! Processes that are killed while they write, clean, write checkpoints, recover and close; what they were told is there is there afterwards.
 //!
 //! The child tells what the store has acknowledged; the parent kills it after a random number of such lines and a random
 //! while, reads what was still told before the end, and checks the store against that.
@@ -12,22 +12,35 @@ use zonal::{Db, Options};
 use crate::child::{Child, Task, dawdle, quick_directory, rounds, seeded, tell};
 use crate::history::{History, options};
 
+/// What writers did that were killed.
+struct Killed {
+    zone_resets: u64,
+    /// How often what they left was opened from a checkpoint.
+    from_checkpoint: u64,
+}
+
 /// Lets writers run and kills them, each after some of `lines` lines, and verifies the store after every kill.
-fn kill_writers(role: &str, directory: &Path, rounds: u64, lines: u64) -> u64 {
+fn kill_writers(role: &str, directory: &Path, rounds: u64, lines: u64) -> Killed {
     let (seed, mut random) = seeded();
     let store = directory.join("store");
-    let (mut history, mut resets) = (History::default(), 0);
+    let mut history = History::default();
+    let mut killed = Killed { zone_resets: 0, from_checkpoint: 0 };
     for round in 0..rounds {
         let context = format!("seed {seed}, round {round}");
         let told = write_and_kill(role, &store, &history, lines, &mut random);
         history.take_down(&told);
         if store.exists() {
             history.verify(&store, &context);
-            resets = zone_resets(&store);
+            let db = Db::open(&store, options().read_only(true)).expect("open");
+            killed.zone_resets = db.stats().zone_resets;
+            killed.from_checkpoint += u64::from(db.info().opening.checkpoint > 0);
         }
     }
-    println!("{role}: {rounds} kills, {} calls, {resets} zones reset", history.call_count());
-    resets
+    let (calls, Killed { zone_resets, from_checkpoint }) = (history.call_count(), &killed);
+    println!(
+        "{role}: {rounds} kills, {calls} calls, {zone_resets} zones reset, {from_checkpoint} times from a checkpoint"
+    );
+    killed
 }
 
 fn write_and_kill(
@@ -45,16 +58,16 @@ fn write_and_kill(
     told
 }
 
-fn zone_resets(store: &Path) -> u64 {
-    Db::open(store, options().read_only(true)).expect("open").stats().zone_resets
-}
-
 #[test]
 fn killed_writers_leave_a_prefix_with_all_that_was_acknowledged() {
     let directory = quick_directory();
     let (rounds, lines) = (rounds(200), 250);
-    let resets = kill_writers("write", directory.path(), rounds, lines);
-    assert!(resets > rounds / 4, "the store was cleaned {resets} times only in {rounds} rounds");
+    let Killed { zone_resets, from_checkpoint } = kill_writers("write", directory.path(), rounds, lines);
+    assert!(zone_resets > rounds / 4, "the store was cleaned {zone_resets} times only in {rounds} rounds");
+    assert!(
+        from_checkpoint > rounds / 20,
+        "checkpoints were used {from_checkpoint} times only in {rounds} rounds"
+    );
 }
 
 #[test]

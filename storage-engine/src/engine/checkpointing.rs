@@ -449,7 +449,8 @@ impl Inner {
         Ok(true)
     }
 
-    fn give_zones_back(&self, zones: impl Iterator<Item = ZoneId>) -> EngineResult<()> {
+    /// Empties zones that held a checkpoint which no manifest names.
+    pub(super) fn give_zones_back(&self, zones: impl Iterator<Item = ZoneId>) -> EngineResult<()> {
         for zone in zones {
             if self.is_worn(zone)? {
                 self.zones.zone(zone).set_role(Role::Lost);

@@ -335,7 +335,8 @@ fn make_writable(
     });
     inner.log = Some(log);
     inner.manifest_log = Some(manifest_log);
-    Ok(())
+    // No manifest names them any more.
+    inner.give_zones_back(recovered.passed_over.iter().flat_map(|name| &name.zones).map(|&(zone, _)| zone))
 }
 
 /// Where each stream of the policy goes on.

@@ -159,7 +159,8 @@ impl Inner {
         let Location { zone, unit, offset } = wanted.location;
         let generation = self.zones.zone(zone).generation();
         let key = UnitKey { zone, generation, unit };
-        let copy = |bytes: &[u8]| self.decode_trusted(wanted, &bytes[offset as usize..]);
+        let copy =
+            |bytes: &[u8]| self.decode_trusted(wanted, bytes.get(offset as usize..).unwrap_or_default());
         // A unit is filled, then in memory, then placed. Looking in that order twice cannot miss it on its way.
         for _ in 0..2 {
             if let Some(unit) = self.memory.unit(key) {
@@ -171,7 +172,7 @@ impl Inner {
                     self.counters.memory_hits.add(1);
                     return Ok(Source::Bytes(value));
                 }
-                return Ok(Source::Device(self.extent(wanted, start)));
+                return self.extent(wanted, start).map(Source::Device);
             }
             if let Some(copied) = self.log.as_ref().and_then(|log| log.read_open_unit(key, copy)) {
                 self.counters.memory_hits.add(1);
@@ -181,19 +182,23 @@ impl Inner {
         Err(EngineError::corruption(zone, ZoneOffset::START, stale()))
     }
 
-    fn extent(&self, wanted: &Wanted<'_>, unit_start: ZoneOffset) -> Extent {
+    fn extent(&self, wanted: &Wanted<'_>, unit_start: ZoneOffset) -> EngineResult<Extent> {
         let geometry = self.device.geometry();
         let record_start = unit_start.forward(u64::from(wanted.location.offset)).get();
+        // An entry may come from a checkpoint: it is input like other bytes of the device.
+        if record_start >= geometry.zone_capacity_bytes {
+            return Err(EngineError::corruption(wanted.location.zone, ZoneOffset::START, stale()));
+        }
         // Whether the record carries a group extension is not known: allow for one, within the zone's written part.
         let record_end = record_start + encoded_bytes(wanted.key.len(), wanted.value_len, true) as u64;
         let start = geometry.round_down_to_block(record_start);
         let end = geometry.round_up_to_block(record_end).min(geometry.zone_capacity_bytes);
-        Extent {
+        Ok(Extent {
             zone: wanted.location.zone,
             start: ZoneOffset::new(start),
             len_bytes: usize::try_from(end - start).expect("a unit is at most 1 MiB"),
             skip_bytes: usize::try_from(record_start - start).expect("below a block"),
-        }
+        })
     }
 
     fn read_extent<T>(&self, extent: Extent, read: impl FnOnce(&[u8]) -> T) -> EngineResult<T> {

@@ -257,7 +257,8 @@ mod tests {
         // Lengths that do not divide the ring; appends complete now and then, a good way behind.
         let mut journal = journal(256 << 10);
         let (mut next, mut written, mut refused) = (1, 0, 0);
-        for step in 0..4000_u64 {
+        let steps = if cfg!(miri) { 150 } else { 4000_u64 };
+        for step in 0..steps {
             let len = usize::try_from(step * 7919 % 3001).unwrap();
             if take(&mut journal, next, len, written) {
                 next += 1;
@@ -269,7 +270,7 @@ mod tests {
             let needed: Vec<u64> = (written + 1..next).collect();
             assert!(kept.ends_with(&needed), "step {step}: {kept:?} lacks some of {needed:?}");
         }
-        assert!(next > 2000 && refused > 5, "{next} taken, {refused} refused");
+        assert!(cfg!(miri) || next > 2000 && refused > 5, "{next} taken, {refused} refused");
     }
 
     #[test]

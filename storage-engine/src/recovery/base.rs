@@ -28,7 +28,7 @@ pub(super) struct Base {
 }
 
 /// Keys of large values, and where the parts of each lie.
-type LargeOnes = (Vec<(Box<[u8]>, LargeId)>, HashMap<LargeId, LargeParts, FixedState>);
+pub(super) type LargeOnes = (Vec<(Box<[u8]>, LargeId)>, HashMap<LargeId, LargeParts, FixedState>);
 
 impl Base {
     /// Takes what is known of large values: keys, and where their parts lie.

@@ -1,7 +1,8 @@
 //! Recovery: from what lies in the zones to the state that the store goes on from.
 //!
 //! Steps, each in its module: `scan` reads every zone, in parallel; `prefix` decides up to which seqno the log is whole
-//! and cuts there; `claims` tells damage from what a crash may leave; `rebuild` makes index and ledger.
+//! and cuts there; `claims` tells damage from what a crash may leave; `winners` chooses among the records of each key;
+//! `rebuild` makes index and ledger.
 //!
 //! With a checkpoint of the index only the zones that it does not stand for are read (`base`). It is used whole, and only
 //! where all is well: with whatever is amiss the older one is tried, and then everything is read.
@@ -12,8 +13,12 @@
 mod base;
 mod claims;
 mod prefix;
+mod ranges;
 mod rebuild;
+mod records;
 mod scan;
+mod side_by_side;
+mod winners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -131,6 +136,9 @@ pub struct Recovered {
     pub abandoned: Vec<ZoneId>,
     /// Checkpoints that a later recovery may choose, as far as is known.
     pub checkpoints: Vec<CheckpointName>,
+    /// Later ones than that which was used. A run that goes on without them may reset what only they point at, for the sake of a
+    /// copy in a zone that they stand for: no later recovery must go back to them.
+    pub passed_over: Vec<CheckpointName>,
     /// What happened.
     pub report: RecoveryReport,
 }
@@ -150,11 +158,11 @@ pub fn recover(
     let began = Instant::now();
     let recovery = Recovery::prepare(device, manifest, thread_count)?;
     let mut unusable = recovery.astray.clone();
-    let mut recovered = None;
+    let (mut recovered, mut usable_count) = (None, 0);
     if rely == Rely::OnCheckpoints {
-        for name in recovery.checkpoints.iter().rev() {
+        for (index, name) in recovery.checkpoints.iter().enumerate().rev() {
             match recovery.by_checkpoint(name)? {
-                Ok(found) => recovered = Some(found),
+                Ok(found) => (recovered, usable_count) = (Some(found), index + 1),
                 Err(reason) => unusable.push(reason),
             }
             if recovered.is_some() {
@@ -169,6 +177,7 @@ pub fn recover(
     if rely == Rely::OnLog {
         unusable.extend(recovery.checkpoints.iter().filter_map(|name| recovery.try_out(name).err()));
     }
+    recovered.passed_over = recovered.checkpoints.split_off(usable_count);
     recovered.report.unusable_checkpoints = unusable;
     recovered.report.elapsed = began.elapsed();
     Ok(recovered)
@@ -309,6 +318,7 @@ impl<'a> Recovery<'a> {
             streams,
             abandoned: rebuilt.abandoned,
             checkpoints: self.checkpoints.clone(),
+            passed_over: Vec::new(),
             report: RecoveryReport {
                 record_count: rebuilt.record_count,
                 void_record_count: rebuilt.void_record_count,

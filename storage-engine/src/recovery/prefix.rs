@@ -5,7 +5,7 @@
 //! The log is cut at the first missing seqno, and before the group that it would tear. What lies after the cut, or fell
 //! under a cut of an earlier recovery, is void.
 
-use super::scan::{ScannedRecord, ScannedUnit, ZoneScan};
+use super::scan::{ScannedUnit, ZoneScan};
 use crate::fault::{self, Fault};
 use crate::format::manifest::{Cut, Manifest};
 use crate::format::unit::StreamKind;
@@ -22,14 +22,20 @@ pub(super) struct Prefix {
 }
 
 impl Prefix {
+    /// All up to a write, whichever run wrote it.
+    #[cfg(test)]
+    pub(super) fn up_to(last_seqno: SeqNo) -> Self {
+        Self { cuts: Vec::new(), watermark: SeqNo::ZERO, last_seqno }
+    }
+
     /// The last seqno that may count in a unit of a run of the store: earlier recoveries may have cut it.
     fn limit(&self, incarnation: u32) -> SeqNo {
         limit(&self.cuts, incarnation)
     }
 
-    /// Whether a record in a unit counts.
-    pub(super) fn counts(&self, unit: &ScannedUnit, record: &ScannedRecord) -> bool {
-        record.seqno <= self.last_seqno.min(self.limit(unit.header.incarnation))
+    /// The last seqno that counts in a unit.
+    pub(super) fn limit_of(&self, unit: &ScannedUnit) -> SeqNo {
+        self.last_seqno.min(self.limit(unit.header.incarnation))
     }
 
     /// Whether a unit of new writes lies behind all that counts of its run.
@@ -37,7 +43,7 @@ impl Prefix {
         let header = &unit.header;
         // A filler has the number of the write that follows it.
         let first = if header.record_count == 0 { header.first_seqno.back(1) } else { header.first_seqno };
-        header.stream == StreamKind::User && first > self.last_seqno.min(self.limit(header.incarnation))
+        header.stream == StreamKind::User && first > self.limit_of(unit)
     }
 
     /// Whether all of a unit of new writes was on stable media for certain.
@@ -75,13 +81,16 @@ pub(super) fn find(manifest: &Manifest, scans: &[ZoneScan]) -> Prefix {
     });
     let mut whole: Vec<(SeqNo, SeqNo)> = runs.collect();
     // Of a unit whose seqnos lie between those of other units' each record counts by itself.
-    for scan in scans {
-        let scattered = scan.records.iter().filter(|record| record.seqno > watermark).filter_map(|record| {
+    let counts_by_records = |unit: &ScannedUnit| {
+        is_whole(unit) && unit.header.foreign_count > 0 && unit.header.last_seqno() > watermark
+    };
+    for scan in scans.iter().filter(|scan| scan.units.iter().any(counts_by_records)) {
+        let above = scan.records.heads().iter().filter(|record| record.seqno > watermark);
+        whole.extend(above.filter_map(|record| {
             let unit = &scan.units[record.unit_index as usize];
-            let counts = is_whole(unit) && unit.header.foreign_count > 0;
-            counts.then(|| (record.seqno, record.seqno.min(limit(&cuts, unit.header.incarnation))))
-        });
-        whole.extend(scattered);
+            let last = record.seqno.min(limit(&cuts, unit.header.incarnation));
+            counts_by_records(unit).then_some((record.seqno, last))
+        }));
     }
     whole.retain(|(first, last)| first <= last);
     whole.sort_unstable();
@@ -99,11 +108,11 @@ pub(super) fn find(manifest: &Manifest, scans: &[ZoneScan]) -> Prefix {
 /// The last seqno before a group that the cut would tear.
 fn before_torn_group(prefix: &Prefix, scans: &[ZoneScan]) -> SeqNo {
     let end = prefix.last_seqno;
-    let torn = scans.iter().flat_map(|scan| scan.records.iter().map(move |record| (scan, record))).filter(
-        |(scan, record)| {
-            let unit = &scan.units[record.unit_index as usize];
-            record.seqno <= end && record.group_last > end && prefix.counts(unit, record)
-        },
-    );
-    torn.map(|(_, record)| record.group_first.back(1)).min().unwrap_or(end)
+    let grouped =
+        scans.iter().flat_map(|scan| scan.records.grouped().iter().map(move |record| (scan, record)));
+    let torn = grouped.filter(|(scan, record)| {
+        let unit = &scan.units[record.unit_index as usize];
+        record.seqno <= end && record.last() > end && record.seqno <= prefix.limit_of(unit)
+    });
+    torn.map(|(_, record)| record.first().back(1)).min().unwrap_or(end)
 }

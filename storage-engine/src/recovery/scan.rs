@@ -1,18 +1,17 @@
 //! Reads every zone and keeps what recovery needs of it: unit headers, record heads, gaps.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
-
+use super::records::{Records, Sorting};
+use super::side_by_side;
 use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
 use crate::fault::{self, Fault};
 use crate::format::DecodeError;
-use crate::format::record::{Record, RecordKind};
+use crate::format::record::Record;
 use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, StreamName, UNIT_HEADER_BYTES, UnitHeader};
 use crate::log::scanner::{Found, Scanner};
-use crate::units::{Generation, SeqNo, ZoneOffset};
+use crate::units::{Generation, ZoneOffset};
 
 /// One zone as it lies on the device.
 #[derive(Debug)]
@@ -23,9 +22,8 @@ pub(super) struct ZoneScan {
     pub(super) stream: Option<StreamKind>,
     /// In the order in which they lie.
     pub(super) units: Vec<ScannedUnit>,
-    pub(super) records: Vec<ScannedRecord>,
-    /// The keys of the records, one after another.
-    pub(super) keys: Vec<u8>,
+    /// In the order of their keys.
+    pub(super) records: Records,
     pub(super) gaps: Vec<(ZoneOffset, u64, DecodeError)>,
 }
 
@@ -43,25 +41,6 @@ pub(super) struct ScannedUnit {
     pub(super) is_void: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ScannedRecord {
-    pub(super) seqno: SeqNo,
-    pub(super) group_first: SeqNo,
-    pub(super) group_last: SeqNo,
-    pub(super) kind: RecordKind,
-    pub(super) key_start: usize,
-    pub(super) key_len: u16,
-    pub(super) value_len: u32,
-    /// Index into [`ZoneScan::units`].
-    pub(super) unit_index: u32,
-    /// Offset in the unit, in bytes.
-    pub(super) offset: u32,
-    pub(super) part_index: u32,
-    pub(super) part_count: u32,
-    /// Whether the value does not pass its check.
-    pub(super) is_flawed: bool,
-}
-
 impl ScannedUnit {
     fn is_sound(&self) -> bool {
         self.flaw.is_none() && !self.is_void
@@ -69,14 +48,13 @@ impl ScannedUnit {
 }
 
 impl ZoneScan {
-    fn new(descriptor: ZoneDescriptor) -> Self {
+    pub(super) fn new(descriptor: ZoneDescriptor, records: Records) -> Self {
         Self {
             descriptor,
             generation: Generation::default(),
             stream: None,
             units: Vec::new(),
-            records: Vec::new(),
-            keys: Vec::new(),
+            records,
             gaps: Vec::new(),
         }
     }
@@ -84,10 +62,6 @@ impl ZoneScan {
     /// Which stream filled the zone, if a unit tells.
     pub(super) fn stream_name(&self) -> Option<StreamName> {
         Some(self.units.last()?.header.stream_name())
-    }
-
-    pub(super) fn key(&self, record: &ScannedRecord) -> &[u8] {
-        &self.keys[record.key_start..record.key_start + usize::from(record.key_len)]
     }
 
     /// The number of the next unit: higher than that of any unit that may lie unseen in a gap.
@@ -158,38 +132,37 @@ pub(super) fn scan_zones(
         .iter()
         .filter(|zone| zone.write_pointer > ZoneOffset::START && zone.state != ZoneState::Offline)
         .collect();
-    let (next, scans) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(written.len())));
-    let work = || -> EngineResult<()> {
-        while let Some(descriptor) = written.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let scan = scan_zone(device, believed, descriptor)?;
-            scans.lock().push(scan);
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        // Where no more threads are to be had, fewer do the same.
-        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
-        let threads: Vec<_> = (1..thread_count).map_while(spawn).collect();
-        let mine = work();
-        let theirs = threads.into_iter().map(|thread| thread.join().expect("scanning does not panic"));
-        theirs.fold(mine, Result::and)
-    })?;
-    let mut scans = scans.into_inner();
-    scans.sort_by_key(|scan: &ZoneScan| scan.descriptor.zone);
-    Ok(scans)
+    side_by_side::each(thread_count, written.len(), |memory, at| {
+        scan_zone(device, believed, written[at], memory)
+    })
+}
+
+/// Memory of a thread that scans, kept from one zone to the next: to ask for it anew each time takes as long as to fill it.
+#[derive(Default)]
+struct Memory {
+    arriving: Records,
+    sorting: Sorting,
 }
 
 fn scan_zone(
     device: &dyn ZonedDevice,
     believed: (StoreId, Generation),
     descriptor: &ZoneDescriptor,
+    memory: &mut Memory,
 ) -> EngineResult<ZoneScan> {
     let mut overruling = None;
     loop {
-        match scan_filling(device, believed, descriptor, overruling)? {
-            Scanned::Whole(scan) => return Ok(scan),
+        memory.arriving.clear();
+        let mut scan = ZoneScan::new(*descriptor, std::mem::take(&mut memory.arriving));
+        let overruled = scan_filling((device, believed), &mut scan, overruling)?;
+        memory.arriving = std::mem::take(&mut scan.records);
+        match overruled {
             // Each time by a later run: this ends.
-            Scanned::Overruled(by) => overruling = Some(by),
+            Some(by) => overruling = Some(by),
+            None => {
+                scan.records = memory.arriving.sorted(&mut memory.sorting);
+                return Ok(scan);
+            }
         }
     }
 }
@@ -201,26 +174,20 @@ struct Filling {
     incarnation: u32,
 }
 
-enum Scanned {
-    Whole(ZoneScan),
-    /// A unit of a later run belongs to another filling: that run did not see what seemed to be a newer one.
-    Overruled(Filling),
-}
-
+/// Reads a zone. Where a unit of a later run belongs to another filling than that which was read so far, it gives that
+/// filling: the later run did not see what seemed to be a newer one.
 fn scan_filling(
-    device: &dyn ZonedDevice,
-    (store, oldest): (StoreId, Generation),
-    descriptor: &ZoneDescriptor,
+    (device, (store, oldest)): (&dyn ZonedDevice, (StoreId, Generation)),
+    scan: &mut ZoneScan,
     only: Option<Filling>,
-) -> EngineResult<Scanned> {
-    let mut scan = ZoneScan::new(*descriptor);
-    let mut scanner = Scanner::new(device, store, descriptor);
+) -> EngineResult<Option<Filling>> {
+    let mut scanner = Scanner::new(device, store, &scan.descriptor);
     while let Some(found) = scanner.advance()? {
         match found {
             Found::Gap { offset, len_bytes, error } => scan.gaps.push((offset, len_bytes, error)),
             Found::Unit { offset, header, body } => {
                 if let Some(by) = scan.overruled_by(&header, only) {
-                    return Ok(Scanned::Overruled(by));
+                    return Ok(Some(by));
                 }
                 let is_whole = match scan.check_unit(oldest, &header, only) {
                     Ok(()) => scan.add_unit(offset, header, body),
@@ -237,7 +204,7 @@ fn scan_filling(
             }
         }
     }
-    Ok(Scanned::Whole(scan))
+    Ok(None)
 }
 
 impl ZoneScan {
@@ -296,10 +263,9 @@ impl ZoneScan {
             self.stream = Some(header.stream);
             self.units.clear();
             self.records.clear();
-            self.keys.clear();
         }
         let unit_index = u32::try_from(self.units.len()).expect("unit numbers are 20 bits");
-        let (record_count, keys_len) = (self.records.len(), self.keys.len());
+        let before = self.records.mark();
         let mut flaw = self.add_records(&header, unit_index, body);
         if fault::is_on(Fault::BelieveTornUnits) {
             flaw = None;
@@ -307,8 +273,7 @@ impl ZoneScan {
         let heads_whole = flaw.is_none_or(|(_, part)| part == FlawedPart::Value);
         if !heads_whole {
             // Which of its records are this unit's and which an earlier filling's cannot be told.
-            self.records.truncate(record_count);
-            self.keys.truncate(keys_len);
+            self.records.back_to(before);
         }
         let flaw = flaw.map(|(at_and_error, _)| at_and_error);
         self.units.push(ScannedUnit { header, offset, flaw, heads_whole, is_damaged: false, is_void: false });
@@ -333,7 +298,7 @@ impl ZoneScan {
                 flaw.get_or_insert(((at, error), FlawedPart::Value));
             }
             contents.add(&body[position..]);
-            self.add_record(&decoded.record, unit_index, at, decoded.value_check.is_err());
+            self.records.push(&decoded.record, unit_index, at, decoded.value_check.is_err());
             position += decoded.encoded_bytes;
         }
         let (found, expected) = (contents.finish(), header.contents_crc);
@@ -343,32 +308,11 @@ impl ZoneScan {
         }
         flaw
     }
-
-    fn add_record(&mut self, record: &Record<'_>, unit_index: u32, offset: u32, is_flawed: bool) {
-        let group_first = record.group_first_seqno();
-        let group_len = record.group.map_or(1, |group| group.len);
-        let key_start = self.keys.len();
-        self.keys.extend_from_slice(record.key);
-        self.records.push(ScannedRecord {
-            seqno: record.seqno,
-            group_first,
-            group_last: group_first.forward(u64::from(group_len)).back(1),
-            kind: record.kind,
-            key_start,
-            key_len: u16::try_from(record.key.len()).expect("keys are at most 65,535 bytes"),
-            value_len: u32::try_from(record.value.len()).expect("a unit is at most 1 MiB"),
-            unit_index,
-            offset,
-            part_index: record.group.map_or(0, |group| group.part_index),
-            part_count: record.group.map_or(0, |group| group.part_count),
-            is_flawed,
-        });
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ZoneScan;
+    use super::{Records, ZoneScan};
     use crate::buffer::AlignedBuffer;
     use crate::device::{ZoneDescriptor, ZoneState};
     use crate::format::record::{Record, RecordKind, value_crc};
@@ -409,7 +353,7 @@ mod tests {
     fn scan(header: UnitHeader, unit: &[u8]) -> ZoneScan {
         let (zone, write_pointer) = (ZoneId::new(2), ZoneOffset::new(8192));
         let descriptor = ZoneDescriptor { zone, state: ZoneState::Closed, write_pointer, reset_count: 0 };
-        let mut scan = ZoneScan::new(descriptor);
+        let mut scan = ZoneScan::new(descriptor, Records::default());
         scan.add_unit(ZoneOffset::START, header, &unit[UNIT_HEADER_BYTES..]);
         scan
     }
@@ -447,12 +391,12 @@ mod tests {
     fn a_torn_unit_is_not_completed_by_records_of_an_earlier_filling() {
         let ((header, mut torn), (_, earlier)) = (unit(100), unit(10));
         let whole = scan(header, &torn);
-        assert!(whole.units[0].flaw.is_none() && whole.records.len() == 4);
+        assert!(whole.units[0].flaw.is_none() && whole.records.heads().len() == 4);
         let second_half = UNIT_HEADER_BYTES + 2 * (24 + 3 + 1000);
         torn[second_half..].copy_from_slice(&earlier[second_half..]);
         let scan = scan(header, &torn);
         assert!(scan.units[0].flaw.is_some() && !scan.units[0].heads_whole);
-        assert!(scan.records.is_empty() && scan.keys.is_empty());
+        assert!(scan.records.heads().is_empty());
     }
 
     /// Another filling may come to light where it lies: then the store did not open.
@@ -474,6 +418,6 @@ mod tests {
         torn[UNIT_HEADER_BYTES + 24 + 3 + 500] ^= 1;
         let scan = scan(header, &torn);
         assert!(scan.units[0].flaw.is_some() && scan.units[0].heads_whole);
-        assert_eq!(scan.records.iter().filter(|record| record.is_flawed).count(), 1);
+        assert_eq!(scan.records.heads().iter().filter(|record| record.is_flawed).count(), 1);
     }
 }

@@ -8,17 +8,20 @@ use rand::rngs::StdRng;
 
 use super::history::{History, state_of};
 use super::media::Media;
-use super::{GEOMETRY, create, open, open_options};
+use super::{GEOMETRY, create, create_with, open, open_options};
 use crate::device::Geometry;
 use crate::device::emulated::Access;
 use crate::device::simulated::SimulatedDevice;
 use crate::engine::{Durability, Engine, OpenOptions};
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::SpaceUse;
+use crate::format::record::{Record, RecordKind};
 use crate::format::unit::StreamKind;
 use crate::gc::collector::{Aim, Collected, Witness};
+use crate::gc::policy::{Clock, Lifetime, Placement, Policy, StreamId};
 use crate::log::writer::LogWrite;
-use crate::zones::Role;
+use crate::units::SeqNo;
+use crate::zones::{Purpose, Role};
 
 /// Stands between the copies and the reset, and knows whether a reader is still at work.
 struct Doorkeeper<'a> {
@@ -125,4 +128,35 @@ fn a_store_is_full_when_records_that_fill_their_units_badly_take_up_all_zones() 
     }
     (0..RECORDS_A_ZONE).for_each(|number| put(number).expect("there is room again"));
     assert_eq!(device.misuse(), None);
+}
+
+/// A store that is full of live data opened a zone for one more class of copies while another class had room, and took it
+/// from what is kept for deletes: a delete then got `NoSpace`.
+#[test]
+fn near_the_reserve_copies_go_where_there_is_room_whatever_their_class() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    create_with(&path, Geometry { zone_count: 120, max_open_zones: 40, max_active_zones: 40, ..GEOMETRY });
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    engine.inner.housekeeping.stop();
+    let inner = &engine.inner;
+    let (log, copies) = (inner.log().unwrap(), inner.collector.as_ref().unwrap().policy.streams().copies());
+    assert!(copies.len() > 1, "there are classes of copies");
+    let record = Record { seqno: SeqNo::new(1), kind: RecordKind::Put, group: None, key: b"key", value: b"" };
+    let mut encoded = vec![0; record.encoded_bytes()];
+    record.encode(&mut encoded);
+    let copy = |class: u8| {
+        let (written_at, expected) = (Clock::default(), Lifetime::of_steps(0));
+        let placement = Placement { stream: StreamId::new(copies.start + class), written_at, expected };
+        log.relocate(&encoded, class.into(), placement).expect("there is room").zone
+    };
+    let first = copy(0);
+    assert_ne!(copy(1), first, "with zones to spare each class has its own");
+    while inner.allocator.take(StreamKind::User, Purpose::Put).is_some() {}
+    let kept = inner.allocator.free_count();
+    assert!(kept > 0);
+    let last = copy(u8::try_from(copies.len() - 1).unwrap());
+    assert_eq!(inner.allocator.free_count(), kept, "what deletes need is left");
+    assert!(copies.len() == 2 || last == first);
 }

@@ -182,16 +182,19 @@ impl Media {
         torn.collect()
     }
 
-    /// Writes to `path` what is left when a power cut takes the `which`-th of the volatile appends and nothing else; false
-    /// when there are not so many.
-    pub(super) fn lose_one(&self, path: &Path, which: usize) -> bool {
+    /// Writes to `path` what is left when a power cut takes the `which`-th of the volatile appends and nothing else, and gives
+    /// that one; `None` when there are not so many.
+    pub(super) fn lose_one(&self, path: &Path, which: usize) -> Option<Lost> {
         let _still = self.gate.write();
         let cache = self.cache.lock();
-        let Some((&at_bytes, append)) = cache.appends.iter().nth(which) else { return false };
+        let (&at_bytes, append) = cache.appends.iter().nth(which)?;
         std::fs::copy(&self.path, path).expect("copy the image");
-        let image = OpenOptions::new().write(true).open(path).expect("open the image");
+        let image = OpenOptions::new().read(true).write(true).open(path).expect("open the image");
+        let mut bytes = vec![0; append.before.len()];
+        image.read_exact_at(&mut bytes, at_bytes).expect("read the image");
         image.write_all_at(&append.before, at_bytes).expect("write the image");
-        true
+        let reset_count = self.inner.report(append.zone).expect("report").reset_count;
+        Some(Lost { zone: append.zone, reset_count, at_bytes, bytes })
     }
 
     fn tear_table(&self, image: &File, stable: &[u8], random: &mut StdRng) {

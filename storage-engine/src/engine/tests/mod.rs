@@ -11,6 +11,7 @@ mod manifest;
 mod media;
 mod passthrough;
 mod power;
+mod replaying;
 mod salvaging;
 mod side_by_side;
 mod space;
@@ -42,6 +43,9 @@ const GEOMETRY: Geometry = Geometry {
     append_limit_bytes: 128 << 10,
     volatile_cache: true,
 };
+
+/// Twice as many zones: room for checkpoints, and for several streams.
+const ROOMY: Geometry = Geometry { zone_count: 30, max_open_zones: 10, max_active_zones: 10, ..GEOMETRY };
 
 fn open_options() -> OpenOptions {
     OpenOptions {

@@ -112,7 +112,7 @@ fn whichever_append_is_lost_a_prefix_of_whole_calls_is_left() {
     history.all_durable();
     (0..40).for_each(|_| history.write_volatile(&engine, &mut random));
     let mut which = 0;
-    while media.lose_one(&image, which) {
+    while media.lose_one(&image, which).is_some() {
         let media = Media::open(&image, Access::ReadOnly, 2).unwrap();
         let engine = open_to_look(&media).unwrap();
         assert_sound(&engine, &format!("append {which} lost"));
