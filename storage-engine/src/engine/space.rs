@@ -103,7 +103,9 @@ impl Inner {
         let live_bytes = self.zones.live_bytes();
         let capacity_bytes = self.device.geometry().zone_capacity_bytes;
         let tightest = (live_bytes * TIGHTEST_PERCENT / 100).div_ceil(capacity_bytes);
-        let indispensable = tightest + self.zones_in_hand() + manifest + checkpoints + in_hand;
+        let being_filled = self.log.as_ref().map(|log| log.being_filled());
+        let in_use = being_filled.map_or(0, |it| u64::from(it.zone_count + it.ready_count));
+        let indispensable = tightest + in_use + manifest + checkpoints + in_hand;
         let target_zone_count = (live_bytes * self.space.percent / 100 / capacity_bytes).max(indispensable);
         let bytes = zone_count * capacity_bytes;
         Footprint { zone_count, target_zone_count, bytes, live_bytes }
