@@ -12,8 +12,8 @@ use zonal_engine::error::{EngineError, EngineResult};
 use zonal_engine::log::writer::LogWrite;
 
 use crate::{
-    CheckReport, Checkpoint, DeviceDamage, Durability, Error, ErrorKind, Info, Opening, Options, Range,
-    Result, Stats, Value, WriteBatch, WriteOptions, Zone,
+    CheckReport, Checkpoint, CleaningReport, CleaningStats, DeviceDamage, Durability, Error, ErrorKind,
+    Footprint, Info, Opening, Options, Range, Result, Stats, Value, WriteBatch, WriteOptions, Zone,
 };
 
 /// A key of a page, and its value or why that cannot be read.
@@ -111,6 +111,7 @@ impl Db {
             checkpoint_interval_bytes: options.checkpoint_interval_bytes,
             space_target_percent: options.space_target_percent(),
             cleaning_policy: options.cleaning_policy,
+            listener: options.event_listener.clone().map(|listener| Arc::new(listener) as _),
         };
         let engine = Engine::open(path, &open).map_err(|error| Error::new(path, error))?;
         Ok(Self { engine: Arc::new(engine), path: path.into(), durability: options.durability })
@@ -338,7 +339,7 @@ impl Db {
 
     /// Writes a checkpoint of the index, so that the next opening need not read all that was written before. Blocks until
     /// it is on stable media; others read and write meanwhile. `None` when there is no room for one: checkpoints take only
-    /// space that data do not need, and a device must allow at least 9 active zones.
+    /// space that data do not need, and a device must allow at least 5 active zones.
     ///
     /// Stores write checkpoints by themselves, too: see [`Options::checkpoint_interval_bytes`].
     ///
@@ -358,10 +359,49 @@ impl Db {
         Ok(written.as_ref().map(Checkpoint::new))
     }
 
+    /// Cleans at once, until the store takes no more than [`Options::space_target`] says or nothing more can be gained: for
+    /// instance after much has been deleted, before a file is copied. Stores are cleaned by themselves as needed; this does the same in a
+    /// store that has a capacity of its own, and counts all that the file takes. Blocks until then; others read and write
+    /// meanwhile, and what they write is cleaned too. `progress` is told, now and then, how much the store takes.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let db = zonal::Db::open(directory.path().join("d.zonal"), zonal::Options::default())?;
+    /// db.put("key", "value")?;
+    /// db.delete("key")?;
+    /// let report = db.clean(&|now| println!("{} zones, to be {}", now.zones, now.target_zones))?;
+    /// assert!(report.after.zones <= report.before.zones);
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::WritesRefused`], [`ErrorKind::ReadOnly`], [`ErrorKind::Closed`], [`ErrorKind::Io`].
+    pub fn clean(&self, progress: &dyn Fn(&Footprint)) -> Result<CleaningReport> {
+        let cleaned = self.engine.clean(&|now| progress(&Footprint::from(&now)));
+        cleaned.as_ref().map(CleaningReport::from).map_err(|error| self.error(error.clone()))
+    }
+
     /// Counts and gauges. Does not touch the device.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::new(&self.engine.stats(), &self.engine.zones().unwrap_or_default())
+    }
+
+    /// How cleaning goes: the classes of lifetimes that records are sorted into, and the last collections. Does not touch the
+    /// device. [`Options::event_listener`] tells of each collection as it happens.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let db = zonal::Db::open(directory.path().join("d.zonal"), zonal::Options::default())?;
+    /// db.put("key", "value")?;
+    /// let stats = db.cleaning_stats();
+    /// assert_eq!((stats.streams.len(), stats.collections.len()), (1, 0));
+    /// assert!(stats.streams[0].live_bytes > 0 && stats.streams[0].written_bytes > 0);
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    #[must_use]
+    pub fn cleaning_stats(&self) -> CleaningStats {
+        CleaningStats::from(&self.engine.cleaning())
     }
 
     /// What hardly changes while the store is open: sizes, limits, how the device is accessed, how opening went.

@@ -36,6 +36,7 @@
 mod batch;
 mod db;
 mod error;
+mod events;
 mod info;
 mod iter;
 mod options;
@@ -45,6 +46,9 @@ mod value;
 pub use batch::WriteBatch;
 pub use db::Db;
 pub use error::{Error, ErrorKind, Result};
+pub use events::{
+    CleaningReport, CleaningStats, Collection, Event, EventListener, Footprint, StreamKind, StreamStats,
+};
 pub use info::{
     CheckReport, Checkpoint, Damage, DeviceDamage, Info, Opening, Stats, Zone, ZoneCounts, ZoneRole,
     ZoneState,

@@ -1,7 +1,9 @@
 //! How a store is opened and how a write is made.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::{EventListener, Subscriber};
 use crate::{CleaningPolicy, Durability, QueueKind};
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -43,6 +45,7 @@ pub struct Options {
     pub(crate) checkpoint_interval_bytes: u64,
     pub(crate) cleaning_policy: CleaningPolicy,
     pub(crate) space_target: f64,
+    pub(crate) event_listener: Option<Subscriber>,
 }
 
 impl Default for Options {
@@ -69,6 +72,7 @@ impl Default for Options {
             checkpoint_interval_bytes: 1024 * MIB,
             cleaning_policy: CleaningPolicy::default(),
             space_target: 1.3,
+            event_listener: None,
         }
     }
 }
@@ -120,7 +124,7 @@ setters! {
     block_bytes: u32 => Some(block_bytes);
     /// New stores: how many zones of the device may be open at once. Default: as many as may be active.
     max_open_zones: u32 => Some(max_open_zones);
-    /// New stores: how many zones of the device may be active at once; at least 4, and 5 for checkpoints. Default: 14, which
+    /// New stores: how many zones of the device may be active at once; at least 3, and 5 for checkpoints. Default: 14, which
     /// is enough for all streams of the default [`cleaning_policy`](Self::cleaning_policy).
     max_active_zones: u32 => Some(max_active_zones);
     /// New stores: the largest single append, in bytes; at least 96 KiB. Default: 1 MiB.
@@ -159,6 +163,38 @@ setters! {
 }
 
 impl Options {
+    /// Who is told of what the store does by itself: which zones its collector empties, and at what cost. Default: nobody.
+    ///
+    /// See [`EventListener`] for what a listener may do: anything, and nothing it does holds the store up. A store that is
+    /// open for reading only does nothing by itself.
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    /// use zonal::{Db, Event, Options};
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("data.zonal");
+    ///
+    /// let (sender, collections) = channel();
+    /// let listener = move |event: &Event| {
+    ///     if let Event::Collection(collection) = event {
+    ///         sender.send(*collection).ok();
+    ///     }
+    /// };
+    /// let options = Options::default().capacity_bytes(12 << 20).zone_size_bytes(1 << 20).event_listener(listener);
+    /// let db = Db::open(path, options)?;
+    /// # for number in 0..40 { db.put("one key", vec![number; 1 << 20])?; }
+    /// // ... much is overwritten, and later:
+    /// let collection = collections.recv().expect("zones have been emptied");
+    /// assert!(collection.live_share < 1.0 && collection.freed);
+    /// # db.close()?;
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    #[must_use]
+    pub fn event_listener(mut self, listener: impl EventListener) -> Self {
+        self.event_listener = Some(Subscriber(Arc::new(listener)));
+        self
+    }
+
     /// Bytes of zones for a hundred live bytes.
     #[expect(
         clippy::cast_possible_truncation,

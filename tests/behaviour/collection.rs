@@ -8,7 +8,7 @@ use zonal::{Db, Durability, ErrorKind, Options, WriteBatch, ZoneRole};
 
 use crate::support::{
     KIB, LEVELS, MIB, Model, Place, at, expect_bytes, expect_no_lost_zone, expect_same, growing, seeded,
-    stamped,
+    small, stamped,
 };
 
 fn key_of(number: u64) -> Vec<u8> {
@@ -265,6 +265,74 @@ fn the_file_of_a_store_whose_data_were_deleted_shrinks_by_itself() {
     assert_eq!(db.stats().keys, 600);
     drop(db);
     place.expect_sound();
+}
+
+/// Nothing but what the device keeps of itself comes on top: zones of the manifest, of streams, and in hand are among them.
+#[test]
+fn the_whole_file_of_a_store_that_has_shrunk_is_within_its_target() {
+    const KEYS: u64 = 50_000;
+    let place = Place::with(growing());
+    let db = place.open();
+    let value = stamped(1, 10 * KIB);
+    for number in 0..KEYS {
+        db.put_with(key_of(number), &value, at(Durability::Buffered)).unwrap();
+    }
+    // It is of a store ten times as large as the one there will be.
+    db.checkpoint().unwrap().expect("there is room");
+    for number in (0..KEYS).filter(|number| number % 10 > 0) {
+        db.delete_with(key_of(number), at(Durability::Buffered)).unwrap();
+    }
+    db.flush().unwrap();
+    // The journal, and the table of 65,536 zones, which a file of larger zones does not have.
+    let of_the_device = 7 * MIB as u64;
+    while file_bytes(&place) > db.stats().live_bytes * 13 / 10 + of_the_device {
+        std::thread::yield_now();
+    }
+    assert_eq!(db.stats().keys, KEYS / 10);
+    drop(db);
+    assert!(file_bytes(&place) < 75 * MIB as u64, "closing takes up {} bytes", file_bytes(&place));
+    place.expect_sound();
+}
+
+/// Whoever was killed after deleting much left it to the next one.
+#[test]
+fn a_store_that_takes_too_much_is_cleaned_when_it_is_opened() {
+    let place = Place::with(growing());
+    let used = |db: &Db| db.zones().unwrap().iter().filter(|zone| zone.role != ZoneRole::Free).count();
+    let db = Db::open(place.path(), place.options().space_target(1000.0)).unwrap();
+    for number in 0..6000 {
+        db.put_with(key_of(number % 200), stamped(number, 10 * KIB), at(Durability::Buffered)).unwrap();
+    }
+    let before = used(&db);
+    db.close().unwrap();
+    assert!(before > 50, "{before} zones");
+    let db = place.open();
+    while used(&db) > 20 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_device_of_three_active_zones_is_overwritten_many_times_and_opened_again() {
+    let limits = |options: Options| options.max_active_zones(3).max_open_zones(3);
+    for (seed, level) in (50..).zip(LEVELS) {
+        let (place, mut model, mut random) = (Place::with(limits(small(16))), Model::new(), seeded(seed));
+        for _ in 0..4 {
+            let db = place.open();
+            expect_same(&db, &model);
+            overwrite(&db, &mut model, &mut random, Skew::Uniform, level, 5 * 16 * MIB);
+            assert_eq!(db.checkpoint().unwrap(), None, "there is no active zone for one");
+            expect_no_lost_zone(&db);
+            db.close().unwrap();
+            place.expect_sound();
+        }
+        assert!(place.open().stats().zone_resets > 10 * 16);
+    }
+    for level in LEVELS {
+        fill_and_empty(limits(small(16)), 9 * KIB, level);
+    }
+    let refused = Db::open(Place::new(1).path(), small(16).max_active_zones(2)).unwrap_err();
+    assert!(refused.to_string().contains("2 active zones; a store needs at least 3"), "{refused}");
 }
 
 /// Puts new keys until the store says that it is full.

@@ -4,6 +4,7 @@
 mod api;
 mod collection;
 mod devices;
+mod events;
 mod linearizable;
 mod loop_device;
 mod model;

@@ -260,6 +260,7 @@ impl<'a> Loader<'a> {
         Ok(Blocks {
             device: self.device,
             expected: (self.store, self.name.number, reset_count),
+            block_count: self.name.block_count,
             zone,
             end_bytes,
             position_bytes: 0,
@@ -274,6 +275,8 @@ struct Blocks<'a> {
     device: &'a dyn ZonedDevice,
     /// Store, checkpoint, reset count.
     expected: (StoreId, u64, u32),
+    /// How many blocks the checkpoint has in all its zones.
+    block_count: u32,
     zone: ZoneId,
     end_bytes: u64,
     position_bytes: u64,
@@ -303,6 +306,11 @@ impl Blocks<'_> {
         };
         if (header.store, header.checkpoint, header.reset_count) != self.expected {
             self.refused = Some(format!("block {} of checkpoint {}", header.block, header.checkpoint));
+            return Ok(None);
+        }
+        if header.block >= self.block_count {
+            // One that an earlier run of the store began under this number. A power cut took it, and it has turned up since.
+            self.refused = Some(format!("block {} of a checkpoint of {}", header.block, self.block_count));
             return Ok(None);
         }
         self.position_bytes += self.device.geometry().round_up_to_block(header.block_bytes());

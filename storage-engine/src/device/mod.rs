@@ -267,6 +267,15 @@ pub trait ZonedDevice: Send + Sync + fmt::Debug {
     /// [`DeviceError::HostFull`], [`DeviceError::Io`].
     fn prepare(&self, zone: ZoneId, preparation: Preparation) -> DeviceResult<()>;
 
+    /// Gives back what an empty zone has of its host, if anything was kept for the next appends. Zones that are not empty are
+    /// left alone.
+    ///
+    /// # Errors
+    /// [`DeviceError::Io`].
+    fn give_back_blocks(&self, _zone: ZoneId) -> DeviceResult<()> {
+        Ok(())
+    }
+
     /// Admits an append of `len_bytes` to the zone that starts at `zone_start`.
     ///
     /// # Errors

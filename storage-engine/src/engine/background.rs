@@ -21,7 +21,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> EngineResult<Vec<JoinHandle<()>>> {
         let thread = thread::Builder::new().name(name.to_owned());
         thread.spawn(move || run(&inner)).map_err(|error| EngineError::io("starting a thread", error))
     };
-    if !inner.worn.lock().is_empty() {
+    if !inner.worn.lock().is_empty() || inner.has_excess_garbage() {
         inner.housekeeping.raise();
     }
     let appender = spawn("zonal-appender", append_buffered)?;
@@ -68,6 +68,8 @@ fn keep_house(inner: &Inner) {
         inner.count_live_limit();
         inner.watch_for_cleaning();
         inner.watch_for_garbage();
+        inner.give_back_blocks();
+        inner.rest_pacing();
         if let Some(log) = &inner.log {
             // A zone that cannot be made ready is tried again by the write that needs it, which reports the error.
             let _ = log.ready_next_zone();
@@ -85,6 +87,12 @@ pub(super) enum Step {
 impl Inner {
     /// Empties one zone if that is called for.
     pub(super) fn clean_step(&self) -> Step {
+        let step = self.clean_one();
+        self.cleaning_requests.note(step);
+        step
+    }
+
+    fn clean_one(&self) -> Step {
         if let Some(step) = self.evacuate_step() {
             return step;
         }
@@ -92,9 +100,13 @@ impl Inner {
         let round = self.cleaning_round.fetch_add(1, Ordering::AcqRel) + 1;
         let short = self.allocator.available_count(Purpose::Put) < LOW_FREE_ZONES;
         // A batch may wait for more zones than would otherwise be called few.
-        let wants_space =
-            short || self.waiting_count.load(Ordering::Acquire) > 0 || self.has_excess_garbage();
+        let is_short = short || self.waiting_count.load(Ordering::Acquire) > 0;
+        let wants_space = is_short || self.has_excess_garbage();
         self.count_zone_allowance();
+        // It costs nothing, and copies may not be needed then.
+        if wants_space && self.give_up_checkpoint(false) {
+            return Step::Again;
+        }
         // Getting rid of tombstones frees nothing at once: it waits until there is room, or is the last resort.
         let aims = match (short, wants_space) {
             (true, _) => [Some(Aim::Space), Some(Aim::Tombstones)],
@@ -102,12 +114,18 @@ impl Inner {
             (false, false) => [Some(Aim::Tombstones), None],
         };
         for aim in aims.into_iter().flatten() {
+            self.begin_pacing();
             match collector.collect(aim, self) {
-                Ok(Collected::Zone(_)) => {
+                Ok(Collected::Zone(collection)) => {
+                    self.pace_collector(1.0);
                     self.counters.zone_resets.fetch_add(1, Ordering::Relaxed);
+                    self.note_collection(collection);
                     return Step::Again;
                 }
-                Ok(Collected::Worn(_)) => return Step::Again,
+                Ok(Collected::Worn(collection)) => {
+                    self.note_collection(collection);
+                    return Step::Again;
+                }
                 Ok(Collected::Nothing) => {}
                 Err(error) => {
                     self.report_failed_collection(error);
@@ -115,12 +133,8 @@ impl Inner {
                 }
             }
         }
-        if wants_space {
-            match self.drop_checkpoint() {
-                Ok(true) => return Step::Again,
-                Ok(false) => {}
-                Err(error) => self.report_failed_collection(error),
-            }
+        if wants_space && self.give_up_checkpoint(is_short) {
+            return Step::Again;
         }
         // There is nothing to wait for.
         self.zone_allowance
@@ -129,6 +143,23 @@ impl Inner {
             self.tell_exhausted(round);
         }
         Step::Rest
+    }
+
+    /// Drops a checkpoint for its space; says whether one was. What else wants the room decides which.
+    fn give_up_checkpoint(&self, is_short: bool) -> bool {
+        if !is_short && !self.has_spare_checkpoint() {
+            return false;
+        }
+        match self.drop_checkpoint() {
+            Ok(dropped) => {
+                self.space.dropped_checkpoints.fetch_add(u64::from(dropped), Ordering::Relaxed);
+                dropped
+            }
+            Err(error) => {
+                self.report_failed_collection(error);
+                false
+            }
+        }
     }
 
     /// Empties the zone that serves best; says whether one was emptied.
@@ -151,8 +182,10 @@ impl Inner {
             return None;
         }
         let zone = self.worn.lock().pop()?;
-        if let Err(error) = collector.evacuate(zone, self) {
-            self.report_failed_collection(error);
+        self.begin_pacing();
+        match collector.evacuate(zone, self) {
+            Ok(collection) => self.note_collection(collection),
+            Err(error) => self.report_failed_collection(error),
         }
         Some(Step::Again)
     }

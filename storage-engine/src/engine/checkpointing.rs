@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::background::{LOW_FREE_ZONES, Step};
 use super::opening::append_queue;
-use super::placing::MIN_ACTIVE_ZONES;
+use super::placing::MIN_ACTIVE_ZONES_FOR_CHECKPOINTS;
 use super::{Engine, Inner};
 use crate::checkpoint::coverage::Coverage;
 use crate::checkpoint::writer::{Appended, CheckpointWriter, MAX_CHECKPOINT_ZONES};
@@ -236,7 +236,9 @@ impl Inner {
 
     fn begin_checkpoint(&self, log: &LogWriter, answers: u64) -> EngineResult<Option<Running>> {
         // The zone that it is written to is one more active zone.
-        if self.device.geometry().max_active_zones <= MIN_ACTIVE_ZONES || !self.make_room_for_checkpoint()? {
+        if self.device.geometry().max_active_zones < MIN_ACTIVE_ZONES_FOR_CHECKPOINTS
+            || !self.make_room_for_checkpoint()?
+        {
             return Ok(None);
         }
         let begun_at_bytes = log.clock_bytes();
@@ -320,10 +322,19 @@ impl Inner {
         let name = running.writer.name(log.commit().durable(), running.entry_count);
         self.manifest.lock().checkpoints.push(name.clone());
         self.write_manifest(false)?;
-        while self.manifest.lock().checkpoints.len() > KEPT {
+        let kept_count = self.kept_count();
+        while self.manifest.lock().checkpoints.len() > kept_count {
             self.drop_checkpoint()?;
         }
         Ok(Advanced::Complete(name))
+    }
+
+    /// How many checkpoints are kept. The older one is for the case that the newer one is damaged: it is not worth what it costs
+    /// where zones are emptied for its room.
+    fn kept_count(&self) -> usize {
+        let is_dear =
+            if self.has_own_capacity() { self.has_few_free_zones() } else { self.has_spare_checkpoint() };
+        if is_dear { 1 } else { KEPT }
     }
 
     /// What is to be appended next; `None` when all has been.

@@ -19,7 +19,7 @@ use crate::device::{
     identify_device, open_device, place_at,
 };
 use crate::error::{EngineError, EngineResult};
-use crate::format::manifest::{Counters as LifeCounters, DeviceSizes, Manifest, SpaceUse};
+use crate::format::manifest::{CleaningNotes, Counters as LifeCounters, DeviceSizes, Manifest, SpaceUse};
 use crate::format::unit::StoreId;
 use crate::log::manifest_log::{ManifestLog, home_zones};
 use crate::log::writer::unit_limit_bytes;
@@ -299,6 +299,7 @@ pub(super) fn write_first_manifest(
         checkpoints: Vec::new(),
         last_checkpoint: 0,
         substitutes: Vec::new(),
+        cleaning: CleaningNotes::default(),
     };
     for zone in home_zones(&**device)? {
         if !device.report(zone)?.state.is_worn() {

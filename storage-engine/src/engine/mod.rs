@@ -5,11 +5,14 @@
 
 mod background;
 mod checkpointing;
+mod cleaning;
 mod creating;
+mod events;
 mod latches;
 #[cfg(all(test, feature = "models"))]
 mod models;
 mod opening;
+mod pacing;
 mod placing;
 mod read;
 mod replay;
@@ -30,11 +33,13 @@ mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use cleaning::{CleanReport, Footprint};
 pub use creating::{Contents, CreateOptions, GeometryWishes, NewStore};
+pub use events::{Event, Listener};
 pub use opening::{OpenOptions, StorePath};
 pub use read::{Bytes, Direction, Page};
 pub use replay::FoundJournal;
-pub use stats::{EngineInfo, EngineStats, ZoneStats};
+pub use stats::{CleaningStats, EngineInfo, EngineStats, StreamStats, ZoneStats};
 #[cfg(any(test, feature = "testing"))]
 pub use stepping::{BackgroundStep, BegunWrite};
 pub use verify::{Depth, VerifyReport};
@@ -60,7 +65,10 @@ use crate::sync::thread::JoinHandle;
 use crate::units::{Generation, SeqNo, ZoneId};
 use crate::zones::{Allocator, Role, ZoneTable};
 use checkpointing::Checkpointing;
+use cleaning::CleaningRequests;
+use events::Events;
 use latches::Latches;
+use pacing::Pace;
 use running::Running;
 use space::SpaceTarget;
 use substitutes::take_zone;
@@ -108,6 +116,8 @@ struct Inner {
     /// Whether buffered writes are placed by what they overwrite. Goes on once, and stays.
     spreads_writes: AtomicBool,
     space: SpaceTarget,
+    pace: Pace,
+    events: Events,
     /// Writers that wait for a zone to be freed.
     waiting_count: AtomicUsize,
     /// Zones taken beyond which writers wait for the collector although there is space.
@@ -117,6 +127,7 @@ struct Inner {
     exhausted_round: AtomicU64,
     closed: AtomicBool,
     checkpointing: Checkpointing,
+    cleaning_requests: CleaningRequests,
     recovery: RecoveryReport,
     /// Where the log ended when the store was opened.
     last_recovered: SeqNo,
@@ -197,6 +208,7 @@ impl Inner {
             tails: log.tails(),
             clean,
             counters: self.life_counters(),
+            cleaning: self.notes_to_take_down(&manifest.cleaning),
             ..manifest.clone()
         };
         let appended = manifest_log
@@ -220,6 +232,10 @@ impl Inner {
 impl Witness for Inner {
     fn testify(&self) -> EngineResult<()> {
         self.write_manifest(false)
+    }
+
+    fn has_looked_through(&self, share: f64) {
+        self.pace_collector(share);
     }
 }
 
@@ -300,6 +316,8 @@ impl Engine {
             let _ = thread.join();
         }
         self.inner.checkpointing.close();
+        self.inner.cleaning_requests.close();
+        self.inner.events.end();
         // After a failure appends may still be in flight: then the device is let go with the last handle only.
         self.inner.log.as_ref().map_or(Ok(()), |log| self.leave_in_order(log))?;
         Ok(self.inner.device.shut_down()?)

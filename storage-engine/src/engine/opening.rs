@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use super::background;
 use super::checkpointing::Checkpointing;
+use super::cleaning::CleaningRequests;
+use super::events::{Events, Listener};
+use super::pacing::Pace;
 use super::placing::{MIN_ACTIVE_ZONES, zones_in_flight};
 use super::replay::FoundJournal;
 use super::running::Running;
@@ -75,6 +78,8 @@ pub struct OpenOptions {
     pub space_target_percent: u32,
     /// Who decides where records go and which zone is emptied next.
     pub cleaning_policy: PolicyKind,
+    /// Who is told of what the store does by itself.
+    pub listener: Option<Arc<dyn Listener>>,
 }
 
 impl Engine {
@@ -96,6 +101,9 @@ impl Engine {
         let starts_threads = !options.read_only && !running.is_stepped();
         let mut engine = Self::at_rest(device, options, running)?;
         if starts_threads {
+            if let Some(listener) = &options.listener {
+                engine.inner.events.tell(listener)?;
+            }
             *engine.threads.lock() = background::start(&engine.inner)?;
         }
         engine.journal = if options.read_only { engine.show_journal()? } else { engine.replay_journal()? };
@@ -246,6 +254,8 @@ fn assemble(
         live_limit_bytes: 0.into(),
         spreads_writes: AtomicBool::new(false),
         space: SpaceTarget::new(options.space_target_percent),
+        pace: Pace::default(),
+        events: Events::default(),
         waiting_count: 0.into(),
         zone_allowance: 0.into(),
         cleaning_round: 0.into(),
@@ -257,11 +267,13 @@ fn assemble(
             options.queue,
             recovered.report.scanned_bytes,
         ),
+        cleaning_requests: CleaningRequests::default(),
         recovery: recovered.report.clone(),
         last_recovered: recovered.last_seqno,
         running,
         device,
     };
+    inner.resume_notes();
     inner.count_live_limit();
     if !options.read_only || fault::is_on(Fault::WriteWhenReadingOnly) {
         let queue = append_queue(&inner.device, &inner.running, options.queue)?;
@@ -270,6 +282,7 @@ fn assemble(
         inner.count_live_limit();
         inner.watch_for_cleaning();
         inner.count_zone_allowance();
+        inner.begin_space_watch();
     }
     Ok(inner)
 }
@@ -331,6 +344,9 @@ fn make_writable(
         log: Arc::clone(&log),
         policy: Narrowed::new(policy),
         relocated_bytes: 0.into(),
+        relocated_records: 0.into(),
+        chosen_count: 0.into(),
+        takes_time: !inner.running.is_stepped(),
         opened_at: recovered.generation,
     });
     inner.log = Some(log);
@@ -496,7 +512,7 @@ mod tests {
         check_geometry(&GEOMETRY).expect("enough");
         for (small, expected) in [
             (Geometry { zone_count: 7, ..GEOMETRY }, "7 zones; a store needs at least 8"),
-            (Geometry { max_active_zones: 3, ..GEOMETRY }, "3 active zones; a store needs at least 4"),
+            (Geometry { max_active_zones: 2, ..GEOMETRY }, "2 active zones; a store needs at least 3"),
         ] {
             match check_geometry(&small) {
                 Err(EngineError::InvalidArgument(what)) => assert_eq!(what, expected),

@@ -4,8 +4,8 @@
 //! commits them appends once. What is buffered is appended when units fill up, and can be spread over streams. That takes
 //! a look into the index for each write, which is left out as long as there is nothing to clean.
 //!
-//! Active zones: two of the manifest, one of a checkpoint that is being written where there are more than the fewest, and
-//! one for each stream; more where the limit allows that appends to the zone that a stream leaves and to the one that it
+//! Active zones: two of the manifest, or one where there are only three in all; one of a checkpoint that is being written where
+//! there are more than four; and one for each stream, or more where the limit allows that appends to the zone that a stream leaves and to the one that it
 //! begins overlap.
 
 use super::{Durability, Inner};
@@ -14,22 +14,22 @@ use crate::error::{EngineError, EngineResult};
 use crate::gc::policy::streams::{self, METADATA_ZONES};
 use crate::gc::policy::{Lifetime, Placement, Policy, PolicyKind, ZoneHistory};
 use crate::index::Entry;
+use crate::log::manifest_log::active_zones;
 use crate::log::writer::{LogWrite, LogWriter};
 use crate::sync::atomic::Ordering;
 
-/// Active zones of the manifest.
-const MANIFEST_ZONES: u32 = 2;
-/// Active zones below which a store does not work: those of the manifest, one for new writes and one for copies. With one
-/// more there is room for checkpoints.
-pub(crate) const MIN_ACTIVE_ZONES: u32 = MANIFEST_ZONES + 2;
+/// Active zones below which a store does not work: one for the manifest, one for new writes and one for copies.
+pub(crate) const MIN_ACTIVE_ZONES: u32 = 3;
+/// Active zones from which on there is room for checkpoints: one more than two for the manifest, and those above.
+pub(crate) const MIN_ACTIVE_ZONES_FOR_CHECKPOINTS: u32 = 5;
 /// Zones of a stream with appends in flight: more do not make appending quicker.
 const MOST_ZONES_IN_FLIGHT: u32 = 3;
 
 /// Active zones that are left to streams.
 fn active_zones_for_streams(geometry: &Geometry) -> u32 {
     let limit = geometry.max_active_zones;
-    let for_checkpoints = u32::from(limit > MIN_ACTIVE_ZONES);
-    limit.saturating_sub(MANIFEST_ZONES + for_checkpoints)
+    let for_checkpoints = u32::from(limit >= MIN_ACTIVE_ZONES_FOR_CHECKPOINTS);
+    limit.saturating_sub(active_zones(limit) + for_checkpoints)
 }
 
 /// The policy, with as many streams as fit a device that counts as one of so many zones. Copies have zones of their own in
@@ -120,13 +120,14 @@ mod tests {
     #[test]
     fn streams_with_manifest_and_checkpoint_never_take_more_active_zones_than_there_are() {
         for kind in PolicyKind::ALL {
-            for limit in [4, 5, 7, 8, 11, 13, 14, 32, 1000] {
+            for limit in [3, 4, 5, 7, 8, 11, 13, 14, 32, 1000] {
                 let geometry = geometry(limit);
                 let streams = log_streams(&*policy_within(kind, &geometry, 1024).unwrap());
-                let metadata = if limit == 4 { 2 } else { 3 };
+                let metadata = u64::from(limit).min(5) - 2;
                 let at_once = zones_in_flight(&geometry, streams);
                 let active = metadata + streams as u64 * at_once;
                 assert!(active <= u64::from(limit), "{kind:?}: {active} of {limit}");
+                assert!(streams >= 2, "{kind:?}: copies have no stream of their own");
             }
         }
     }

@@ -4,17 +4,30 @@
 //! of them are wanted for each live byte; a few zones come on top, one for each stream in use among them. The store is
 //! cleaned while it takes more; when it takes half as much again, writers wait.
 //!
+//! When much has died and little is written (the store *shrinks*), and when somebody asks for it, the target is for all that the
+//! file takes: checkpoints, the manifest's zones, those made ready and those kept in hand are counted, and nothing comes on
+//! top but what a store cannot do without.
+//!
 //! Threading: writes look at one number to see that so much has died that there is something to clean; the housekeeper
 //! sets it after each of its rounds. Whoever finds it passed clears it, so that one write alone wakes the housekeeper.
 
 use super::Inner;
+use super::cleaning::Footprint;
 use crate::format::manifest::SpaceUse;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::zones::Role;
 
 /// Zones taken beyond the target and those of streams: made ready for the next ones, one for each kind.
 const READY_ZONES: u64 = 2;
 /// Zones beyond which writers wait, over what they may take for live data.
 const ZONES_IN_HAND: u64 = 16;
+
+/// Bytes of zones for a hundred live bytes below which a store is not squeezed for the sake of what it cannot do without.
+const TIGHTEST_PERCENT: u64 = 110;
+/// Where no more than this part of the zones is free, space is dear in a store with a capacity of its own.
+const SCARCE_PART: u64 = 16;
+/// A checkpoint with so many times the entries that one would have now is for the greater part of no use.
+const STALE_TIMES: u64 = 2;
 
 /// How much space the store is to take.
 #[derive(Debug)]
@@ -23,23 +36,129 @@ pub(super) struct SpaceTarget {
     percent: u64,
     /// When fewer bytes are live than this, cleaning is called for; 0 for never.
     clean_below_bytes: AtomicU64,
+    /// The most live bytes there have been since as much was written as is live, and what users had written by then. At opening nothing
+    /// is known of it: a store that takes too much then counts as shrinking until it is written to.
+    peak_bytes: AtomicU64,
+    peak_at_bytes: AtomicU64,
+    /// Checkpoints dropped for their space since the store was opened.
+    pub(super) dropped_checkpoints: AtomicU64,
 }
 
 impl SpaceTarget {
     pub(super) fn new(percent: u32) -> Self {
-        Self { percent: percent.into(), clean_below_bytes: AtomicU64::new(0) }
+        Self {
+            percent: percent.into(),
+            clean_below_bytes: AtomicU64::new(0),
+            peak_bytes: AtomicU64::new(u64::MAX),
+            peak_at_bytes: AtomicU64::new(0),
+            dropped_checkpoints: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether most of what was live has died, and little has been written since.
+    fn is_shrinking(&self, live_bytes: u64, written_bytes: u64) -> bool {
+        let peak_bytes = self.peak_bytes.load(Ordering::Relaxed);
+        let written_since = written_bytes.saturating_sub(self.peak_at_bytes.load(Ordering::Relaxed));
+        if live_bytes >= peak_bytes || written_since > live_bytes.max(1) {
+            self.peak_bytes.store(live_bytes, Ordering::Relaxed);
+            self.peak_at_bytes.store(written_bytes, Ordering::Relaxed);
+            return false;
+        }
+        live_bytes < peak_bytes / 2
     }
 }
 
 impl Inner {
-    fn has_own_capacity(&self) -> bool {
+    pub(super) fn has_own_capacity(&self) -> bool {
         self.manifest.lock().space_use == SpaceUse::Whole
     }
 
     /// Whether there is more garbage than the store's use of space allows.
     pub(super) fn has_excess_garbage(&self) -> bool {
+        if self.cleaning_requests.is_open() {
+            return self.is_above_target();
+        }
+        if self.has_own_capacity() {
+            return false;
+        }
         let live_bytes = self.zones.live_bytes();
-        !self.has_own_capacity() && self.allocator.taken_count() > self.wanted_zones(live_bytes)
+        let is_shrinking = self.space.is_shrinking(live_bytes, self.counters.user_bytes.count());
+        self.allocator.taken_count() > self.wanted_zones(live_bytes) || is_shrinking && self.is_above_target()
+    }
+
+    /// At opening: a store that takes no more than it would while it is written to is not shrinking.
+    pub(super) fn begin_space_watch(&self) {
+        let live_bytes = self.zones.live_bytes();
+        if self.allocator.taken_count() <= self.wanted_zones(live_bytes) {
+            self.space.peak_bytes.store(live_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// What the store takes in all, and what it should.
+    pub(super) fn footprint(&self) -> Footprint {
+        let with_role = |wanted| self.zones.iter().filter(|(_, zone)| zone.role() == wanted).count() as u64;
+        let (manifest, checkpoints) = (with_role(Role::Manifest), with_role(Role::Checkpoint));
+        let in_hand = self.allocator.spare_count() as u64;
+        let zone_count = self.allocator.taken_count() + manifest + checkpoints + in_hand;
+        let live_bytes = self.zones.live_bytes();
+        let capacity_bytes = self.device.geometry().zone_capacity_bytes;
+        let tightest = (live_bytes * TIGHTEST_PERCENT / 100).div_ceil(capacity_bytes);
+        let being_filled = self.log.as_ref().map(|log| log.being_filled());
+        let in_use = being_filled.map_or(0, |it| u64::from(it.zone_count + it.ready_count));
+        let indispensable = tightest + in_use + manifest + checkpoints + in_hand;
+        let target_zone_count = (live_bytes * self.space.percent / 100 / capacity_bytes).max(indispensable);
+        let bytes = zone_count * capacity_bytes;
+        Footprint { zone_count, target_zone_count, bytes, live_bytes }
+    }
+
+    fn is_above_target(&self) -> bool {
+        let Footprint { zone_count, target_zone_count, .. } = self.footprint();
+        zone_count > target_zone_count
+    }
+
+    /// Whether there is a checkpoint that takes more space than it is worth, where space is dear: a second one, which is for the
+    /// case that the first is damaged; or one most of whose keys are gone, or most of whose zones must be, since so much has
+    /// been written.
+    pub(super) fn has_spare_checkpoint(&self) -> bool {
+        let entry_count = self.catalog.live_key_count() + self.catalog.tombstone_count();
+        let is_outdated = self.bytes_since_checkpoint() > STALE_TIMES * self.zones.live_bytes();
+        let manifest = self.manifest.lock();
+        let is_stale = |entries: u64| is_outdated || entries > STALE_TIMES * entry_count;
+        match &manifest.checkpoints[..] {
+            [] => return false,
+            [only] if !is_stale(only.entry_count) => return false,
+            _ => {}
+        }
+        drop(manifest);
+        if self.has_own_capacity() && !self.cleaning_requests.is_open() {
+            return self.has_few_free_zones();
+        }
+        self.is_above_data_target()
+    }
+
+    /// Whether a store with a capacity of its own is so full that zones are emptied for the room that a checkpoint takes.
+    pub(super) fn has_few_free_zones(&self) -> bool {
+        (self.allocator.free_count() as u64) < self.data_zone_count() / SCARCE_PART
+    }
+
+    /// Whether data and checkpoints together take more than is wanted.
+    fn is_above_data_target(&self) -> bool {
+        let Footprint { zone_count, live_bytes, .. } = self.footprint();
+        let capacity_bytes = self.device.geometry().zone_capacity_bytes;
+        zone_count * capacity_bytes > live_bytes * self.space.percent / 100
+    }
+
+    /// Gives the host back what free zones have of it, when the store takes more than it should.
+    pub(super) fn give_back_blocks(&self) {
+        let live_bytes = self.zones.live_bytes();
+        let is_shrinking = self.space.is_shrinking(live_bytes, self.counters.user_bytes.count());
+        if self.has_own_capacity() || !is_shrinking {
+            return;
+        }
+        for zone in self.allocator.free_zones() {
+            // They stay with the store: no harm but the space.
+            let _ = self.device.give_back_blocks(zone);
+        }
     }
 
     /// How many zones so many live bytes are to take.

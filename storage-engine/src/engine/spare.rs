@@ -11,7 +11,7 @@ use crate::error::EngineResult;
 use crate::format::DecodeError;
 use crate::format::manifest::Manifest;
 use crate::format::unit::StoreId;
-use crate::log::manifest_log::manifest_zones;
+use crate::log::manifest_log::{is_written_in_turn, manifest_zones};
 use crate::log::scanner::{Found, Scanner};
 use crate::recovery::Damage;
 use crate::units::{SECTOR_BYTES, ZoneId, ZoneOffset};
@@ -40,8 +40,13 @@ pub(super) fn manifest_flaws(device: &dyn ZonedDevice, manifest: &Manifest) -> E
     // A process killed while it closed the store has left the last version in one zone only.
     let closed_with = newest.filter(|newest| newest.clean && device.was_closed_in_order());
     let closed_with = closed_with.map(|newest| newest.version);
-    let flaws =
-        zones.iter().flat_map(|(zone, pieces)| flaws_in_zone(*zone, pieces, (closed_with, &versions), jump));
+    let in_turn = is_written_in_turn(device);
+    let flaws = zones.iter().flat_map(|(zone, pieces)| {
+        let holds_newest = self::newest(pieces).map(|manifest| manifest.version) == closed_with;
+        // Where zones are written in turn, the other one ended before, and has been finished.
+        let ends_with = closed_with.filter(|_| holds_newest || !in_turn);
+        flaws_in_zone(*zone, pieces, (ends_with, &versions), jump)
+    });
     Ok(flaws.collect())
 }
 

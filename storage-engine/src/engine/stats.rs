@@ -1,9 +1,13 @@
 //! What a store tells about itself.
 
+use std::collections::BTreeMap;
+
+use super::events::Event;
 use super::{Engine, Inner};
 use crate::device::{Geometry, ZoneState};
 use crate::error::EngineResult;
-use crate::format::manifest::CheckpointName;
+use crate::format::manifest::{CheckpointName, CleaningNotes, Collection, WrittenToStream};
+use crate::format::unit::{MOST_CLASSES, StreamName};
 use crate::sync::atomic::Ordering;
 use crate::units::{Generation, ZoneId, ZoneOffset};
 use crate::zones::Role;
@@ -45,6 +49,32 @@ pub struct EngineStats {
     pub memory_hits: u64,
     /// Written to the log since the last checkpoint was begun, or found at opening beside it.
     pub bytes_since_checkpoint: u64,
+}
+
+/// A stream: the zones of one class of new writes or of copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamStats {
+    /// Which stream.
+    pub stream: StreamName,
+    /// Zones that it has filled or is filling, as far as they are not free again.
+    pub zone_count: u32,
+    /// What these zones can hold.
+    pub capacity_bytes: u64,
+    /// Live records in them.
+    pub live_bytes: u64,
+    /// What has been written to it over the life of the store.
+    pub written_bytes: u64,
+}
+
+/// How cleaning goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CleaningStats {
+    /// The streams that have zones or have been written to.
+    pub streams: Vec<StreamStats>,
+    /// The last collections, the newest last.
+    pub collections: Vec<Collection>,
+    /// Events since the store was opened that the listener was too slow for.
+    pub lost_event_count: u64,
 }
 
 /// What does not change while a store is open.
@@ -98,6 +128,17 @@ impl Engine {
         self.inner.stats()
     }
 
+    /// How cleaning goes. Does not block for long.
+    #[must_use]
+    pub fn cleaning(&self) -> CleaningStats {
+        let inner = &self.inner;
+        CleaningStats {
+            streams: inner.streams(),
+            collections: inner.manifest.lock().cleaning.collections.clone(),
+            lost_event_count: inner.events.lost_count(),
+        }
+    }
+
     /// What does not change while the store is open.
     #[must_use]
     pub fn info(&self) -> EngineInfo {
@@ -142,6 +183,42 @@ impl Engine {
 }
 
 impl Inner {
+    /// Goes on counting where the last run stopped.
+    pub(super) fn resume_notes(&self) {
+        for WrittenToStream { stream, bytes } in &self.manifest.lock().cleaning.written {
+            if stream.class < MOST_CLASSES {
+                self.zones.count_written(*stream, *bytes);
+            }
+        }
+    }
+
+    /// What the manifest takes down of cleaning.
+    pub(super) fn notes_to_take_down(&self, known: &CleaningNotes) -> CleaningNotes {
+        CleaningNotes { written: self.zones.written_by_stream(), ..known.clone() }
+    }
+
+    /// Remembers a collection, and tells whoever listens.
+    pub(super) fn note_collection(&self, collection: Collection) {
+        self.manifest.lock().cleaning.note(collection);
+        self.events.note(Event::Collection(collection));
+    }
+
+    fn streams(&self) -> Vec<StreamStats> {
+        let written = self.zones.written_by_stream();
+        let mut streams: BTreeMap<StreamName, StreamStats> = BTreeMap::new();
+        for WrittenToStream { stream, bytes } in written {
+            of(&mut streams, stream).written_bytes = bytes;
+        }
+        for (_, zone) in self.zones.iter().filter(|(_, zone)| zone.generation() > Generation::default()) {
+            let (Role::Open(kind) | Role::Sealed(kind)) = zone.role() else { continue };
+            let stats = of(&mut streams, StreamName { kind, class: zone.class() });
+            stats.zone_count += 1;
+            stats.capacity_bytes += self.device.geometry().zone_capacity_bytes;
+            stats.live_bytes += zone.live_bytes();
+        }
+        streams.into_values().collect()
+    }
+
     fn capacity_bytes(&self) -> u64 {
         let has_write_pointer = self.zones.iter().filter(|(_, zone)| zone.role() != Role::Conventional);
         has_write_pointer.count() as u64 * self.device.geometry().zone_capacity_bytes
@@ -169,4 +246,9 @@ impl Inner {
             bytes_since_checkpoint: self.bytes_since_checkpoint(),
         }
     }
+}
+
+fn of(streams: &mut BTreeMap<StreamName, StreamStats>, stream: StreamName) -> &mut StreamStats {
+    let nothing = StreamStats { stream, zone_count: 0, capacity_bytes: 0, live_bytes: 0, written_bytes: 0 };
+    streams.entry(stream).or_insert(nothing)
 }

@@ -184,6 +184,9 @@ impl Inner {
             self.wait_for_news(self.allocator.events())?;
         }
         let wanted: u64 = writes.iter().map(|write| log.logged_bytes(write)).sum();
+        if self.pace.is_set() {
+            self.pace.wait(wanted);
+        }
         let limit_bytes = self.live_limit_bytes.load(Ordering::Relaxed);
         if self.zones.live_bytes_certainly_within(limit_bytes.saturating_sub(wanted)) {
             return Ok(());

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::unit::StoreId;
+use super::unit::{StoreId, StreamName};
 use super::{DecodeError, Fields, FieldsMut};
 use crate::device::Geometry;
 use crate::units::{Generation, SeqNo, ZoneId};
@@ -58,6 +58,67 @@ pub struct Counters {
     pub relocated_bytes: u64,
     /// Zones reset.
     pub zone_resets: u64,
+}
+
+/// One zone that the collector has emptied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Collection {
+    /// The zone.
+    pub zone: ZoneId,
+    /// Which filling of it.
+    pub generation: Generation,
+    /// The stream that had filled it.
+    pub stream: StreamName,
+    /// What was written to the log since the zone was sealed, or since the store was opened, if that was later.
+    pub age_bytes: u64,
+    /// What was live in it.
+    pub live_bytes: u64,
+    /// What it can hold.
+    pub capacity_bytes: u64,
+    /// Records copied.
+    pub moved_records: u64,
+    /// Their bytes.
+    pub moved_bytes: u64,
+    /// How long it took.
+    pub microseconds: u64,
+    /// Whether it was reset and is free. Else it has worn out.
+    pub is_freed: bool,
+}
+
+/// What has been written to a stream over the life of the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WrittenToStream {
+    /// The stream.
+    pub stream: StreamName,
+    /// Bytes of units.
+    pub bytes: u64,
+}
+
+/// How cleaning goes, for people to look at: nothing hangs on it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct CleaningNotes {
+    /// The streams that have been written to.
+    pub written: Vec<WrittenToStream>,
+    /// The last collections, the newest last; at most [`CleaningNotes::COLLECTIONS_KEPT`].
+    pub collections: Vec<Collection>,
+}
+
+impl CleaningNotes {
+    /// How many collections are remembered: together they take a few hundred bytes.
+    pub const COLLECTIONS_KEPT: usize = 8;
+
+    /// Whether there is nothing to take down.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.written.is_empty() && self.collections.is_empty()
+    }
+
+    /// Takes down a collection in the place of the oldest.
+    pub fn note(&mut self, collection: Collection) {
+        let excess = (self.collections.len() + 1).saturating_sub(Self::COLLECTIONS_KEPT);
+        self.collections.drain(..excess);
+        self.collections.push(collection);
+    }
 }
 
 /// How much of the device a store is to take up.
@@ -156,9 +217,12 @@ pub struct Manifest {
     #[serde(skip)]
     pub last_checkpoint: u64,
     /// Zones that the manifest is kept in since others have worn out, in the order in which they were taken. They lie behind
-    /// the checkpoints, and are left out where there are none.
+    /// the checkpoints, and are left out where there are none and nothing follows.
     #[serde(skip)]
     pub substitutes: Vec<ZoneId>,
+    /// How cleaning goes. It lies behind the substitutes, and is left out before there is anything to tell.
+    #[serde(skip)]
+    pub cleaning: CleaningNotes,
 }
 
 impl Manifest {
@@ -170,12 +234,17 @@ impl Manifest {
     pub fn encode(&self, block_bytes: usize, reset_count: u32) -> Vec<u8> {
         let mut body = encode_body(self);
         body.extend(self.device.iter().flat_map(encode_body));
-        if self.last_checkpoint > 0 || !self.substitutes.is_empty() {
+        let ends_with_cleaning = !self.cleaning.is_empty();
+        let has_substitutes = !self.substitutes.is_empty() || ends_with_cleaning;
+        if self.last_checkpoint > 0 || has_substitutes {
             assert!(self.device.is_some(), "the device's sizes come first");
             body.extend(encode_body(&(&self.checkpoints, self.last_checkpoint)));
         }
-        if !self.substitutes.is_empty() {
+        if has_substitutes {
             body.extend(encode_body(&self.substitutes));
+        }
+        if ends_with_cleaning {
+            body.extend(encode_body(&self.cleaning));
         }
         assert!(body.len() <= MAX_BODY_BYTES, "a manifest of {} bytes", body.len());
         let mut bytes = vec![0; (FRAME_BYTES + body.len()).next_multiple_of(block_bytes)];
@@ -241,7 +310,13 @@ impl Manifest {
         }
         if !rest.is_empty() {
             manifest.substitutes = decode_part(&mut rest).ok_or(undecodable)?;
-            if manifest.substitutes.is_empty() {
+            if manifest.substitutes.is_empty() && rest.is_empty() {
+                return Err(undecodable);
+            }
+        }
+        if !rest.is_empty() {
+            manifest.cleaning = decode_part(&mut rest).ok_or(undecodable)?;
+            if manifest.cleaning.is_empty() {
                 return Err(undecodable);
             }
         }
@@ -268,6 +343,35 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::format::unit::StreamKind;
+
+    fn any_cleaning(bytes: u64) -> CleaningNotes {
+        let mut notes = CleaningNotes::default();
+        for number in 0..bytes % 12 {
+            let stream = StreamName { kind: StreamKind::Relocation, class: 3 };
+            notes.written.push(WrittenToStream { stream, bytes });
+            notes.note(Collection {
+                zone: ZoneId::new(7),
+                generation: Generation::new(number),
+                stream,
+                age_bytes: bytes,
+                live_bytes: 1,
+                capacity_bytes: 9,
+                moved_records: 2,
+                moved_bytes: bytes,
+                microseconds: number,
+                is_freed: number % 2 == 0,
+            });
+        }
+        notes
+    }
+
+    #[test]
+    fn of_many_collections_the_last_ones_are_remembered() {
+        let generations: Vec<u64> =
+            any_cleaning(11).collections.iter().map(|it| it.generation.get()).collect();
+        assert_eq!(generations, (3..11).collect::<Vec<_>>());
+    }
 
     prop_compose! {
         fn any_manifest()(
@@ -298,6 +402,7 @@ mod tests {
                 }] } else { Vec::new() },
                 last_checkpoint: if clean { version } else { 0 },
                 substitutes: vec![ZoneId::new(incarnation); if clean { usize::from(store[0] % 3) } else { 0 }],
+                cleaning: if clean && store[1] % 2 == 0 { any_cleaning(bytes) } else { CleaningNotes::default() },
             }
         }
     }

@@ -11,6 +11,8 @@
 //!   was every claimed unit of the zone that the stream filled before (`previous`). A claimed unit that cannot be read is
 //!   damage; an unclaimed one may be an append that a crash cut off.
 
+use serde::{Deserialize, Serialize};
+
 use super::record::{DecodedRecord, Record};
 use super::{DecodeError, FORMAT_VERSION, Fields, FieldsMut};
 use crate::units::{Generation, SeqNo};
@@ -25,7 +27,7 @@ const STRUCTURE: &str = "unit header";
 pub type StoreId = [u8; 16];
 
 /// Which kind of writes a zone receives.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum StreamKind {
     /// New writes, in commit order.
     User,
@@ -56,7 +58,7 @@ impl StreamKind {
 pub const MOST_CLASSES: u8 = 12;
 
 /// One of the streams of a kind: the zones of a class of lifetimes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct StreamName {
     /// Which kind of writes.
     pub kind: StreamKind,

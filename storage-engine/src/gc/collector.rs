@@ -17,20 +17,24 @@
 //! versions that are not live are never copied. `gc::tombstones` sees to it that this comes to pass.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::policy::{Candidate, Clock, Lifetime, Narrowed, Placement, Policy, StreamId, ZoneHistory};
 use super::tombstones::{self, Ages};
+use super::wear::{self, Wear};
 use crate::device::{ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
+use crate::format::manifest::Collection;
 use crate::format::record::{Record, RecordKind};
-use crate::format::unit::{StoreId, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+use crate::format::unit::{StoreId, StreamKind, StreamName, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::{Catalog, Entry, LargeId, Location};
 use crate::log::commit::Level;
 use crate::log::memory::UnitMemory;
 use crate::log::scanner::{Found, Scanner};
 use crate::log::writer::{AppendFailure, LogWriter};
 use crate::pinned::wait_for_pinned;
+use crate::sync::Instant;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::units::{Generation, ZoneId};
 use crate::zones::{Allocator, Role, ZoneTable, charge_bytes};
@@ -42,6 +46,10 @@ pub trait Witness {
     /// # Errors
     /// The device's.
     fn testify(&self) -> EngineResult<()>;
+
+    /// Is told again and again, until it is all, what share of a zone has been looked through for live records. It may take its
+    /// time.
+    fn has_looked_through(&self, _share: f64) {}
 }
 
 /// Empties zones, one at a time.
@@ -65,6 +73,12 @@ pub struct Collector {
     pub policy: Narrowed,
     /// Bytes of records copied so far.
     pub relocated_bytes: AtomicU64,
+    /// How many records that were.
+    pub relocated_records: AtomicU64,
+    /// How often a zone has been looked for to be emptied for its space.
+    pub chosen_count: AtomicU64,
+    /// Whether time is taken: not in a simulation, where there is none.
+    pub takes_time: bool,
     /// The last generation given out when the store was opened: no barrier of an earlier run is later.
     pub opened_at: Generation,
 }
@@ -82,9 +96,9 @@ pub enum Aim {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Collected {
     /// A zone was emptied and is free.
-    Zone(ZoneId),
+    Zone(Collection),
     /// A zone turned out to be read-only or offline. It is left alone from now on.
-    Worn(ZoneId),
+    Worn(Collection),
     /// No zone is worth emptying.
     Nothing,
 }
@@ -94,6 +108,12 @@ pub enum Collected {
 enum Contents {
     Whole,
     Flawed,
+}
+
+/// How things were when a collection began.
+struct Begun {
+    collection: Collection,
+    at: Instant,
 }
 
 /// A zone that is being emptied.
@@ -117,15 +137,49 @@ impl Collector {
             Aim::Tombstones => self.zone_to_turn_over()?,
         };
         let Some(victim) = victim else { return Ok(Collected::Nothing) };
+        let begun = self.begin(victim);
         match self.free(victim, witness) {
-            Ok(()) => Ok(Collected::Zone(victim)),
+            Ok(()) => Ok(Collected::Zone(self.end(&begun, true))),
             Err(error) if !self.has_worn_out(victim) => Err(error),
             // No fault of the rest. What could be read of it has been copied; what could not says so when it is asked for.
             Err(_) => {
                 self.zones.zone(victim).set_role(Role::Lost);
                 self.zones.zone(victim).claim_landed();
-                Ok(Collected::Worn(victim))
+                Ok(Collected::Worn(self.end(&begun, false)))
             }
+        }
+    }
+
+    /// Takes down what a zone is like before it is emptied, and how much has been copied until then.
+    fn begin(&self, zone: ZoneId) -> Begun {
+        let state = self.zones.zone(zone);
+        let kind = match state.role() {
+            Role::Open(kind) | Role::Sealed(kind) => kind,
+            _ => StreamKind::User,
+        };
+        let collection = Collection {
+            zone,
+            generation: state.generation(),
+            stream: StreamName { kind, class: state.class() },
+            age_bytes: self.log.clock_bytes().saturating_sub(state.sealed_at_bytes()),
+            live_bytes: state.live_bytes(),
+            capacity_bytes: self.device.geometry().zone_capacity_bytes,
+            moved_records: self.relocated_records.load(Ordering::Relaxed),
+            moved_bytes: self.relocated_bytes.load(Ordering::Relaxed),
+            microseconds: 0,
+            is_freed: false,
+        };
+        Begun { collection, at: Instant::now() }
+    }
+
+    fn end(&self, Begun { collection, at }: &Begun, is_freed: bool) -> Collection {
+        let taken = if self.takes_time { at.elapsed() } else { Duration::ZERO };
+        Collection {
+            moved_records: self.relocated_records.load(Ordering::Relaxed) - collection.moved_records,
+            moved_bytes: self.relocated_bytes.load(Ordering::Relaxed) - collection.moved_bytes,
+            microseconds: u64::try_from(taken.as_micros()).unwrap_or(u64::MAX),
+            is_freed,
+            ..*collection
         }
     }
 
@@ -137,7 +191,7 @@ impl Collector {
         if let Some(history) = self.zones.zone(victim).history() {
             self.policy.note_victim(self.log.clock_writes(), history);
         }
-        self.empty(victim)?;
+        self.empty(victim, witness)?;
         if !fault::is_on(Fault::ResetBeforeCopiesAreDurable) {
             self.log.make_relocations_durable()?;
         }
@@ -163,18 +217,19 @@ impl Collector {
     ///
     /// # Errors
     /// As [`Collector::collect`].
-    pub fn evacuate(&self, zone: ZoneId, witness: &dyn Witness) -> EngineResult<()> {
+    pub fn evacuate(&self, zone: ZoneId, witness: &dyn Witness) -> EngineResult<Collection> {
+        let begun = self.begin(zone);
         self.log.settle_zone(zone)?;
         self.log.commit_to(self.log.last_seqno(), Level::Durable)?;
         self.log.make_relocations_durable()?;
         wait_for_pinned();
-        let emptied = self.empty(zone);
+        let emptied = self.empty(zone, witness);
         self.log.make_relocations_durable()?;
         self.zones.zone(zone).claim_landed();
         witness.testify()?;
         match emptied {
-            Err(_) if self.is_offline(zone) => Ok(()),
-            emptied => emptied,
+            Err(_) if self.is_offline(zone) => Ok(self.end(&begun, false)),
+            emptied => emptied.map(|()| self.end(&begun, false)),
         }
     }
 
@@ -184,11 +239,30 @@ impl Collector {
     }
 
     fn choose(&self) -> EngineResult<Option<ZoneId>> {
+        if let Some(straggler) = self.straggler()? {
+            return Ok(Some(straggler));
+        }
         if let Some(victim) = self.policy.choose(&self.candidates()) {
             return Ok(Some(victim));
         }
         self.ripen()?;
         Ok(self.policy.choose(&self.candidates()))
+    }
+
+    /// A zone whose data never change and that has been spared resets for too long, when it is time to look for one.
+    fn straggler(&self) -> EngineResult<Option<ZoneId>> {
+        if !(self.chosen_count.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(wear::COLLECTIONS_A_TURN) {
+            return Ok(None);
+        }
+        let (mut most, mut ripe) = (0, Vec::new());
+        for (zone, _) in self.zones.iter().filter(|(_, zone)| zone.role().is_for_data()) {
+            let reset_count = self.device.report(zone)?.reset_count;
+            most = most.max(reset_count);
+            if self.is_ripe(zone) {
+                ripe.push(Wear { zone, reset_count });
+            }
+        }
+        Ok(wear::straggler(ripe.into_iter(), most))
     }
 
     /// Whether tombstones weigh more than is tolerated and can be made to go.
@@ -270,7 +344,7 @@ impl Collector {
         .collect()
     }
 
-    fn empty(&self, victim: ZoneId) -> EngineResult<()> {
+    fn empty(&self, victim: ZoneId, witness: &dyn Witness) -> EngineResult<()> {
         if self.zones.zone(victim).live_bytes() == 0 {
             return Ok(());
         }
@@ -281,7 +355,11 @@ impl Collector {
         let descriptor = self.device.report(victim.zone)?;
         let generation = self.zones.zone(victim.zone).generation();
         let mut scanner = Scanner::new(&*self.device, self.store, &descriptor);
+        let end_bytes = descriptor.write_pointer.get().max(1) as f64;
         while let Some(found) = scanner.advance()? {
+            if let Found::Unit { offset, .. } = &found {
+                witness.has_looked_through(offset.get() as f64 / end_bytes);
+            }
             if let Found::Unit { header, body, .. } = found
                 && (header.generation != generation
                     || header.record_count == 0
@@ -400,6 +478,7 @@ impl Collector {
             },
         })?;
         self.relocated_bytes.fetch_add(encoded.len() as u64, Ordering::Relaxed);
+        self.relocated_records.fetch_add(1, Ordering::Relaxed);
         let value_bytes = if record.kind == RecordKind::Delete { 0 } else { record.value.len() };
         let charge = charge_bytes(record.key.len(), value_bytes);
         self.zones.zone(location.zone).add_copied(u64::try_from(charge).unwrap_or(0));

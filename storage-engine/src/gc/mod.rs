@@ -6,3 +6,4 @@
 pub mod collector;
 pub mod policy;
 mod tombstones;
+mod wear;

@@ -3,6 +3,10 @@
 //! Order of writes: one zone, a flush, then the other. The zone that is known to hold the newest version at opening comes
 //! last. A zone that is full is reset after a flush, when the other one holds the newest version on stable media.
 //!
+//! On a device that lets only three zones be active at once, the two zones are written *in turn*: one of them until it is full,
+//! and then the other, so that one of the three serves for the manifest. A version is in one zone only then, and one that is damaged
+//! leaves the one before it.
+//!
 //! After a power cut the write pointer may stand behind holes, and what lies last need not be the newest: only a version
 //! that ends at the write pointer and says that all was in order is believed without a look at the rest of the zone.
 //!
@@ -26,6 +30,7 @@ use crate::format::DecodeError;
 use crate::format::manifest::Manifest;
 use crate::log::single_append;
 use crate::queue::IoQueue;
+use crate::sync::Mutex;
 use crate::units::{ZoneId, ZoneOffset};
 
 /// The zones that hold the manifest as long as none of them has worn out.
@@ -73,6 +78,23 @@ pub struct ManifestLog {
     home: [ZoneId; 2],
     /// Held the newest version when the store was opened.
     holder: Option<ZoneId>,
+    /// Where zones are written in turn, the one that holds the newest version.
+    current: Mutex<Option<ZoneId>>,
+}
+
+/// Active zones below which those of the manifest are written in turn.
+const ACTIVE_ZONES_FOR_BOTH: u32 = 4;
+
+/// How many active zones the manifest takes on a device that allows so many in all.
+#[must_use]
+pub const fn active_zones(max_active_zones: u32) -> u32 {
+    if max_active_zones < ACTIVE_ZONES_FOR_BOTH { 1 } else { 2 }
+}
+
+/// Whether the manifest's zones are written in turn on a device.
+#[must_use]
+pub fn is_written_in_turn(device: &dyn ZonedDevice) -> bool {
+    active_zones(device.geometry().max_active_zones) == 1
 }
 
 /// The newest version of the manifest that can be read.
@@ -130,7 +152,7 @@ impl ManifestLog {
         holder: Option<ZoneId>,
     ) -> EngineResult<Self> {
         let home = home_zones(&*device)?;
-        Ok(Self { device, queue, home, holder })
+        Ok(Self { device, queue, home, holder, current: Mutex::new(holder) })
     }
 
     /// The newest version that can be read; `None` when there is none at all.
@@ -161,8 +183,8 @@ impl ManifestLog {
             let zone = it.descriptor.zone;
             !it.descriptor.state.is_worn() && (home.contains(&zone) || manifest.substitutes.contains(&zone))
         };
-        let is_copied =
-            looked.iter().filter(|it| is_used(it)).all(|it| it.version() == Some(manifest.version));
+        let is_copied = is_written_in_turn(device)
+            || looked.iter().filter(|it| is_used(it)).all(|it| it.version() == Some(manifest.version));
         Ok(Some(Newest { manifest: manifest.clone(), zone, is_copied }))
     }
 
@@ -174,6 +196,15 @@ impl ManifestLog {
     pub fn append(&self, manifest: &mut Manifest, take_zone: &TakeZone<'_>) -> EngineResult<()> {
         self.substitute(manifest, take_zone)?;
         match self.in_use(manifest)?[..] {
+            [first, second] if is_written_in_turn(&*self.device) => {
+                let zone = self.turn(first, second, manifest)?;
+                match self.append_to(zone, manifest, WhenFull::Refuse) {
+                    Err(_) if self.is_worn(zone) => return self.append(manifest, take_zone),
+                    appended => appended?,
+                }
+                *self.current.lock() = Some(zone);
+                Ok(self.device.flush()?)
+            }
             [first, second] => {
                 match self.append_to(first, manifest, WhenFull::Reset) {
                     // It has worn out just now. Each zone does so once, and this is told anew what is left.
@@ -198,6 +229,24 @@ impl ManifestLog {
             }
             _ => Err(self.worn_out(manifest)),
         }
+    }
+
+    /// The zone whose turn it is: the one that holds the newest version, or the other one, made ready, when that is full.
+    fn turn(&self, first: ZoneId, second: ZoneId, manifest: &Manifest) -> EngineResult<ZoneId> {
+        let current = *self.current.lock();
+        let (current, other) = if current == Some(second) { (second, first) } else { (first, second) };
+        let state = self.device.report(current)?.state;
+        if state != ZoneState::Full && self.has_room(current, manifest)? {
+            return Ok(current);
+        }
+        // What it holds is to be on stable media before the other one is emptied, and no zone more may be active.
+        self.device.flush()?;
+        if state.is_active() {
+            self.device.finish(current)?;
+        }
+        self.device.reset(other)?;
+        self.device.prepare(other, Preparation::Streaming)?;
+        Ok(other)
     }
 
     /// Takes zones in the place of worn ones, as far as there are any.

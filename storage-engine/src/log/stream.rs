@@ -128,6 +128,14 @@ impl Stream {
         Self { name, geometry, unit_limit_bytes, zone, previous, history, begun_count: 0, unit: None }
     }
 
+    /// Bytes left of the zone being filled; `None` where there is none.
+    #[must_use]
+    pub fn left_of_zone(&self) -> Option<u64> {
+        let zone = self.zone.as_ref()?;
+        let in_unit = self.unit.as_ref().map_or(0, |unit| unit.builder.filled().len());
+        Some(self.left_bytes(zone).saturating_sub(in_unit) as u64)
+    }
+
     /// Which stream it is.
     #[must_use]
     pub const fn name(&self) -> StreamName {

@@ -78,6 +78,17 @@ pub enum Fit {
     AnyStream,
 }
 
+/// Zones that streams are filling or will fill next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BeingFilled {
+    /// Bytes left of those that are being filled.
+    pub left_bytes: u64,
+    /// How many of these there are.
+    pub zone_count: u32,
+    /// How many are ready for the streams to go over to.
+    pub ready_count: u32,
+}
+
 /// Zones that are ready to be filled, and the device's reset counts of them.
 pub(super) type Ready = VecDeque<(ZoneId, u32)>;
 
@@ -618,6 +629,7 @@ impl LogWriter {
     ) -> Submission {
         let zone = self.parts.zones.zone(unit.key.zone);
         zone.add_written(unit.payload.len() as u64);
+        self.parts.zones.count_written(unit.stream, unit.payload.len() as u64);
         zone.move_record(unit.live_bytes);
         if unit.stream.kind == StreamKind::User {
             zone.raise_newest_seqno(unit.last_seqno);
@@ -1089,6 +1101,22 @@ impl LogWriter {
     #[must_use]
     pub fn open_unit_begun(&self) -> Option<Instant> {
         self.user.hold().streams.iter().filter_map(|stream| stream.open_unit_begun()).min()
+    }
+
+    /// What is left of the zones that streams fill, and the zones made ready for them.
+    #[must_use]
+    pub fn being_filled(&self) -> BeingFilled {
+        let count = |(count, sum), left| (count + 1, sum + left);
+        let (of_users, user_ready) = {
+            let user = self.user.hold();
+            let left = user.streams.iter().filter_map(|stream| stream.left_of_zone());
+            (left.fold((0, 0), count), user.shared.ready.len())
+        };
+        let copies = self.relocation.lock();
+        let (zone_count, left_bytes) =
+            copies.streams.iter().filter_map(Stream::left_of_zone).fold(of_users, count);
+        let ready_count = u32::try_from(user_ready + copies.ready.len()).unwrap_or(u32::MAX);
+        BeingFilled { left_bytes, zone_count, ready_count }
     }
 
     /// The zones that new writes go to, and the live bytes in each that its account lacks until the unit being filled is

@@ -57,7 +57,7 @@ impl Plan {
         let (is_long, has_checkpoints) = (random.chance(1, 6), random.chance(1, 2));
         let capacity_blocks = 8 + random.below(if has_checkpoints { 9 } else { 17 });
         let size_blocks = capacity_blocks + if random.chance(1, 2) { random.below(9) } else { 0 };
-        let few = 4 + u32::try_from(capacity_blocks % 5).expect("small") + u32::from(has_checkpoints);
+        let few = 3 + u32::try_from(capacity_blocks % 6).expect("small") + 2 * u32::from(has_checkpoints);
         let max_active_zones = if random.chance(1, 3) { 11 } else { few };
         let unit_bytes = [2048, 3072, 4096][random.index(3)].min(capacity_blocks * u64::from(BLOCK_BYTES));
         let unit_bytes = u32::try_from(unit_bytes).expect("small");
@@ -84,6 +84,7 @@ impl Plan {
             checkpoint_interval_bytes: 0,
             space_target_percent: 130,
             cleaning_policy: PolicyKind::ALL[policy_number % PolicyKind::ALL.len()],
+            listener: None,
         };
         let faults = faults(random);
         let common_value_bytes = match [0, 20, 100, 400, 700, 3000][random.index(6)] {

@@ -173,6 +173,18 @@ impl Allocator {
         last.chain(first).copied().collect()
     }
 
+    /// How many spare zones there are.
+    #[must_use]
+    pub fn spare_count(&self) -> usize {
+        self.state.lock().spare.len()
+    }
+
+    /// The free zones but for spare ones. They may be taken at any moment.
+    #[must_use]
+    pub fn free_zones(&self) -> Vec<ZoneId> {
+        self.state.lock().free.iter().copied().collect()
+    }
+
     /// Whether there are as many spare zones as are wanted.
     #[must_use]
     pub fn has_spares(&self) -> bool {

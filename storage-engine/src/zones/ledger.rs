@@ -4,8 +4,9 @@
 //! `tombstone_bytes` the same over the deletes among them.
 
 use crate::counter::{RoughCounter, StripedCounter};
+use crate::format::manifest::WrittenToStream;
 use crate::format::record::RECORD_HEADER_BYTES;
-use crate::format::unit::StreamKind;
+use crate::format::unit::{MOST_CLASSES, StreamKind, StreamName};
 use crate::gc::policy::{Clock, Lifetime, StreamId, ZoneHistory};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -356,6 +357,20 @@ pub struct ZoneTable {
     /// The sum over all zones, kept because every put asks for it.
     live_bytes: RoughCounter,
     tombstone_bytes: StripedCounter,
+    /// What has been written to each stream over the life of the store: new writes by class, then copies.
+    written_bytes: Box<[AtomicU64]>,
+}
+
+/// Where a table by stream has this one.
+fn place_of(stream: StreamName) -> usize {
+    let of_copies = if stream.kind == StreamKind::Relocation { usize::from(MOST_CLASSES) } else { 0 };
+    of_copies + usize::from(stream.class)
+}
+
+/// All streams there can be, in the order of such a table.
+fn all_streams() -> impl Iterator<Item = StreamName> {
+    let of_kind = |kind| (0..MOST_CLASSES).map(move |class| StreamName { kind, class });
+    of_kind(StreamKind::User).chain(of_kind(StreamKind::Relocation))
 }
 
 impl ZoneTable {
@@ -366,6 +381,7 @@ impl ZoneTable {
             zones: (0..zone_count).map(|_| Zone::new()).collect(),
             live_bytes: RoughCounter::default(),
             tombstone_bytes: StripedCounter::default(),
+            written_bytes: all_streams().map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -409,6 +425,19 @@ impl ZoneTable {
         self.tombstone_bytes.count()
     }
 
+    /// Counts what is written to a stream.
+    pub(crate) fn count_written(&self, stream: StreamName, bytes: u64) {
+        self.written_bytes[place_of(stream)].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The streams that have been written to, and how many bytes.
+    pub(crate) fn written_by_stream(&self) -> Vec<WrittenToStream> {
+        let all = all_streams().zip(&self.written_bytes);
+        all.map(|(stream, bytes)| WrittenToStream { stream, bytes: bytes.load(Ordering::Relaxed) })
+            .filter(|written| written.bytes > 0)
+            .collect()
+    }
+
     /// Counts a delete in, or out when negative.
     pub(crate) fn charge_tombstone(&self, zone: ZoneId, bytes: i64) {
         self.tombstone_bytes.add(bytes);
@@ -438,7 +467,7 @@ impl ZoneTable {
 
 #[cfg(test)]
 mod tests {
-    use super::{Role, Zone, ZoneTable};
+    use super::{MOST_CLASSES, Role, StreamKind, StreamName, Zone, ZoneTable};
     use crate::gc::policy::{Clock, Lifetime, StreamId, ZoneHistory};
     use crate::units::{Generation, ZoneId, ZoneOffset, ZoneSector};
 
@@ -473,6 +502,17 @@ mod tests {
         assert_eq!(zone.place(3), None);
         zone.begin(Generation::new(2));
         assert_eq!(zone.place(2), None);
+    }
+
+    #[test]
+    fn what_is_written_is_counted_by_stream() {
+        let table = ZoneTable::new(1);
+        let copies = StreamName { kind: StreamKind::Relocation, class: MOST_CLASSES - 1 };
+        for (stream, bytes) in [(copies, 5), (StreamName::user(2), 7), (copies, 6)] {
+            table.count_written(stream, bytes);
+        }
+        let written: Vec<_> = table.written_by_stream().iter().map(|it| (it.stream, it.bytes)).collect();
+        assert_eq!(written, [(StreamName::user(2), 7), (copies, 11)]);
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Write a checkpoint of the index, which makes the next opening quick
     #[command(after_help = help::CHECKPOINT)]
     Checkpoint(Store),
+    /// Clean a store at once, down to its space target
+    #[command(after_help = help::GC)]
+    Gc(Store),
     /// Save what can be read of a damaged store into a new one; never changes the damaged one
     #[command(after_help = help::SALVAGE)]
     Salvage(Salvage),
@@ -125,7 +128,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_open: Option<u32>,
 
-    /// Zones that may be active, that is open or closed, at once; at least 4 [default: 14]
+    /// Zones that may be active, that is open or closed, at once; at least 3 [default: 14]
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_active: Option<u32>,
 

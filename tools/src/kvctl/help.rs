@@ -123,6 +123,15 @@ did, which is next to nothing:
   'live_limit_bytes'     how many live bytes the store takes before it is full
   'index_bytes'          memory of the index
   'cache_bytes'          memory of cached values
+  'streams'              list by stream, a stream being the zones of a class of lifetimes:
+                         'kind' (user: new writes; relocation: copies), 'class' (0: the
+                         shortest-lived), 'zones', 'capacity_bytes' (of those), 'live_bytes',
+                         'live_share' (of the capacity), 'written_bytes' *
+  'collections'          the last eight zones that the collector emptied, the newest last *:
+                         'zone', 'generation', 'kind' and 'class' of what had filled it,
+                         'age_bytes' (written to the log since it was full), 'live_bytes',
+                         'live_share', 'moved_records', 'moved_bytes', 'microseconds',
+                         'freed' (false: it has worn out)
   'zones'                zones by state: 'empty', 'implicitly_open', 'explicitly_open',
                          'closed', 'full', 'read_only', 'offline', 'not_write_pointer'
 
@@ -187,6 +196,25 @@ Examples:
   kvctl checkpoint data.zonal && kvctl info data.zonal    how opening goes with it
 
 Exit code 0: written; 1: there is no room for one; 2: wrong usage; 3: failed.";
+
+pub(super) const GC: &str = "\
+Stores are cleaned by themselves while they are open, as far as their writers need it. This cleans at once: until the store, \
+counted in whole zones, takes no more than 1.3 times its live bytes, or as little as it can do with, also where it has a capacity \
+of its own. Zones without live records are reset, live records are copied out of others, and checkpoints of the index that have \
+become too large for what is left are dropped. What zones are emptied goes back to the file system. A bar on stderr shows how far \
+it is, where that is a terminal.
+
+With --format json an object with 'reclaimed_bytes' (zones that are free now and were not), 'zones_emptied', 'moved_bytes' (live \
+records copied), 'checkpoints_dropped', and 'before' and 'after', each with 'zones' (that hold something or are kept ready, those \
+of the manifest and of checkpoints included), 'target_zones' (how many there should be), 'bytes' (what they can hold) and \
+'live_bytes'.
+
+Examples:
+  kvctl gc data.zonal
+  kvctl gc data.zonal --format json | jq .reclaimed_bytes
+
+Exit code 0: done, also when there was nothing to gain; 2: wrong usage; 3: failed.";
+
 pub(super) const SALVAGE: &str = "\
 Reads every record that passes its own checksums, also where the device's header, its zone table, the manifest or a unit's \
 header are damaged or the file is cut short, and copies the newest version of each key into a new store. The damaged store is \

@@ -52,6 +52,8 @@ pub(crate) enum Task {
     Check { store: StoreAt, depth: Depth },
     /// Write a checkpoint of the index.
     Checkpoint { store: StoreAt },
+    /// Clean down to the space target.
+    Gc { store: StoreAt },
     /// Save what can be read of a damaged store.
     Salvage(SalvageInto),
     /// Write everything as JSON lines.

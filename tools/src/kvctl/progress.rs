@@ -30,6 +30,11 @@ impl Progress {
         Self::new(label, Some(total), "{prefix} {wide_bar} {human_pos} of {human_len}", "")
     }
 
+    /// Work on so many zones.
+    pub(crate) fn of_zones(label: &'static str, total: u64) -> Self {
+        Self::new(label, Some(total), "{prefix} {wide_bar} {human_pos} of {human_len} zones, {eta} left", "")
+    }
+
     fn new(label: &'static str, total: Option<u64>, known: &str, unknown: &str) -> Self {
         // A draw target on stderr hides itself where stderr is no terminal.
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());

@@ -47,6 +47,7 @@ fn task(command: Command, format: Format, queue: QueueKind) -> Result<Task, Fail
             depth: if check.deep { Depth::Deep } else { Depth::Shallow },
         },
         Command::Checkpoint(store) => Task::Checkpoint { store: at(store) },
+        Command::Gc(store) => Task::Gc { store: at(store) },
         Command::Salvage(salvage) => Task::Salvage(salvage_plan(salvage, at)?),
         Command::Dump(dump) => Task::Dump { store: at(dump.store), destination: dump.output },
         Command::Load(load) => Task::Load(load_plan(load, at)),

@@ -10,7 +10,7 @@ use crate::device::machine;
 use crate::expectation::{assert_expected, names_of};
 use crate::sandbox::{Sandbox, text};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "create",
     "put",
     "get",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 14] = [
     "zones",
     "check",
     "checkpoint",
+    "gc",
     "salvage",
     "load",
     "dump",
@@ -126,7 +127,11 @@ fn output_of_device_is_as_expected() {
 fn json_names_are_as_expected_and_in_help_documentation_and_tables() {
     let sandbox = Sandbox::with_store();
     let documentation = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kvctl.md")).unwrap();
-    for command in ["info", "stats", "zones", "check", "checkpoint"] {
+    // So that there is something to tell of collections.
+    let churned = Sandbox::with_store();
+    churned.churn("d.zonal");
+    for command in ["info", "stats", "zones", "check", "checkpoint", "gc"] {
+        let sandbox = if command == "stats" { &churned } else { &sandbox };
         let found = names_of(&sandbox.json(&[command, "d.zonal"]));
         let list: String = found.iter().map(|name| format!("{name}\n")).collect();
         assert_expected(&format!("json-{command}.txt"), &list);
@@ -136,12 +141,18 @@ fn json_names_are_as_expected_and_in_help_documentation_and_tables() {
             assert!(documentation.contains(&format!("`{name}`")), "{name} is not in docs/kvctl.md");
         }
     }
-    for command in ["info", "stats"] {
+    for command in ["info", "stats", "gc"] {
         let table = sandbox.done(&[command, "d.zonal"]);
-        let rows: BTreeSet<_> =
-            table.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+        // Further tables, of lists, come after an empty line.
+        let rows: BTreeSet<_> = table
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| line.split(' ').next())
+            .map(str::to_owned)
+            .collect();
         let mut fields = names_of(&sandbox.json(&[command, "d.zonal"]));
-        fields.retain(|name| !["zones", "opening"].contains(&name.as_str()) && !name.contains("[]"));
+        let groups = ["zones", "opening", "streams", "collections", "before", "after"];
+        fields.retain(|name| !groups.contains(&name.as_str()) && !name.contains("[]"));
         assert_eq!(rows, fields, "{command}");
     }
 }

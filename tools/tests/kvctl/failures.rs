@@ -97,7 +97,7 @@ fn sizes_that_make_no_store_are_wrong_usage_and_leave_nothing() {
         (&["--zone-size", "0"], "a zone size of 0 bytes"),
         (&["--block-size", "1000"], "512"),
         (&["--block-size", "8GiB"], "512 or 4096"),
-        (&["--max-active", "2"], "at least 4"),
+        (&["--max-active", "2"], "at least 3"),
         (&["--capacity", "many"], "is not a size"),
         (&["--zone-size", "1MiB", "--zone-capacity", "2MiB"], "2097152"),
     ] {

@@ -1,5 +1,6 @@
 //! The admin tool as users run it: the real binary on stores in a directory of its own.
 
+mod cleaning;
 mod commands;
 mod damage;
 mod device;

@@ -33,6 +33,15 @@ impl Sandbox {
         self.done(&["create", store, "--capacity", capacity, "--zone-size", "1MiB"]);
     }
 
+    /// Writes a store of 16 zones over, so often that its collector has something to do.
+    pub(crate) fn churn(&self, store: &str) {
+        let value = "v".repeat(10_000);
+        let lines: String = (0..3000)
+            .map(|number| format!("{{\"key\": \"{}\", \"value\": \"{value}\"}}\n", number % 50))
+            .collect();
+        self.done_with(&["load", store, "-", "--durability", "buffered"], lines.as_bytes());
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -37,6 +37,21 @@ impl EmulatedDevice {
         }
     }
 
+    /// Gives an empty zone's blocks back, if it has them still.
+    pub(super) fn give_back_kept(&self, zone: ZoneId) -> DeviceResult<()> {
+        let _row = self.stable.row(zone);
+        if self.table().word(zone) != ZoneWord::EMPTY || self.table().blocks_written(zone) == Coverage::Holes
+        {
+            return Ok(());
+        }
+        // Whoever prepares the zone next must not count on them, even if only some are gone.
+        self.table().set_blocks_missing(zone);
+        let (start_bytes, size_bytes) =
+            (self.file_offset_bytes(zone, ZoneOffset::START), self.geometry().zone_size_bytes);
+        let given_back = self.stable.file().give_back(start_bytes, size_bytes);
+        given_back.map_err(in_zone("giving back", size_bytes, zone, ZoneOffset::START))
+    }
+
     /// Writes an empty zone's blocks ahead of time, so that appends rewrite them.
     pub(super) fn write_blocks_once(&self, zone: ZoneId) -> DeviceResult<()> {
         let mut row = self.stable.row(zone);

@@ -274,6 +274,11 @@ impl ZonedDevice for EmulatedDevice {
         }
     }
 
+    fn give_back_blocks(&self, zone: ZoneId) -> DeviceResult<()> {
+        self.table().check_exists(zone)?;
+        self.give_back_kept(zone)
+    }
+
     fn begin_append(
         &self,
         zone_start: DevicePosition,

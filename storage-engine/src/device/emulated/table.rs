@@ -133,6 +133,11 @@ impl Table {
         self.zones[zone.index()].blocks_written.store(true, Ordering::Release);
     }
 
+    /// Remembers that blocks of the zone are missing.
+    pub(super) fn set_blocks_missing(&self, zone: ZoneId) {
+        self.zones[zone.index()].blocks_written.store(false, Ordering::Release);
+    }
+
     /// Takes a place of `len_bytes` in the zone, opening it where needed, and gives the place.
     ///
     /// # Errors

@@ -324,7 +324,13 @@ impl State {
         let next =
             transition(state, command).map_err(|refusal| self.misused(refusal.of(zone, state, command)))?;
         self.make_room(zone, state, next)?;
-        self.image.zone_mut(zone).state = next;
+        let capacity = self.image.capacity();
+        let zone = self.image.zone_mut(zone);
+        zone.state = next;
+        if next == ZoneState::Full {
+            // What appends that a crash took have left behind the write pointer comes to light.
+            zone.written_bytes = capacity;
+        }
         Ok(())
     }
 

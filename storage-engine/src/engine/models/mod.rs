@@ -85,6 +85,7 @@ fn options() -> OpenOptions {
         checkpoint_interval_bytes: 0,
         space_target_percent: 130,
         cleaning_policy: crate::gc::policy::PolicyKind::default(),
+        listener: None,
     }
 }
 

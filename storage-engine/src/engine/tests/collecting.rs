@@ -160,3 +160,72 @@ fn near_the_reserve_copies_go_where_there_is_room_whatever_their_class() {
     assert_eq!(inner.allocator.free_count(), kept, "what deletes need is left");
     assert!(copies.len() == 2 || last == first);
 }
+
+/// Left alone, a zone that was filled once and for all would never be reset.
+#[test]
+fn zones_of_data_that_never_change_take_their_share_of_the_resets() {
+    const COLD: u32 = 60;
+    let geometry = Geometry {
+        block_bytes: 512,
+        zone_size_bytes: 4096,
+        zone_capacity_bytes: 4096,
+        zone_count: 24,
+        append_limit_bytes: 2048,
+        ..GEOMETRY
+    };
+    let device = SimulatedDevice::blank(geometry, 1);
+    Engine::create_simulated(&device, 1, SpaceUse::Whole).unwrap();
+    let options = OpenOptions { unit_bytes: 2048, ..open_options() };
+    let engine = Engine::open_simulated(&device, &options).unwrap();
+    let put = |key: u32, value: u32| {
+        device.allow_ios();
+        let (key, value) = (key.to_be_bytes(), [&value.to_be_bytes()[..], &[7; 300]].concat());
+        let write = LogWrite { key: &key, value: Some(&value) };
+        engine.write(&[write], Durability::Written).expect("there is room");
+    };
+    (0..COLD).for_each(|key| put(key, key));
+    let resets = || {
+        let zones = engine.zones().unwrap().into_iter().filter(|zone| matches!(zone.role, Role::Sealed(_)));
+        let counts: Vec<u32> = zones.map(|zone| zone.reset_count).collect();
+        (*counts.iter().min().unwrap(), *counts.iter().max().unwrap())
+    };
+    let mut number = 0;
+    while resets().1 < 1000 {
+        (0..20).for_each(|_| put(COLD, number));
+        number += 1;
+    }
+    let (least, most) = resets();
+    assert!(least > 0, "from {least} to {most} resets: a zone of cold data was never reset");
+    for key in 0..COLD {
+        let value = engine.value(&key.to_be_bytes()).unwrap().expect("never deleted");
+        assert_eq!(value[..4], key.to_be_bytes());
+    }
+    assert_eq!(device.misuse(), None);
+}
+
+#[test]
+fn writers_are_held_to_a_rate_from_the_time_on_when_zones_are_emptied_for_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    create(&path);
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    let mut number = 0_u32;
+    let mut overwrite = || {
+        let (key, value) = ((number % 100).to_be_bytes(), [7; 20_000]);
+        engine.write(&[LogWrite { key: &key, value: Some(&value) }], Durability::Buffered).unwrap();
+        number += 1;
+    };
+    (0..30).for_each(|_| overwrite());
+    assert!(
+        !engine.inner.pace.is_set(),
+        "there are free zones, and nobody knows how fast they can be emptied"
+    );
+    while !engine.inner.pace.is_set() {
+        overwrite();
+        assert!(
+            engine.stats().zone_resets < 500,
+            "hundreds of zones have been emptied for writers in a hurry"
+        );
+    }
+}

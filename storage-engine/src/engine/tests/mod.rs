@@ -60,6 +60,7 @@ fn open_options() -> OpenOptions {
         checkpoint_interval_bytes: 0,
         space_target_percent: 130,
         cleaning_policy: crate::gc::policy::PolicyKind::default(),
+        listener: None,
     }
 }
 

@@ -8,7 +8,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::history::{History, assert_sound, state_of};
 use super::media::{Lost, Media, turn_up};
-use super::{create, open, open_to_look};
+use super::{GEOMETRY, create, create_with, open, open_to_look};
+use crate::device::Geometry;
 use crate::device::emulated::Access;
 
 /// Whether appends that a cut took may be found at a later opening after all.
@@ -29,10 +30,10 @@ struct Ordeal {
 }
 
 impl Ordeal {
-    fn new(seed: u64, late: Late) -> Self {
+    fn new(seed: u64, late: Late, geometry: Geometry) -> Self {
         println!("seed {seed}");
         let directory = tempfile::tempdir().expect("make a directory");
-        create(&directory.path().join("0"));
+        create_with(&directory.path().join("0"), geometry);
         let (random, history) = (StdRng::seed_from_u64(seed), History::default());
         Self { directory, seed, random, history, lost: Vec::new(), late }
     }
@@ -83,8 +84,24 @@ impl Ordeal {
 }
 
 fn undergo(seed: u64, late: Late, rounds: u8) {
-    let mut ordeal = Ordeal::new(seed, late);
+    undergo_on(GEOMETRY, seed, late, rounds);
+}
+
+fn undergo_on(geometry: Geometry, seed: u64, late: Late, rounds: u8) {
+    let mut ordeal = Ordeal::new(seed, late, geometry);
     (0..rounds).for_each(|round| ordeal.round(round));
+}
+
+/// The manifest is in one zone at a time then. Its zones are small, so that they are full again and again.
+#[test]
+fn a_power_cut_on_a_device_of_three_active_zones_leaves_a_prefix_as_well() {
+    let geometry = Geometry { max_active_zones: 3, max_open_zones: 3, ..GEOMETRY };
+    let small =
+        Geometry { zone_size_bytes: 128 << 10, zone_capacity_bytes: 128 << 10, zone_count: 40, ..geometry };
+    for seed in 200..204 {
+        undergo_on(geometry, seed, Late::Sometimes, 8);
+        undergo_on(small, seed + 10, Late::Sometimes, 8);
+    }
 }
 
 #[test]

@@ -9,7 +9,10 @@
 //! old records with new ones, so that the age of a zone tells less of each: where popular keys change that costs more
 //! than it gains.
 
+use std::ops::Range;
+
 use super::lifetime::{Clock, Lifetime, Placement, ZoneHistory};
+use super::spread::Spread;
 use super::strata::Strata;
 use super::streams::{StreamId, Streams};
 use super::{Policy, VictimRule};
@@ -29,6 +32,7 @@ pub struct Forecast {
     write_strata: Strata,
     /// Where copies have streams of their own.
     copy_strata: Option<Strata>,
+    spread: Spread,
 }
 
 impl Forecast {
@@ -37,7 +41,7 @@ impl Forecast {
     pub fn new(streams: Streams) -> Self {
         let copy_strata = (!streams.are_shared()).then(|| Strata::new(class_count(&streams.copies())));
         let write_strata = Strata::new(class_count(&streams.writes()));
-        Self { streams, rule: VictimRule::AgeForCopies, write_strata, copy_strata }
+        Self { streams, rule: VictimRule::AgeForCopies, write_strata, copy_strata, spread: Spread::default() }
     }
 
     /// With another rule for victims.
@@ -46,12 +50,17 @@ impl Forecast {
         Self { rule, ..self }
     }
 
+    /// The stream of a class; the last one of all as long as there is nothing to separate.
+    fn stream(&self, among: &Range<u8>, class: u8) -> StreamId {
+        StreamId::new(if self.spread.differ() { among.start + class } else { among.end - 1 })
+    }
+
     fn strata_for_copies(&self) -> &Strata {
         self.copy_strata.as_ref().unwrap_or(&self.write_strata)
     }
 }
 
-fn class_count(streams: &std::ops::Range<u8>) -> u8 {
+fn class_count(streams: &Range<u8>) -> u8 {
     streams.end - streams.start
 }
 
@@ -74,7 +83,8 @@ impl Policy for Forecast {
         let life = Lifetime::of_writes(now.since(history.written_at));
         let expected = updated(history.expected, life);
         self.write_strata.add(expected);
-        let stream = StreamId::new(self.streams.writes().start + self.write_strata.class(expected));
+        self.spread.add(life);
+        let stream = self.stream(&self.streams.writes(), self.write_strata.class(expected));
         Placement { stream, written_at: now, expected }
     }
 
@@ -83,7 +93,7 @@ impl Policy for Forecast {
         let expected = record.expected.max(age);
         let strata = self.strata_for_copies();
         strata.add(expected);
-        let stream = StreamId::new(self.streams.copies().start + strata.class(expected));
+        let stream = self.stream(&self.streams.copies(), strata.class(expected));
         Placement { stream, written_at: record.written_at, expected }
     }
 

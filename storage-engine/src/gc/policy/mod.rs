@@ -7,6 +7,7 @@
 //!
 //! - [`victim`]: the formulas by which victims are chosen.
 //! - [`lifetime`]: ages and lifetimes, and how a zone sums them up.
+//! - [`spread`]: whether there is anything to separate.
 //! - [`strata`]: where one class of lifetimes ends and the next begins.
 //! - [`streams`]: how many streams there are, within the device's active-zone limit.
 //! - [`narrowed`]: fewer streams while a store is small.
@@ -23,6 +24,7 @@ pub mod plain;
 #[cfg(any(test, feature = "testing"))]
 pub mod scattered;
 pub mod sepbit;
+pub mod spread;
 pub mod strata;
 pub mod streams;
 pub mod victim;

@@ -165,6 +165,14 @@ fn where_only_copies_cost_a_nearly_empty_zone_is_worth_more() {
 }
 
 #[test]
+fn of_zones_without_live_records_the_oldest_comes_first() {
+    let candidates = [candidate(1, 0, 200), candidate(2, 0, 300), candidate(3, 0, 100)];
+    for rule in RULES {
+        assert_eq!(choice(rule, &candidates), Some(ZoneId::new(2)), "{rule:?}");
+    }
+}
+
+#[test]
 fn a_zone_that_gives_back_next_to_nothing_is_left_alone() {
     for rule in RULES {
         assert_eq!(choice(rule, &[candidate(1, 990, 10_000)]), None, "{rule:?}");
@@ -233,12 +241,22 @@ fn sepbit_makes_do_with_fewer_streams() {
 /// Forecast that has seen as many lives of 2^4 writes as of 2^12 and of 2^20.
 fn experienced_forecast(streams: Streams) -> Forecast {
     let policy = Forecast::new(streams);
-    for life in [1u64 << 4, 1 << 12, 1 << 20].iter().cycle().take(30_000) {
+    for life in [1u64 << 4, 1 << 12, 1 << 20].iter().cycle().take(40_000) {
         let known = history(0, 0, Lifetime::of_writes(*life));
         policy.place_write(Clock::new(*life), Some(known));
         policy.place_copy(Clock::new(*life), known);
     }
     policy
+}
+
+#[test]
+fn forecast_uses_one_stream_of_each_kind_until_it_has_seen_that_lifetimes_differ() {
+    let policy = Forecast::new(Streams::apart(3, 2));
+    for life in (0..100_000u64).map(|number| 1000 + number % 100) {
+        let known = history(0, 0, Lifetime::of_writes(life));
+        assert_eq!(policy.place_write(Clock::new(life), Some(known)).stream.get(), 2);
+        assert_eq!(policy.place_copy(Clock::new(life), known).stream.get(), 4);
+    }
 }
 
 #[test]

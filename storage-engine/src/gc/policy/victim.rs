@@ -44,11 +44,13 @@ pub enum VictimRule {
 pub const LEAST_GAIN_SHARE: u64 = 32;
 
 impl VictimRule {
-    /// The candidate with the highest score among those that give back enough; of equals, the last.
+    /// The candidate with the highest score among those that give back enough; of equals, as zones without live records are, the
+    /// oldest, so that all of them take turns.
     pub fn choose(self, candidates: impl Iterator<Item = Candidate>) -> Option<ZoneId> {
         let worthwhile = candidates.filter(Candidate::is_worthwhile);
-        let best = worthwhile.map(|candidate| (self.score(&candidate), candidate.zone));
-        best.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, zone)| zone)
+        let best = worthwhile.map(|candidate| (self.score(&candidate), candidate));
+        let best = best.max_by(|(a, one), (b, other)| a.total_cmp(b).then(one.age.cmp(&other.age)));
+        best.map(|(_, candidate)| candidate.zone)
     }
 
     /// How much is to be said for emptying a zone: at least 0, never NaN; infinite where there is nothing to copy.

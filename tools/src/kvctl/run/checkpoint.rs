@@ -20,7 +20,7 @@ pub(super) fn checkpoint(store: &StoreAt, output: &mut Output) -> Result<Answer,
         // Where stderr is closed, the exit code has to be enough.
         let _ = writeln!(
             stderr(),
-            "kvctl: no room for a checkpoint beside the data, or fewer than 9 active zones; the next opening reads the \
+            "kvctl: no room for a checkpoint beside the data, or fewer than 5 active zones; the next opening reads the \
              whole log"
         );
         return Ok(Answer::No);

@@ -1,10 +1,11 @@
 //! `info` and `stats`: what a store tells about itself. A row's name is its key in JSON.
 
 use comfy_table::{CellAlignment, Table, presets};
-use zonal::{Checkpoint, Info, Stats, ZoneCounts};
+use serde::Serialize;
+use zonal::{Checkpoint, CleaningStats, Collection, Info, Stats, StreamStats, ZoneCounts};
 
 use super::checkpoint::zones;
-use super::open_to_read;
+use super::{cleaning, open_to_read};
 use crate::kvctl::failure::Failure;
 use crate::kvctl::output::{Output, trimmed_lines};
 use crate::kvctl::plan::StoreAt;
@@ -15,10 +16,25 @@ pub(super) fn info(store: &StoreAt, output: &mut Output) -> Result<(), Failure> 
     show_info(&open_to_read(store)?.info(), output)
 }
 
+/// All that `stats` shows, as it is in JSON.
+#[derive(Serialize)]
+struct AllStats {
+    #[serde(flatten)]
+    stats: Stats,
+    streams: Vec<StreamStats>,
+    collections: Vec<Collection>,
+}
+
 /// Shows counts and gauges.
 pub(super) fn stats(store: &StoreAt, output: &mut Output) -> Result<(), Failure> {
-    let stats = open_to_read(store)?.stats();
-    if output.is_json() { output.json(&stats) } else { output.text(&table(&stats_rows(&stats))) }
+    let db = open_to_read(store)?;
+    let CleaningStats { streams, collections, .. } = db.cleaning_stats();
+    let all = AllStats { stats: db.stats(), streams, collections };
+    if output.is_json() {
+        return output.json(&all);
+    }
+    output.text(&table(&stats_rows(&all.stats)))?;
+    output.text(&cleaning::tables(&all.streams, &all.collections))
 }
 
 /// Shows a description in either format.

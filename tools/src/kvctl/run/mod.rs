@@ -2,10 +2,12 @@
 
 mod check;
 mod checkpoint;
+mod cleaning;
 mod create;
 mod describe;
 mod device;
 mod dump;
+mod gc;
 mod load;
 mod salvage;
 mod scan;
@@ -43,6 +45,7 @@ fn task(task: Task, output: &mut Output) -> Result<Answer, Failure> {
         Task::Salvage(plan) => return salvage::salvage(&plan, output),
         Task::Check { store, depth } => return check::check(&store, depth, output),
         Task::Checkpoint { store } => return checkpoint::checkpoint(&store, output),
+        Task::Gc { store } => gc::gc(&store, output),
         Task::Create { store, options } => create::create(&store, options, output),
         Task::Put { store, key, value, durability } => values::put(&store, &key, &value, durability),
         Task::Info { store } => describe::info(&store, output),
