@@ -5,7 +5,8 @@ set -eu
 tests=$1
 run() { "$tests" --ignored --exact --nocapture "removal::$1"; }
 
-for drive in "$ZONAL_TEST_NVME" "$ZONAL_TEST_NVME_BLOCK_2" "$ZONAL_TEST_SMR" "$ZONAL_TEST_NULL_BLK"; do
+for drive in "$ZONAL_TEST_NVME" "$ZONAL_TEST_NVME_BLOCK_2" "$ZONAL_TEST_SMR" "$ZONAL_TEST_NULL_BLK" \
+    ${ZONAL_TEST_ZLOOP:-}; do
     kvctl create "$drive" --yes > /dev/null
 done
 kvctl create "$ZONAL_TEST_CONVENTIONAL" --yes --zone-size 4MiB --zone-capacity 3MiB > /dev/null
@@ -18,6 +19,7 @@ for host in /sys/class/scsi_host/host*; do echo "- - -" > "$host/scan"; done
 # shellcheck source=tests/zns/machine/drives.sh
 . /drives.sh
 leave() { exit "$1"; }
+[ -z "$zloop" ] || add_zloop 0 /zloop "$zloop"
 # shellcheck disable=SC2034 # For name_drives.
 null_blk=
 name_drives

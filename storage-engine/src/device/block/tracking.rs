@@ -12,7 +12,9 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
 use super::ioctl::{self, Management};
+use super::opening;
 pub(super) use super::zone::KnownZone;
+use super::zone::is_opened_by_command;
 use crate::device::presence::Presence;
 use crate::device::{DeviceError, DeviceResult, Geometry, ZoneState};
 use crate::units::{SECTOR_BYTES, ZoneId, ZoneOffset};
@@ -157,11 +159,21 @@ impl Tracker {
         match (asked, tracked.known.state) {
             (Err(gone @ DeviceError::Gone { .. }), _) => gone,
             (_, ZoneState::Offline) => DeviceError::ZoneOffline { zone },
+            (_, ZoneState::Empty | ZoneState::Closed) if self.all_are_opened_by_command() => {
+                DeviceError::TooManyOpen { zone, limit: self.geometry.max_open_zones }
+            }
             (_, state) => {
                 let pointer = tracked.known.write_pointer;
                 self.failure(format!("{action} (now {state:?}, written up to {pointer})"), source)
             }
         }
+    }
+
+    /// Whether no zone can be opened: for each that may be open one is, by command, which the device does not close for
+    /// another. Not every driver gives an errno of its own for that (zloop gives EIO).
+    fn all_are_opened_by_command(&self) -> bool {
+        let reported = opening::report_all(&self.data).unwrap_or_default();
+        reported.iter().filter(|it| is_opened_by_command(it)).count() >= self.geometry.max_open_zones as usize
     }
 
     /// Puts on stable media what the device holds in memory, if it holds anything there.
