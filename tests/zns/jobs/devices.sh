@@ -45,7 +45,7 @@ list() {
     [ -z "${ZONAL_TEST_ZLOOP:-}" ] \
         || listed "$ZONAL_TEST_ZLOOP" "host-managed *64 *4.0 MiB *4096 *8 *no limit *1.0 MiB *nobody"
     # What has no zones is not.
-    if grep "${ZONAL_TEST_CONVENTIONAL#/dev/}" /tmp/list; then return 1; fi
+    if grep -E "/(ng|nvme)${ZONAL_TEST_CONVENTIONAL#/dev/nvme} " /tmp/list; then return 1; fi
 }
 
 # listed DRIVE THE_REST_OF_ITS_LINE
