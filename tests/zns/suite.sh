@@ -114,12 +114,14 @@ devices() {
         --file tests/zns/jobs/devices.sh devices.sh "${engine_tests##*/}"
 }
 
+# shellcheck disable=SC2046 # Words on purpose.
 stores() {
     boot stores --timeout 900 --nvme "$small_nvme" --nvme "$small_nvme" --null-blk "$small_null_blk" --smr "$small_smr" \
         $(zloop --zloop "$small_zloop") --file "$tools/kvctl" --file "$tools/ycsb" --file "$(command -v fio)" --file "$behaviour" \
         --file tests/zns/jobs/fio.sh --file tests/zns/jobs/stores.sh stores.sh "${behaviour##*/}"
 }
 
+# shellcheck disable=SC2046 # Words on purpose.
 crashes() {
     boot crashes --timeout 1800 --survive-reboots --set ZONAL_TEST_LIVES=20 \
         --nvme size=64M --nvme size=64M --plain 64 \
@@ -155,6 +157,7 @@ refusals() {
         --file tests/zns/jobs/refusals.sh refusals.sh
 }
 
+# shellcheck disable=SC2046 # Words on purpose.
 removal() {
     boot removal --nvme size=64M --nvme size=64M --plain 64 --null-blk "$small_null_blk" --smr "$small_smr" \
         $(zloop --zloop "$small_zloop,discard_write_cache") \

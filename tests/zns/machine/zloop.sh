@@ -1,4 +1,4 @@
-# shellcheck shell=dash disable=SC2154
+# shellcheck shell=dash disable=SC2154,SC2034
 #
 # The driver zloop for setup.sh. Debian's kernels leave it out (CONFIG_BLK_DEV_ZONED_LOOP), so it is built as a module: out of
 # Debian's source of the same kernel, with the compiler and the headers that Debian has for it. These are not installed but

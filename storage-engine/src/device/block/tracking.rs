@@ -200,3 +200,56 @@ impl Tracker {
         self.geometry.zone_start(zone).get() / SECTOR_BYTES
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{KnownZone, Tracker};
+    use crate::device::presence::Presence;
+    use crate::device::{DeviceError, Geometry, ZoneState};
+    use crate::units::{ZoneId, ZoneOffset};
+    use rustix::io::Errno;
+
+    const ZONE: ZoneId = ZoneId::new(2);
+
+    /// Three zones of a device that answers no question: a file.
+    fn tracker() -> Tracker {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let geometry = Geometry {
+            block_bytes: 4096,
+            zone_size_bytes: 4 << 20,
+            zone_capacity_bytes: 3 << 20,
+            zone_count: 3,
+            max_open_zones: 1,
+            max_active_zones: 3,
+            append_limit_bytes: 131_072,
+            volatile_cache: true,
+        };
+        let zone = KnownZone { state: ZoneState::Empty, write_pointer: ZoneOffset::START };
+        let presence = Presence::of(file.path(), &file.as_file().metadata().expect("of a file"));
+        let data = file.reopen().expect("open");
+        Tracker::new(presence, file.path().to_owned(), data, geometry, vec![zone; 3])
+    }
+
+    #[test]
+    fn a_zone_in_doubt_is_not_used_for_as_long_as_the_device_does_not_say_how_it_is() {
+        let tracker = tracker();
+        assert!(tracker.settled(ZONE).is_ok(), "there is nothing to ask");
+        tracker.lock(ZONE).in_doubt = true;
+        for _ in 0..2 {
+            let error = tracker.settled(ZONE).map(drop).expect_err("nobody knows how it is");
+            assert!(error.to_string().contains("asking about zone 2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failure_that_the_device_does_not_explain_is_told_as_it_came_and_leaves_the_zone_in_doubt() {
+        let tracker = tracker();
+        let mut tracked = tracker.lock(ZONE);
+        let error = tracker.explain(ZONE, &mut tracked, "appending", Errno::IO.into());
+        assert!(
+            matches!(&error, DeviceError::Io { action, .. } if action.starts_with("appending")),
+            "{error}"
+        );
+        assert!(tracked.in_doubt);
+    }
+}
