@@ -117,8 +117,8 @@ devices() {
 # shellcheck disable=SC2046 # Words on purpose.
 stores() {
     boot stores --timeout 900 --nvme "$small_nvme" --nvme "$small_nvme" --null-blk "$small_null_blk" --smr "$small_smr" \
-        $(zloop --zloop "$small_zloop") --file "$tools/kvctl" --file "$tools/ycsb" --file "$(command -v fio)" --file "$behaviour" \
-        --file tests/zns/jobs/fio.sh --file tests/zns/jobs/stores.sh stores.sh "${behaviour##*/}"
+        $(zloop --zloop "$small_zloop") --file "$tools/kvctl" --file "$tools/ycsb" --file "$(command -v fio)" \
+        --file "$behaviour" --file tests/zns/jobs/fio.sh --file tests/zns/jobs/stores.sh stores.sh "${behaviour##*/}"
 }
 
 # shellcheck disable=SC2046 # Words on purpose.

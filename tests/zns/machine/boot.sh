@@ -23,7 +23,8 @@
 # COMMAND is a program of the guest's busybox, or the file name of a PATH. It runs in the shared folder as root, and is
 # told its drives by the environment: ZONAL_TEST_NVME (/dev/ngXnY of the first ZNS drive, _2 appended for the second ...),
 # ZONAL_TEST_NVME_BLOCK (the same drive as /dev/nvmeXnY), ZONAL_TEST_CONVENTIONAL, ZONAL_TEST_NULL_BLK, ZONAL_TEST_SMR,
-# ZONAL_TEST_ZLOOP; ZONAL_TEST_NULL_BLK_SWITCHES is the configfs folder of the null_blk drive. What it prints goes to standard output.
+# ZONAL_TEST_ZLOOP; ZONAL_TEST_NULL_BLK_SWITCHES is the configfs folder of the null_blk drive. What it prints goes to
+# standard output.
 #
 # Drives are blank at the start: the zones' states of an emulated NVMe drive live as long as its QEMU process.
 #

@@ -1,7 +1,8 @@
 # shellcheck shell=dash disable=SC2154
 #
-# Finds the drives of the virtual machine and names them to programs, and makes those in files. For init.sh, and for jobs that remove drives and have
-# them come back; /share/machine says what there is to find: null_blk, smr, zloop, nvme_serials.
+# Finds the drives of the virtual machine and names them to programs, and makes those in files. For init.sh, and for jobs that
+# make drives or remove them and have them come back; /share/machine says what there is to find: null_blk, smr, zloop,
+# nvme_serials.
 #
 # Drives are found by what they say of themselves. The kernel's names follow the order in which drives turned up.
 

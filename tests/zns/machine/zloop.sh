@@ -49,8 +49,8 @@ prepare_source() {
     [ -e "$workshop/usr/bin/awk" ] || ln -s mawk "$workshop/usr/bin/awk"
 }
 
-# in_workshop COMMAND...: the command with the workshop as its whole file system, but for /dev and /proc. Without privileges this takes
-# the user namespaces that Linux has for everybody unless somebody switched them off.
+# in_workshop COMMAND...: the command with the workshop as its whole file system, but for /dev and /proc. Without privileges
+# this takes the user namespaces that Linux has for everybody unless somebody switched them off.
 in_workshop() {
     alone="--mount"
     [ "$(id -u)" = 0 ] || alone="$alone --map-root-user"
