@@ -53,7 +53,8 @@ main() {
             *) usage ;;
         esac
     done
-    tests/zns/machine/setup.sh "$kernel" fio dmsetup mkfs.ext4:e2fsprogs
+    # shellcheck disable=SC2046 # Words on purpose.
+    tests/zns/machine/setup.sh "$kernel" fio dmsetup $(zloop mkfs.ext4:e2fsprogs)
     release=$(cat "$target/zns/$kernel/release")
     build
     mkdir -p "$logs"
