@@ -12,7 +12,7 @@ add_zloop() {
     install -D -m 644 "$driver" "$1/lib/modules/$release/updates/zloop.ko"
 }
 
-# Leaves $driver. Some 400 MB are downloaded for it, and 1.2 GB needed while it is built.
+# Leaves $driver. Some 270 MB are downloaded for it, and 1.2 GB needed while it is built.
 build_zloop() {
     workshop=$place/workshop
     rm -rf "$workshop"
