@@ -34,8 +34,16 @@ bring_back() {
     name_drives
 }
 
-# A zloop drive must have lost what was not flushed when it was removed: else the test of the store shows nothing.
+# A zloop drive must have lost what was not flushed when it was removed: else the test of the store shows nothing. It cuts a
+# zone to where it was at its last flush, but leaves alone a zone that was in use at none: so all were once.
 forgets() {
+    zone=2
+    while [ $zone -lt 24 ]; do
+        write $((zone * 1024)) ''
+        zone=$((zone + 1))
+    done
+    write $((3 * 1024 + 1)) ,fsync
+    kvctl device reset "$ZONAL_TEST_ZLOOP" --all --yes
     block=$((5 * 1024))
     write "$block" ,fsync
     write $((block + 1)) ''
