@@ -30,6 +30,9 @@ struct Store {
     path: PathBuf,
     context: String,
     acknowledged: [File; THREADS],
+    /// How often it must have been cleaned in the end. Each flush of the forgetful drive is one of a whole file system, so
+    /// that its store is written less in the same lives.
+    least_resets: u64,
 }
 
 impl Store {
@@ -45,7 +48,8 @@ impl Store {
                 .expect("the shared folder")
         };
         let context = format!("seed {SEED}, life {life}, {variable}");
-        Self { path: drive(variable), context, acknowledged: std::array::from_fn(file) }
+        let least_resets = if variable == FORGETFUL { 2 } else { 6 };
+        Self { path: drive(variable), context, acknowledged: std::array::from_fn(file), least_resets }
     }
 
     /// Past the guest's page cache: the shared folder is mounted without one.
@@ -109,7 +113,7 @@ fn assert_cleaned(stores: &[Store]) {
     for store in stores {
         let resets = store.open().stats().zone_resets;
         println!("{}: {resets} zones reset", store.context);
-        assert!(resets > 5, "{}: cleaned {resets} times only", store.context);
+        assert!(resets >= store.least_resets, "{}: cleaned {resets} times only", store.context);
     }
 }
 
