@@ -14,7 +14,7 @@ check: fmt-check clippy doc deny
 test:
     scripts/test.sh
 
-# The tests on zoned drives, in virtual machines: just zns 6.12, just zns 6.1 crashes
+# The tests on zoned drives, in virtual machines: just zns 6.12, just zns zloop, just zns 6.1 crashes
 zns kernel="6.1" *groups:
     tests/zns/suite.sh --kernel {{ kernel }} {{ groups }}
 

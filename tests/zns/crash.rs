@@ -22,12 +22,17 @@ const LIVES: &str = "ZONAL_TEST_LIVES";
 const LIFE: &str = "life";
 /// Drives with a store each: true append, writes at the write pointer, and an emulated device on a drive without zones.
 const DRIVES: [&str; 3] = ["ZONAL_TEST_NVME", "ZONAL_TEST_NVME_BLOCK_2", "ZONAL_TEST_CONVENTIONAL"];
+/// A drive in files, which not every kernel has. Unlike the others, it goes back to what was flushed.
+const FORGETFUL: &str = "ZONAL_TEST_ZLOOP";
 
 /// A store, and what the host knows of its writers.
 struct Store {
     path: PathBuf,
     context: String,
     acknowledged: [File; THREADS],
+    /// How often it must have been cleaned in the end. Each flush of the forgetful drive is one of a whole file system, so
+    /// that its store is written less in the same lives.
+    least_resets: u64,
 }
 
 impl Store {
@@ -43,7 +48,8 @@ impl Store {
                 .expect("the shared folder")
         };
         let context = format!("seed {SEED}, life {life}, {variable}");
-        Self { path: drive(variable), context, acknowledged: std::array::from_fn(file) }
+        let least_resets = if variable == FORGETFUL { 2 } else { 6 };
+        Self { path: drive(variable), context, acknowledged: std::array::from_fn(file), least_resets }
     }
 
     /// Past the guest's page cache: the shared folder is mounted without one.
@@ -74,7 +80,9 @@ impl Store {
 fn a_kernel_that_crashes_under_load_loses_nothing_acknowledged() {
     let lives: u64 = std::env::var(LIVES).expect("how many").parse().expect("a number");
     let life = fs::read_to_string(LIFE).map_or(0, |text| text.trim().parse().expect("a number"));
-    let stores = DRIVES.map(|variable| Store::new(variable, life));
+    let forgetful = std::env::var_os(FORGETFUL).map(|_| FORGETFUL);
+    let stores: Vec<Store> =
+        DRIVES.into_iter().chain(forgetful).map(|variable| Store::new(variable, life)).collect();
     let done =
         assert_nothing_lost(&stores, if life.is_multiple_of(5) { Depth::Deep } else { Depth::Shallow });
     println!("life {life}: calls found {done:?}");
@@ -92,10 +100,11 @@ fn a_kernel_that_crashes_under_load_loses_nothing_acknowledged() {
 }
 
 /// All stores at once: an emulated processor is slow, but there are two.
-fn assert_nothing_lost(stores: &[Store; DRIVES.len()], depth: Depth) -> [Numbers; DRIVES.len()] {
+fn assert_nothing_lost(stores: &[Store], depth: Depth) -> Vec<Numbers> {
     std::thread::scope(|scope| {
-        let checks = stores.each_ref().map(|store| scope.spawn(move || store.assert_nothing_lost(depth)));
-        checks.map(|check| check.join().expect("the check says what is wrong"))
+        let check = |store| scope.spawn(move || Store::assert_nothing_lost(store, depth));
+        let checks: Vec<_> = stores.iter().map(check).collect();
+        checks.into_iter().map(|check| check.join().expect("the check says what is wrong")).collect()
     })
 }
 
@@ -104,7 +113,7 @@ fn assert_cleaned(stores: &[Store]) {
     for store in stores {
         let resets = store.open().stats().zone_resets;
         println!("{}: {resets} zones reset", store.context);
-        assert!(resets > 5, "{}: cleaned {resets} times only", store.context);
+        assert!(resets >= store.least_resets, "{}: cleaned {resets} times only", store.context);
     }
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The tests on zoned drives, in virtual machines: suite.sh [--kernel 6.1|6.12] [GROUP...]
+# The tests on zoned drives, in virtual machines: suite.sh [--kernel 6.1|6.12|zloop] [GROUP...]
 #
 #   devices  the engine's own tests and the append contract on each kind of drive, over each queue
 #   stores   kvctl, ycsb, fio and the embedded API in turns on each kind of drive
@@ -7,9 +7,11 @@
 #   faults   drives that fail writes
 #   refusals drives that stores are not made on
 #   removal  drives that are removed under load and come back
-#   wear     zones that turn read-only and offline; on 6.12 only, which has the switches
+#   wear     zones that turn read-only and offline; not on 6.1, which has no switches for that
 #
-# All that the kernel has by default. ZONAL_SKIP_ZNS=1 leaves them all out, ZONAL_SKIP_ZNS=6.12 those on that kernel.
+# All that the kernel has by default; on `zloop`, which is the newest kernel of Debian's backports with the driver of that
+# name, those in which a zloop drive takes part. ZONAL_SKIP_ZNS=1 leaves them all out, ZONAL_SKIP_ZNS=6.12 those on that
+# kernel.
 # Exit status: 0 passed or left out, 1 failed, 2 wrong usage, 3 cannot be run here.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -24,6 +26,9 @@ small_null_blk="zoned=1 size=96 blocksize=4096 zone_size=4 zone_capacity=3 zone_
 zone_max_active=12 memory_backed=1"
 small_smr="zbc=host-managed dev_size_mb=96 sector_size=4096 zone_size_mb=4 zone_cap_mb=3 zone_nr_conv=2 \
 zone_max_open=8 delay=0"
+small_zloop="capacity_mb=96,zone_size_mb=4,zone_capacity_mb=3,conv_zones=2,max_open_zones=8"
+# Each of its flushes is one of a whole file system: it gets fewer writes than the others in the same time.
+smaller_zloop="capacity_mb=48,zone_size_mb=4,zone_capacity_mb=3,conv_zones=2,max_open_zones=8"
 
 main() {
     if [ "${1:-}" = --kernel ]; then
@@ -33,12 +38,15 @@ main() {
     fi
     case ${ZONAL_SKIP_ZNS:-0} in
         0) ;;
-        6.1 | 6.12) [ "$ZONAL_SKIP_ZNS" != "$kernel" ] || leave_out ;;
+        6.1 | 6.12 | zloop) [ "$ZONAL_SKIP_ZNS" != "$kernel" ] || leave_out ;;
         *) leave_out ;;
     esac
     if [ $# = 0 ]; then
-        set -- devices stores crashes faults refusals removal
-        [ "$kernel" = 6.1 ] || set -- "$@" wear
+        case $kernel in
+            6.1) set -- devices stores crashes faults refusals removal ;;
+            zloop) set -- devices stores crashes removal ;;
+            *) set -- devices stores crashes faults refusals removal wear ;;
+        esac
     fi
     for group; do
         case $group in
@@ -47,14 +55,16 @@ main() {
             *) usage ;;
         esac
     done
-    tests/zns/machine/setup.sh "$kernel" fio dmsetup
+    # shellcheck disable=SC2046 # Words on purpose.
+    tests/zns/machine/setup.sh "$kernel" fio dmsetup $(zloop mkfs.ext4:e2fsprogs)
+    release=$(cat "$target/zns/$kernel/release")
     build
     mkdir -p "$logs"
     failed=
     for group; do
         begun=$(date +%s)
         if "$group"; then outcome=passed; else outcome=FAILED failed="$failed $group"; fi
-        say "$group on Linux $kernel: $outcome, $(($(date +%s) - begun)) s"
+        say "$group on Linux $release: $outcome, $(($(date +%s) - begun)) s"
     done
     [ -z "$failed" ] || say "failed:$failed; the machines' consoles are in $logs"
     [ -z "$failed" ]
@@ -94,21 +104,31 @@ boot() {
     tests/zns/machine/boot.sh --kernel "$kernel" --log "$log" "$@"
 }
 
+# zloop OPTIONS...: the options, where the kernel has that driver.
+zloop() { if [ "$kernel" = zloop ]; then echo "$@"; fi; }
+
+mkfs() { PATH=$PATH:/usr/sbin:/sbin command -v mkfs.ext4; }
+
+# shellcheck disable=SC2046 # Words on purpose.
 devices() {
     boot devices --timeout 900 --nvme default --plain 256 --null-blk default --smr default \
+        $(zloop --zloop default --plain 256 --set "ZLOOP_ON_EXT4=$small_zloop" --file "$(mkfs)") \
         --file "$tools/kvctl" --file "$tools/ycsb" --file "$engine_tests" \
         --file tests/zns/jobs/devices.sh devices.sh "${engine_tests##*/}"
 }
 
+# shellcheck disable=SC2046 # Words on purpose.
 stores() {
     boot stores --timeout 900 --nvme "$small_nvme" --nvme "$small_nvme" --null-blk "$small_null_blk" --smr "$small_smr" \
-        --file "$tools/kvctl" --file "$tools/ycsb" --file "$(command -v fio)" --file "$behaviour" \
-        --file tests/zns/jobs/fio.sh --file tests/zns/jobs/stores.sh stores.sh "${behaviour##*/}"
+        $(zloop --zloop "$small_zloop") --file "$tools/kvctl" --file "$tools/ycsb" --file "$(command -v fio)" \
+        --file "$behaviour" --file tests/zns/jobs/fio.sh --file tests/zns/jobs/stores.sh stores.sh "${behaviour##*/}"
 }
 
+# shellcheck disable=SC2046 # Words on purpose.
 crashes() {
     boot crashes --timeout 1800 --survive-reboots --set ZONAL_TEST_LIVES=20 \
         --nvme size=64M --nvme size=64M --plain 64 \
+        $(zloop --plain 128 --set "ZLOOP_ON_EXT4=$smaller_zloop" --file "$(mkfs)") \
         --file "$tools/kvctl" --file "$tests" --file tests/zns/jobs/crashes.sh crashes.sh "${tests##*/}"
 }
 
@@ -140,8 +160,10 @@ refusals() {
         --file tests/zns/jobs/refusals.sh refusals.sh
 }
 
+# shellcheck disable=SC2046 # Words on purpose.
 removal() {
     boot removal --nvme size=64M --nvme size=64M --plain 64 --null-blk "$small_null_blk" --smr "$small_smr" \
+        $(zloop --zloop "$small_zloop,discard_write_cache") \
         --file "$tools/kvctl" --file "$tests" --file tests/zns/jobs/removal.sh removal.sh "${tests##*/}"
 }
 

@@ -52,12 +52,14 @@ held() {
     mount -t zonefs "$drive" /tmp/mounted || { dmesg | tail -n 5; exit 1; }
     refused "mounted at /tmp/mounted" kvctl create "$drive" --yes
     refused "$drive at /tmp/mounted" kvctl create "$ZONAL_TEST_NVME" --yes
+    kvctl device list | grep "^$ZONAL_TEST_NVME .* mounted at /tmp/mounted *$"
     umount /tmp/mounted
     modprobe dm_mod
     sectors=$(cat "/sys/block/${drive#/dev/}/size")
     dmsetup create stacked --table "0 $sectors linear $drive 0" > /dev/null
     refused "dm-" kvctl create "$drive" --yes
     refused "dm-" kvctl create "$ZONAL_TEST_NVME" --yes
+    kvctl device list | grep "^$ZONAL_TEST_NVME .* device dm-0 *$"
     dmsetup remove stacked
     # It is as it was: the header, and nothing else.
     kvctl device report "$drive" | grep -w "23 empty"

@@ -5,7 +5,8 @@
 set -eu
 
 main() {
-    for drive in "$ZONAL_TEST_NVME" "$ZONAL_TEST_NVME_BLOCK_2" "$ZONAL_TEST_NULL_BLK" "$ZONAL_TEST_SMR"; do
+    block="$ZONAL_TEST_NVME_BLOCK_2 $ZONAL_TEST_NULL_BLK $ZONAL_TEST_SMR ${ZONAL_TEST_ZLOOP:-}"
+    for drive in "$ZONAL_TEST_NVME" $block; do
         echo "== $drive"
         create_and_use "$drive"
         overwrite "$drive"
@@ -14,7 +15,7 @@ main() {
         ycsb load --path "$drive" --records 500 --durability buffered --format json > /dev/null
         kvctl check "$drive" --deep
     done
-    for drive in "$ZONAL_TEST_NVME_BLOCK_2" "$ZONAL_TEST_NULL_BLK" "$ZONAL_TEST_SMR"; do
+    for drive in $block; do
         echo "== $drive by the API"
         ZONAL_TEST_ZONED_BLOCK=$drive "$1" --exact devices::a_zoned_block_device_holds_a_store
     done

@@ -3,11 +3,13 @@
 #
 #   boot.sh [OPTIONS] COMMAND [ARGUMENTS...]
 #
-#   --kernel 6.1|6.12     which Linux [6.1]
+#   --kernel 6.1|6.12|zloop  which Linux [6.1]
 #   --nvme SETTINGS       adds a ZNS drive; SETTINGS is `default` or a comma-separated list of those in nvme_drive below
 #   --plain MIB           adds an NVMe drive without zones, of so many MiB
 #   --null-blk SETTINGS   one null_blk drive; `default` or the names in /sys/kernel/config/nullb/NAME, each with =VALUE
 #   --smr SETTINGS        one SMR disk (scsi_debug); `default` or that module's parameters
+#   --zloop SETTINGS      one zloop drive, in files in the machine's memory; `default` or what that driver takes, with
+#                         commas between. On the kernel zloop only
 #   --file PATH           a program, script or other file that the command needs; may be given again. The libraries that
 #                         a program is linked with come along
 #   --share FOLDER        where files go in and come out [a temporary folder]
@@ -20,13 +22,14 @@
 #
 # COMMAND is a program of the guest's busybox, or the file name of a PATH. It runs in the shared folder as root, and is
 # told its drives by the environment: ZONAL_TEST_NVME (/dev/ngXnY of the first ZNS drive, _2 appended for the second ...),
-# ZONAL_TEST_NVME_BLOCK (the same drive as /dev/nvmeXnY), ZONAL_TEST_CONVENTIONAL, ZONAL_TEST_NULL_BLK, ZONAL_TEST_SMR;
-# ZONAL_TEST_NULL_BLK_SWITCHES is the configfs folder of the null_blk drive. What it prints goes to standard output.
+# ZONAL_TEST_NVME_BLOCK (the same drive as /dev/nvmeXnY), ZONAL_TEST_CONVENTIONAL, ZONAL_TEST_NULL_BLK, ZONAL_TEST_SMR,
+# ZONAL_TEST_ZLOOP; ZONAL_TEST_NULL_BLK_SWITCHES is the configfs folder of the null_blk drive. What it prints goes to
+# standard output.
 #
 # Drives are blank at the start: the zones' states of an emulated NVMe drive live as long as its QEMU process.
 #
 # Exit status: the command's; 124 out of time, 125 the machine died twice without a word, 126 it could not be started;
-# 120 to 123 are init.sh's: no shared folder, no null_blk drive, no SMR disk, a drive that never turned up.
+# 119 to 123 are init.sh's: no zloop drive, no shared folder, no null_blk drive, no SMR disk, a drive that never turned up.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=${CARGO_TARGET_DIR:-$(cd "$here/../../.." && pwd)/target}/zns
@@ -36,9 +39,10 @@ null_blk_default="zoned=1 size=256 blocksize=4096 zone_size=4 zone_capacity=3 zo
 zone_max_active=12 memory_backed=1"
 smr_default="zbc=host-managed dev_size_mb=256 sector_size=4096 zone_size_mb=4 zone_cap_mb=3 zone_nr_conv=2 \
 zone_max_open=8 delay=0"
+zloop_default="capacity_mb=256,zone_size_mb=4,zone_capacity_mb=3,conv_zones=2,max_open_zones=8"
 
 kernel=6.1 share='' log='' append='' timeout=300 reboots=-no-reboot
-null_blk='' smr='' serials='' drives='' zoned_count=0 plain_count=0
+null_blk='' smr='' zloop='' serials='' drives='' zoned_count=0 plain_count=0
 
 main() {
     scratch=$(mktemp -d)
@@ -86,6 +90,7 @@ read_options() {
             --plain) plain_drive "$2" ;;
             --null-blk) if [ "$2" = default ]; then null_blk=$null_blk_default; else null_blk=$2; fi ;;
             --smr) if [ "$2" = default ]; then smr=$smr_default; else smr=$2; fi ;;
+            --zloop) if [ "$2" = default ]; then zloop=$zloop_default; else zloop=$2; fi ;;
             --file) echo "$2" >> "$scratch/files" ;;
             --share) share=$2 ;;
             --set) printf "export %s=%s\n" "${2%%=*}" "$(quoted "${2#*=}")" >> "$scratch/environment" ;;
@@ -148,7 +153,7 @@ fill_share() {
     share=$(cd "$share" && pwd)
     log=${log:-$work/console}
     while read -r file; do bring "$file"; done < "$scratch/files"
-    printf "null_blk='%s'\nsmr='%s'\nnvme_serials='%s'\n" "$null_blk" "$smr" "$serials" > "$share/machine"
+    printf "null_blk='%s'\nsmr='%s'\nzloop='%s'\nnvme_serials='%s'\n" "$null_blk" "$smr" "$zloop" "$serials" > "$share/machine"
     {
         cat "$scratch/environment"
         printf exec

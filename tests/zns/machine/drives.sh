@@ -1,7 +1,8 @@
 # shellcheck shell=dash disable=SC2154
 #
-# Finds the drives of the virtual machine and names them to programs. For init.sh, and for jobs that remove drives and have
-# them come back; /share/machine says what there is to find: null_blk, smr, nvme_serials.
+# Finds the drives of the virtual machine and names them to programs, and makes those in files. For init.sh, and for jobs that
+# make drives or remove them and have them come back; /share/machine says what there is to find: null_blk, smr, zloop,
+# nvme_serials.
 #
 # Drives are found by what they say of themselves. The kernel's names follow the order in which drives turned up.
 
@@ -22,6 +23,20 @@ name_drives() {
     done
     [ -z "$null_blk" ] || export "ZONAL_TEST_NULL_BLK=/dev/$(wait_for zoned_drive null)"
     [ -z "$smr" ] || export "ZONAL_TEST_SMR=/dev/$(wait_for zoned_drive sd)"
+    [ -z "$zloop" ] || export "ZONAL_TEST_ZLOOP=/dev/$(wait_for zoned_drive zloop)"
+}
+
+# add_zloop NUMBER FOLDER SETTINGS: the drive whose zones are files in FOLDER/NUMBER, new or as it was left.
+add_zloop() {
+    mkdir -p "$2/$1"
+    echo "add id=$1,base_dir=$2,$3" > /dev/zloop-control
+}
+
+# mount_ext4 DRIVE FOLDER: for add_zloop, with what the drive holds.
+mount_ext4() {
+    modprobe ext4
+    mkdir -p "$2"
+    mount -t ext4 "$1" "$2"
 }
 
 # wait_for FINDER ARGUMENT: what the finder prints, as soon as it prints something.

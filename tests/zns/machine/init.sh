@@ -10,11 +10,12 @@
 
 main() {
     start_system
-    # What the machine has: null_blk, smr, nvme_serials.
+    # What the machine has: null_blk, smr, zloop, nvme_serials.
     # shellcheck disable=SC1091
     . /share/machine
     make_null_blk
     make_smr
+    make_zloop
     name_drives
     cd /share || leave 120
     # Running out of memory, programs do not fetch their pages one by one from the host.
@@ -71,6 +72,15 @@ make_smr() {
     # shellcheck disable=SC2086 # Words on purpose.
     modprobe scsi_debug $smr || leave 122
     modprobe sd_mod
+}
+
+make_zloop() {
+    # Jobs make such drives as well, of their own.
+    modprobe -q zloop || [ -z "$zloop" ] || leave 119
+    [ -n "$zloop" ] || return
+    mkdir /zloop
+    mount -t tmpfs zloop /zloop
+    add_zloop 0 /zloop "$zloop" || leave 119
 }
 
 main

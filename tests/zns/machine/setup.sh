@@ -1,10 +1,12 @@
 #!/bin/sh
-# Prepares a Linux kernel and its first file system for boot.sh, once: setup.sh 6.1|6.12 [TOOL...]
+# Prepares a Linux kernel and its first file system for boot.sh, once: setup.sh 6.1|6.12|zloop [TOOL...]
 #
-# Leaves `vmlinux` and `initramfs` in target/zns/KERNEL of the working tree. Only the tools (QEMU and the like) are
-# installed in the system, and only where they are missing; TOOLs are further ones, by the name of command and package. Kernels come out of Debian's packages, which are downloaded
-# and unpacked but never installed; apt's own state and sources are not touched, so this works on Debian releases that
-# do not carry the wanted kernel as well.
+# `zloop` is the newest kernel of Debian's backports, with the driver of that name, which Debian leaves out.
+#
+# Leaves `vmlinux`, `initramfs` and the kernel's `release` in target/zns/KERNEL of the working tree. Only the tools (QEMU
+# and the like) are installed in the system, and only where they are missing; TOOLs are further ones,
+# COMMAND or COMMAND:PACKAGE. Kernels come out of Debian's packages, which are downloaded and unpacked but never installed; apt's
+# own state and sources are not touched, so this works on Debian releases that do not carry the wanted kernel as well.
 # Exit status: 0 ready, 2 wrong usage, 3 impossible here.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,12 +17,17 @@ mirror=${ZONAL_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 # What init.sh loads, and what a device in a test may need.
 modules="nvme null_blk scsi_debug sd_mod virtio_pci 9p 9pnet_virtio loop zonefs dm_mod"
 
+# shellcheck source=tests/zns/machine/zloop.sh
+. "$here/zloop.sh"
+
 main() {
+    zloop=no
     case ${1:-} in
         6.1) suite=bookworm ;;
         6.12) suite=bookworm-backports ;;
+        zloop) suite=trixie-backports zloop=yes modules="$modules zloop ext4" ;;
         *)
-            echo "usage: $0 6.1|6.12 [TOOL...]" >&2
+            echo "usage: $0 6.1|6.12|zloop [TOOL...]" >&2
             exit 2
             ;;
     esac
@@ -42,15 +49,20 @@ prepare() {
     mkdir -p "$place"
     exec 9> "$place/lock"
     flock 9
-    recipe=$(cat "$0" "$here/init.sh" "$here/drives.sh" | cksum)
+    recipe=$(cat "$0" "$here/init.sh" "$here/drives.sh" "$here/zloop.sh" | cksum)
     if [ "$(cat "$place/recipe" 2> /dev/null)" = "$recipe" ]; then return; fi
-    rm -rf "$place/recipe" "$place/unpacked"
-    [ -f "$place/kernel.deb" ] || download_kernel
+    rm -rf "$place/recipe" "$place/unpacked" "$place/apt"
+    [ -d "$place/packages" ] || download_kernel
     say "unpacking the kernel"
-    dpkg-deb -x "$place/kernel.deb" "$place/unpacked"
-    extract_vmlinux "$place"/unpacked/boot/vmlinuz-* > "$place/vmlinux"
+    for package in "$place"/packages/*.deb; do unpack "$package" "$place/unpacked"; done
+    # Where newer packages have them.
+    [ -d "$place/unpacked/lib" ] || ln -s usr/lib "$place/unpacked/lib"
+    release=$(ls "$place/unpacked/lib/modules")
+    if [ $zloop = yes ]; then add_zloop "$place/unpacked"; fi
+    extract_vmlinux "$(find "$place/unpacked/" -name 'vmlinuz*')" > "$place/vmlinux"
     build_initramfs "$place/unpacked" > "$place/initramfs"
-    rm -rf "$place/unpacked"
+    echo "$release" > "$place/release"
+    rm -rf "$place/unpacked" "$place/apt"
     echo "$recipe" > "$place/recipe"
     say "ready: $place"
 }
@@ -66,7 +78,7 @@ cpio cpio
 modprobe kmod
 xz xz-utils
 zstd zstd
-$(for tool; do echo "$tool $tool"; done)
+$(for tool; do echo "${tool%:*} ${tool#*:}"; done)
 END
     # A busybox that needs libraries does not run in the machine.
     if [ -z "$missing" ] && ! is_static "$(command -v busybox)"; then missing=busybox-static; fi
@@ -86,29 +98,47 @@ END
 
 is_static() { ! ldd "$1" > /dev/null 2>&1; }
 
-# An apt of our own, with the suite as its only source: apt get|cache ARGUMENTS...
+# An apt of our own, for a machine with nothing on it, with $suites as its only sources: apt get|cache ARGUMENTS...
 apt() {
     tool=apt-$1
     shift
-    state=$work/apt/$suite
+    state=$place/apt
     mkdir -p "$state/lists/partial" "$state/cache/archives/partial" "$state/no-parts"
-    echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" \
-        > "$state/sources.list"
+    : > "$state/status"
+    for entry in $suites; do
+        echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $entry main"
+    done > "$state/sources.list"
     "$tool" -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts="$state/no-parts" \
-        -o Dir::State::lists="$state/lists" -o Dir::Cache="$state/cache" -o APT::Architecture=amd64 \
-        -o APT::Sandbox::User= "$@"
+        -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts="$state/no-parts" \
+        -o Dir::State::lists="$state/lists" -o Dir::State::status="$state/status" -o Dir::Cache="$state/cache" \
+        -o APT::Architecture=amd64 -o APT::Sandbox::User= -o Debug::NoLocking=true "$@"
 }
 
-# The package that linux-image-amd64 stands for in the suite, as $place/kernel.deb.
+# The packages of what linux-image-amd64 stands for in the suite, into $place/packages. Newer ones put the kernel and its
+# modules into packages of their own, whose names end like that of the one that wants them.
 download_kernel() {
     say "looking for a kernel in $suite at $mirror"
+    suites=$suite
     apt get update -qq >&2 || give_up "no package lists from $mirror"
-    package=$(apt cache depends --important linux-image-amd64 | sed -n 's/.*Depends: //p' | head -n 1)
-    [ -n "$package" ] || give_up "$suite has no linux-image-amd64"
-    say "downloading $package"
-    (cd "$place" && apt get download -qq "$package" >&2) || give_up "$package did not come"
-    mv "$place/$package"_*.deb "$place/kernel.deb"
-    rm -rf "$state"
+    image=$(dependencies linux-image-amd64 | grep '^linux-image-[0-9]' | head -n 1)
+    [ -n "$image" ] || give_up "$suite has no linux-image-amd64"
+    parts=$(dependencies "$image" | grep "^linux-.*-${image#linux-image-}\$" || true)
+    rm -rf "$place/downloads"
+    mkdir "$place/downloads"
+    for package in $image $parts; do
+        say "downloading $package"
+        (cd "$place/downloads" && apt get download -qq "$package" >&2) || give_up "$package did not come"
+    done
+    mv "$place/downloads" "$place/packages"
+}
+
+# dependencies PACKAGE: what it depends on, a line each.
+dependencies() { apt cache depends --important "$1" | sed -n 's/.*Depends: //p'; }
+
+# unpack PACKAGE FOLDER
+unpack() {
+    mkdir -p "$2"
+    dpkg-deb --fsys-tarfile "$1" | tar --extract --no-same-owner --directory "$2"
 }
 
 # QEMU starts an ELF kernel directly, which spares the emulated processor the unpacking: seconds at each boot.
@@ -131,7 +161,6 @@ number_at() { od -A n -t "u$3" -j "$2" -N "$3" "$1" | tr -d ' '; }
 
 # build_initramfs UNPACKED: busybox, the modules with what they depend on, and init.
 build_initramfs() {
-    release=$(ls "$1/lib/modules")
     depmod=$(PATH=$PATH:/usr/sbin:/sbin command -v depmod)
     modprobe=$(PATH=$PATH:/usr/sbin:/sbin command -v modprobe)
     "$depmod" --basedir "$1" "$release"

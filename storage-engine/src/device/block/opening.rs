@@ -108,7 +108,8 @@ fn check_same(path: &Path, looked_at: &fs::Metadata, opened: [&File; 2]) -> Devi
     Ok(())
 }
 
-fn report_all(device: &File) -> io::Result<Vec<ReportedZone>> {
+/// All zones of a device.
+pub(super) fn report_all(device: &File) -> io::Result<Vec<ReportedZone>> {
     let zone_count = ioctl::zone_count(device)? as usize;
     let mut zones: Vec<ReportedZone> = Vec::with_capacity(zone_count);
     while zones.len() < zone_count {

@@ -12,7 +12,9 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
 use super::ioctl::{self, Management};
+use super::opening;
 pub(super) use super::zone::KnownZone;
+use super::zone::is_opened_by_command;
 use crate::device::presence::Presence;
 use crate::device::{DeviceError, DeviceResult, Geometry, ZoneState};
 use crate::units::{SECTOR_BYTES, ZoneId, ZoneOffset};
@@ -157,11 +159,21 @@ impl Tracker {
         match (asked, tracked.known.state) {
             (Err(gone @ DeviceError::Gone { .. }), _) => gone,
             (_, ZoneState::Offline) => DeviceError::ZoneOffline { zone },
+            (_, ZoneState::Empty | ZoneState::Closed) if self.all_are_opened_by_command() => {
+                DeviceError::TooManyOpen { zone, limit: self.geometry.max_open_zones }
+            }
             (_, state) => {
                 let pointer = tracked.known.write_pointer;
                 self.failure(format!("{action} (now {state:?}, written up to {pointer})"), source)
             }
         }
+    }
+
+    /// Whether no zone can be opened: for each that may be open one is, by command, which the device does not close for
+    /// another. Not every driver gives an errno of its own for that (zloop gives EIO).
+    fn all_are_opened_by_command(&self) -> bool {
+        let reported = opening::report_all(&self.data).unwrap_or_default();
+        reported.iter().filter(|it| is_opened_by_command(it)).count() >= self.geometry.max_open_zones as usize
     }
 
     /// Puts on stable media what the device holds in memory, if it holds anything there.
@@ -186,5 +198,58 @@ impl Tracker {
 
     fn start_sector(&self, zone: ZoneId) -> u64 {
         self.geometry.zone_start(zone).get() / SECTOR_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KnownZone, Tracker};
+    use crate::device::presence::Presence;
+    use crate::device::{DeviceError, Geometry, ZoneState};
+    use crate::units::{ZoneId, ZoneOffset};
+    use rustix::io::Errno;
+
+    const ZONE: ZoneId = ZoneId::new(2);
+
+    /// Three zones of a device that answers no question: a file.
+    fn tracker() -> Tracker {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let geometry = Geometry {
+            block_bytes: 4096,
+            zone_size_bytes: 4 << 20,
+            zone_capacity_bytes: 3 << 20,
+            zone_count: 3,
+            max_open_zones: 1,
+            max_active_zones: 3,
+            append_limit_bytes: 131_072,
+            volatile_cache: true,
+        };
+        let zone = KnownZone { state: ZoneState::Empty, write_pointer: ZoneOffset::START };
+        let presence = Presence::of(file.path(), &file.as_file().metadata().expect("of a file"));
+        let data = file.reopen().expect("open");
+        Tracker::new(presence, file.path().to_owned(), data, geometry, vec![zone; 3])
+    }
+
+    #[test]
+    fn a_zone_in_doubt_is_not_used_for_as_long_as_the_device_does_not_say_how_it_is() {
+        let tracker = tracker();
+        assert!(tracker.settled(ZONE).is_ok(), "there is nothing to ask");
+        tracker.lock(ZONE).in_doubt = true;
+        for _ in 0..2 {
+            let error = tracker.settled(ZONE).map(drop).expect_err("nobody knows how it is");
+            assert!(error.to_string().contains("asking about zone 2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failure_that_the_device_does_not_explain_is_told_as_it_came_and_leaves_the_zone_in_doubt() {
+        let tracker = tracker();
+        let mut tracked = tracker.lock(ZONE);
+        let error = tracker.explain(ZONE, &mut tracked, "appending", Errno::IO.into());
+        assert!(
+            matches!(&error, DeviceError::Io { action, .. } if action.starts_with("appending")),
+            "{error}"
+        );
+        assert!(tracked.in_doubt);
     }
 }

@@ -9,6 +9,7 @@ use crate::units::{SECTOR_BYTES, ZoneOffset};
 
 const CONVENTIONAL: u8 = 1;
 const SEQUENTIAL_WRITE_REQUIRED: u8 = 2;
+const EXPLICITLY_OPEN: u8 = 0x3;
 
 /// State and write pointer of a zone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,12 +46,17 @@ pub(super) const fn is_conventional(reported: &ReportedZone) -> bool {
     reported.kind == CONVENTIONAL
 }
 
+/// Whether the zone was opened by command, and not by a write.
+pub(super) const fn is_opened_by_command(reported: &ReportedZone) -> bool {
+    reported.kind == SEQUENTIAL_WRITE_REQUIRED && reported.condition == EXPLICITLY_OPEN
+}
+
 fn state_of(reported: &ReportedZone) -> Result<ZoneState, String> {
     match (reported.kind, reported.condition) {
         (CONVENTIONAL, _) => Ok(ZoneState::NotWritePointer),
         (SEQUENTIAL_WRITE_REQUIRED, 0x1) => Ok(ZoneState::Empty),
         (SEQUENTIAL_WRITE_REQUIRED, 0x2) => Ok(ZoneState::ImplicitlyOpen),
-        (SEQUENTIAL_WRITE_REQUIRED, 0x3) => Ok(ZoneState::ExplicitlyOpen),
+        (SEQUENTIAL_WRITE_REQUIRED, EXPLICITLY_OPEN) => Ok(ZoneState::ExplicitlyOpen),
         (SEQUENTIAL_WRITE_REQUIRED, 0x4) => Ok(ZoneState::Closed),
         (SEQUENTIAL_WRITE_REQUIRED, 0xd) => Ok(ZoneState::ReadOnly),
         (SEQUENTIAL_WRITE_REQUIRED, 0xe) => Ok(ZoneState::Full),
