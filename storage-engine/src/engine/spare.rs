@@ -69,7 +69,9 @@ fn pieces(device: &dyn ZonedDevice, zone: &ZoneDescriptor) -> EngineResult<Vec<P
     let geometry = device.geometry();
     let len = usize::try_from(zone.write_pointer.get()).unwrap_or(usize::MAX);
     let mut bytes = AlignedBuffer::zeroed(len);
-    device.read(zone.zone, ZoneOffset::START, &mut bytes)?;
+    if len > 0 {
+        device.read(zone.zone, ZoneOffset::START, &mut bytes)?;
+    }
     let block = geometry.block_bytes as usize;
     let (mut pieces, mut at) = (Vec::new(), 0);
     while at < len {

@@ -167,6 +167,14 @@ impl std::ops::Add<Duration> for Instant {
     }
 }
 
+impl std::ops::Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, before: Self) -> Duration {
+        self.0.saturating_sub(before.0)
+    }
+}
+
 /// Threads; a model has one processor.
 pub(crate) mod thread {
     pub(crate) use shuttle::thread::{Builder, JoinHandle, sleep, yield_now};

@@ -212,7 +212,7 @@ fn writers_are_held_to_a_rate_from_the_time_on_when_zones_are_emptied_for_them()
     let engine = open(&media).unwrap();
     let mut number = 0_u32;
     let mut overwrite = || {
-        let (key, value) = ((number % 100).to_be_bytes(), [7; 20_000]);
+        let (key, value) = ((number % 100).to_be_bytes(), vec![7; 20_000]);
         engine.write(&[LogWrite { key: &key, value: Some(&value) }], Durability::Buffered).unwrap();
         number += 1;
     };
