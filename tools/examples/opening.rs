@@ -42,7 +42,7 @@ fn fill(path: &Path, record_count: u64) -> zonal::Result<()> {
     for number in 0..record_count {
         let key = format!("user{:019}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 1);
         let value = [u8::try_from(number % 251).expect("below 251"); VALUE_BYTES];
-        db.put(key.as_bytes(), &value)?;
+        db.put(key.as_bytes(), value)?;
     }
     db.close()
 }

@@ -4,11 +4,11 @@
 //! one order over all streams, and nothing counts as written before everything with a lower seqno is ([`crate::log::commit`]).
 //! What is waited for at once is placed in one stream, so that it takes one append.
 //!
-//! Threading: each stream of new writes has a lock of its own ([`UserStreams`]), and a write that has room in its stream's open unit takes no other,
-//! so that threads that write to different streams pass nothing to and fro but the next seqno. Whatever else is to be done holds
-//! all of them. None is held over I/O, but for the rare allocation of a
-//! zone that nobody made ready in time. A unit that is sealed under the lock is submitted after it is released; since
-//! the device says where an append landed, the order of submission does not matter.
+//! Threading: each stream of new writes has a lock of its own (`user_streams`), and a write that has room in its stream's
+//! open unit takes no other, so that threads that write to different streams pass nothing to and fro but the next seqno.
+//! Whatever else is to be done holds all of them. None is held over I/O, but for the rare allocation of a zone that nobody
+//! made ready in time. A unit that is sealed under the locks is submitted after they are released; since the device says
+//! where an append landed, the order of submission does not matter.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
