@@ -153,7 +153,7 @@ write_error() {
 }
 
 refusals() {
-    boot refusals --nvme "$small_nvme" --nvme "$small_nvme,block=8192" --nvme "$small_nvme,max_active=3,max_open=3" \
+    boot refusals --nvme "$small_nvme" --nvme "$small_nvme,block=8192" --nvme "$small_nvme,max_active=2,max_open=2" \
         --nvme size=24M --nvme "$small_nvme,zone_size=3M" --nvme size=64M --plain 64 --null-blk "zoned=1 size=96 blocksize=2048 \
         zone_size=4 memory_backed=1" --smr "$small_smr" --file "$tools/kvctl" --file "$tools/ycsb" \
         --file "$(command -v dmsetup)" --file "$(command -v addpart)" --file "$(command -v delpart)" \

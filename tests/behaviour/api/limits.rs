@@ -80,7 +80,7 @@ fn options_that_make_no_store_are_refused_and_leave_nothing_at_the_path() {
         ("no open zones", options().max_open_zones(0)),
         ("no active zones", options().max_active_zones(0)),
         ("more open than active zones", options().max_open_zones(15)),
-        ("too few active zones", options().max_open_zones(3).max_active_zones(3)),
+        ("too few active zones", options().max_open_zones(2).max_active_zones(2)),
         ("a small append limit", options().append_limit_bytes(64 << 10)),
         ("an append limit of 0", options().append_limit_bytes(0)),
         ("an append limit that is not whole blocks", options().append_limit_bytes((1 << 20) + 1)),

@@ -36,7 +36,7 @@ blank() {
 unknown_sizes() {
     refused "a block of 8192 bytes; it must be 512 or 4096" kvctl create "$ZONAL_TEST_NVME_2" --yes
     refused "2048" kvctl create "$ZONAL_TEST_NULL_BLK" --yes
-    refused "3 active zones; a store needs at least 4" kvctl create "$ZONAL_TEST_NVME_3" --yes
+    refused "2 active zones; a store needs at least 3" kvctl create "$ZONAL_TEST_NVME_3" --yes
     refused "6 zones; a store needs at least 8" kvctl create "$ZONAL_TEST_NVME_4" --yes
     for drive in "$ZONAL_TEST_NVME_3" "$ZONAL_TEST_NVME_BLOCK_3" "$ZONAL_TEST_NVME_4"; do blank "$drive"; done
 }
