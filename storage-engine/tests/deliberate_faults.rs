@@ -16,9 +16,17 @@ const MOST_SEEDS: u64 = 400;
 /// has left, under a number that the later run gave anew, which it gives behind every hole that it sees; earlier
 /// distributions found it by seed 64. The second takes a checkpoint's zone that goes read-only and a checkpoint that is
 /// dropped after that; the third, which an earlier distribution found by seed 35, the first 200 of
-/// this one do not find.
-const RARE: [Fault; 3] =
-    [Fault::BelieveEarlierRuns, Fault::ResetWornCheckpointZones, Fault::ForgetStandingSeqnos];
+/// this one do not find. The last three an earlier distribution found, the slowest by seed 103; now that devices with three
+/// active zones are drawn as well, which have no checkpoints, and that checkpoints give way first where room is scarce, the
+/// first 400 do not.
+const RARE: [Fault; 6] = [
+    Fault::BelieveEarlierRuns,
+    Fault::ResetWornCheckpointZones,
+    Fault::ForgetStandingSeqnos,
+    Fault::BeginBeforeDurable,
+    Fault::TakeTheReserveForCheckpoints,
+    Fault::ForgetToldDamage,
+];
 
 /// The first seed that finds the fault: one that finds nothing without it.
 fn found_by(fault: Fault) -> Option<u64> {
