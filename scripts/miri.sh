@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 [ $# != 0 ] || set -- units:: buffer:: counter:: format:: gc:: index:: zones:: log::company log::stream log::durable_pace \
-    recovery::records recovery::scan recovery::side_by_side \
+    recovery::records recovery::scan side_by_side::tests \
     device::geometry device::transition device::emulated::word device::emulated::reckoning \
     device::nvme::identify device::nvme::zone_report device::nvme::command device::nvme::status device::block::zone
 

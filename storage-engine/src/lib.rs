@@ -25,6 +25,7 @@ pub mod recovery;
 pub mod salvage;
 #[cfg(any(test, feature = "testing"))]
 pub mod seeded;
+mod side_by_side;
 pub mod signal;
 #[cfg(any(test, feature = "testing"))]
 pub mod simulation;

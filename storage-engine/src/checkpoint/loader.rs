@@ -4,10 +4,9 @@
 //! all of them must be there: a checkpoint is used whole or not at all. Nothing here writes.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::convert::Infallible;
 
 use foldhash::fast::FixedState;
-use parking_lot::Mutex;
 
 use crate::device::{ZoneState, ZonedDevice};
 use crate::fault::{self, Fault};
@@ -18,6 +17,7 @@ use crate::format::unit::StoreId;
 use crate::index::ordered::{KeyParts, LoadedLeaf};
 use crate::index::{Entry, LargeId, Location, PackedEntry};
 use crate::log::window::Window;
+use crate::side_by_side;
 use crate::units::{SeqNo, ZoneId, ZoneOffset};
 use crate::zones::charge_bytes;
 
@@ -168,22 +168,13 @@ impl<'a> Loader<'a> {
     /// # Panics
     /// Never.
     pub fn load(&self, standing: &Standing, thread_count: usize) -> Result<Loaded, Unusable> {
-        let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let work = || {
-            loop {
-                let place = next.fetch_add(1, Ordering::Relaxed);
-                let Some(&(zone, reset_count)) = self.name.zones.get(place) else { break };
-                let loaded = self.load_zone(zone, reset_count, standing);
-                results.lock().push((place, loaded));
-            }
-        };
-        std::thread::scope(|scope| {
-            (1..thread_count.min(self.name.zones.len())).for_each(|_| drop(scope.spawn(work)));
-            work();
+        let zones = &self.name.zones;
+        // All of them, also behind one that is unusable: the first of these is told.
+        let Ok(parts) = side_by_side::each(thread_count, zones.len(), |(): &mut (), place| {
+            let (zone, reset_count) = zones[place];
+            Ok::<_, Infallible>(self.load_zone(zone, reset_count, standing))
         });
-        let mut parts = results.into_inner();
-        parts.sort_by_key(|(place, _)| *place);
-        self.join(parts.into_iter().map(|(_, part)| part), standing)
+        self.join(parts.into_iter(), standing)
     }
 
     fn join(

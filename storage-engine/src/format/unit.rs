@@ -225,6 +225,30 @@ impl UnitHeader {
         Self::decode_fields(&mut fields)?.validate()
     }
 
+    /// A header for tests: of the first unit of a store's first zone, with nothing in it.
+    #[cfg(test)]
+    pub(crate) fn of_a_first_unit() -> Self {
+        Self {
+            store: [1; 16],
+            generation: Generation::new(1),
+            first_seqno: SeqNo::ZERO,
+            watermark: SeqNo::ZERO,
+            incarnation: 1,
+            reset_count: 0,
+            unit: 0,
+            body_bytes: 0,
+            record_count: 0,
+            foreign_count: 0,
+            claim_first: 0,
+            claim_end: 0,
+            previous: PreviousZone::default(),
+            stream: StreamKind::User,
+            class: 0,
+            moved: false,
+            contents_crc: 0,
+        }
+    }
+
     fn decode_fields(fields: &mut Fields<'_>) -> Result<Self, DecodeError> {
         let mut header = Self {
             store: fields.bytes(),
@@ -387,19 +411,11 @@ mod tests {
             generation: Generation::new(5),
             first_seqno: SeqNo::new(10),
             watermark: SeqNo::new(9),
-            incarnation: 1,
-            reset_count: 0,
             unit: 3,
             body_bytes: 10,
             record_count: 1,
-            foreign_count: 0,
-            claim_first: 0,
             claim_end: 3,
-            previous: PreviousZone::default(),
-            stream: StreamKind::User,
-            class: 0,
-            moved: false,
-            contents_crc: 0,
+            ..UnitHeader::of_a_first_unit()
         };
         let refused = |change: fn(&mut UnitHeader)| {
             let (mut header, mut bytes) = (good, [0; UNIT_HEADER_BYTES]);

@@ -17,7 +17,6 @@ mod ranges;
 mod rebuild;
 mod records;
 mod scan;
-mod side_by_side;
 mod winners;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::records::{Records, Sorting};
-use super::side_by_side;
 use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
 use crate::fault::{self, Fault};
@@ -11,6 +10,7 @@ use crate::format::DecodeError;
 use crate::format::record::Record;
 use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, StreamName, UNIT_HEADER_BYTES, UnitHeader};
 use crate::log::scanner::{Found, Scanner};
+use crate::side_by_side;
 use crate::units::{Generation, ZoneOffset};
 
 /// One zone as it lies on the device.
@@ -316,30 +316,12 @@ mod tests {
     use crate::buffer::AlignedBuffer;
     use crate::device::{ZoneDescriptor, ZoneState};
     use crate::format::record::{Record, RecordKind, value_crc};
-    use crate::format::unit::{PreviousZone, StreamKind, UNIT_HEADER_BYTES, UnitHeader};
+    use crate::format::unit::{UNIT_HEADER_BYTES, UnitHeader};
     use crate::log::unit_builder::UnitBuilder;
     use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset};
 
     fn unit(first_seqno: u64) -> (UnitHeader, AlignedBuffer) {
-        let header = UnitHeader {
-            store: [1; 16],
-            generation: Generation::new(1),
-            first_seqno: SeqNo::new(first_seqno),
-            watermark: SeqNo::ZERO,
-            incarnation: 1,
-            reset_count: 0,
-            unit: 0,
-            body_bytes: 0,
-            record_count: 0,
-            foreign_count: 0,
-            claim_first: 0,
-            claim_end: 0,
-            previous: PreviousZone::default(),
-            stream: StreamKind::User,
-            class: 0,
-            moved: false,
-            contents_crc: 0,
-        };
+        let header = UnitHeader { first_seqno: SeqNo::new(first_seqno), ..UnitHeader::of_a_first_unit() };
         let mut builder = UnitBuilder::new(AlignedBuffer::zeroed(8192));
         for seqno in first_seqno..first_seqno + 4 {
             let (seqno, kind, value) = (SeqNo::new(seqno), RecordKind::Put, &[7; 1000][..]);

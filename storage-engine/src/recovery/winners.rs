@@ -18,12 +18,12 @@ use super::prefix::Prefix;
 use super::ranges::Ranges;
 use super::records::{ScannedRecord, head_of};
 use super::scan::{ScannedUnit, ZoneScan};
-use super::side_by_side;
 use crate::checkpoint::loader::LargeParts;
 use crate::fault::{self, Fault};
 use crate::format::record::RecordKind;
 use crate::format::unit::StreamKind;
 use crate::index::{Entry, LargeId, LargeValue, LargeValues, Location};
+use crate::side_by_side;
 use crate::units::{SeqNo, ZoneOffset};
 
 /// The newest write of a key, and its seqno.
@@ -386,7 +386,7 @@ mod tests {
     use crate::device::{ZoneDescriptor, ZoneState};
     use crate::format::DecodeError;
     use crate::format::record::{Group, Record, RecordKind};
-    use crate::format::unit::{PreviousZone, StreamKind, UnitHeader};
+    use crate::format::unit::{StreamKind, UnitHeader};
     use crate::index::{Entry, LargeId, Location};
     use crate::recovery::prefix::Prefix;
     use crate::recovery::records::{Records, Sorting};
@@ -410,23 +410,11 @@ mod tests {
 
     fn header(unit: u32, generation: u64, is_copy: bool) -> UnitHeader {
         UnitHeader {
-            store: [1; 16],
             generation: Generation::new(generation),
             first_seqno: SeqNo::new(u64::from(!is_copy)),
-            watermark: SeqNo::ZERO,
-            incarnation: 1,
-            reset_count: 0,
             unit,
-            body_bytes: 0,
-            record_count: 0,
-            foreign_count: 0,
-            claim_first: 0,
-            claim_end: 0,
-            previous: PreviousZone::default(),
             stream: if is_copy { StreamKind::Relocation } else { StreamKind::User },
-            class: 0,
-            moved: false,
-            contents_crc: 0,
+            ..UnitHeader::of_a_first_unit()
         }
     }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 ///
 /// A thread has one `S` that all its jobs may use, such as memory that is not to be asked for each time. After a failure no
 /// further job is begun.
-pub(super) fn each<S: Default, T: Send, E: Send>(
+pub(crate) fn each<S: Default, T: Send, E: Send>(
     thread_count: usize,
     job_count: usize,
     work: impl Fn(&mut S, usize) -> Result<T, E> + Sync,
