@@ -47,6 +47,15 @@ impl Output {
         self.text("\n")
     }
 
+    /// Writes a result: as JSON for programs, else as its text.
+    pub(crate) fn result(
+        &mut self,
+        what: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        if self.is_json() { self.json(what) } else { self.text(&text()) }
+    }
+
     /// Hands everything to the operating system.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.out.flush().map_err(Failure::Results)

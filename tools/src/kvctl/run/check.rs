@@ -26,7 +26,7 @@ struct Findings {
 /// Looks for damage and tells of all of it.
 pub(super) fn check(store: &StoreAt, depth: Depth, output: &mut Output) -> Result<Answer, Failure> {
     let findings = look(store, depth)?;
-    let shown = if output.is_json() { output.json(&findings) } else { output.text(&text(store, &findings)) };
+    let shown = output.result(&findings, || text(store, &findings));
     match shown.and_then(|()| output.flush()) {
         // The exit code still tells.
         Err(failure) if failure.is_a_reader_gone() => {}

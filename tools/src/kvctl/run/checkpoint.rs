@@ -25,11 +25,7 @@ pub(super) fn checkpoint(store: &StoreAt, output: &mut Output) -> Result<Answer,
         );
         return Ok(Answer::No);
     };
-    if output.is_json() {
-        output.json(&checkpoint)?;
-    } else {
-        output.text(&table(&rows(&checkpoint)))?;
-    }
+    output.result(&checkpoint, || table(&rows(&checkpoint)))?;
     Ok(Answer::Yes)
 }
 

@@ -39,7 +39,7 @@ pub(super) fn stats(store: &StoreAt, output: &mut Output) -> Result<(), Failure>
 
 /// Shows a description in either format.
 pub(super) fn show_info(info: &Info, output: &mut Output) -> Result<(), Failure> {
-    if output.is_json() { output.json(info) } else { output.text(&table(&info_rows(info))) }
+    output.result(info, || table(&info_rows(info)))
 }
 
 pub(super) type Row = (&'static str, String, String);

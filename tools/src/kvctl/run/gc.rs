@@ -18,7 +18,7 @@ pub(super) fn gc(store: &StoreAt, output: &mut Output) -> Result<(), Failure> {
     let report = db.clean(&|now| show(&progress, &most, now))?;
     drop(progress);
     db.close()?;
-    if output.is_json() { output.json(&report) } else { output.text(&table(&rows(&report))) }
+    output.result(&report, || table(&rows(&report)))
 }
 
 /// The bar is as long as the most zones that there were to be gained at any time.

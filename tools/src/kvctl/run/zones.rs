@@ -18,7 +18,7 @@ const DEFAULT_WIDTH: usize = 80;
 /// Lists the zones.
 pub(super) fn list(store: &StoreAt, output: &mut Output) -> Result<(), Failure> {
     let zones = open_to_read(store)?.zones()?;
-    if output.is_json() { output.json(&zones) } else { output.text(&table(&zones)) }
+    output.result(&zones, || table(&zones))
 }
 
 /// Draws the zones.

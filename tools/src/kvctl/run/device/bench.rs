@@ -93,11 +93,7 @@ pub(super) fn bench(plan: &Bench, output: &mut Output) -> Result<Answer, Failure
     let Some(device) = open_to_destroy(&plan.target)? else { return Ok(Answer::No) };
     let path = &plan.target.at.path;
     let measured = Bencher::new(path, plan, device)?.measure(path, plan)?;
-    if output.is_json() {
-        output.json(&measured)?;
-    } else {
-        output.text(&text(path, &measured))?;
-    }
+    output.result(&measured, || text(path, &measured))?;
     Ok(Answer::Yes)
 }
 

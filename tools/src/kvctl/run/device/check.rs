@@ -35,11 +35,7 @@ pub(super) fn check(target: &DeviceTarget, output: &mut Output) -> Result<Answer
     let path = &target.at.path;
     let findings = look(path, &device, target.at.queue)?;
     let answer = if findings.conforms { Answer::Yes } else { Answer::No };
-    if output.is_json() {
-        output.json(&findings)?;
-    } else {
-        output.text(&text(path, &findings))?;
-    }
+    output.result(&findings, || text(path, &findings))?;
     Ok(answer)
 }
 

@@ -38,7 +38,7 @@ struct Zone {
 pub(super) fn report(path: &Path, output: &mut Output) -> Result<(), Failure> {
     let device = open(path, Access::ReadOnly)?;
     let report = look(&*device).map_err(failure(path))?;
-    if output.is_json() { output.json(&report) } else { output.text(&text(path, &report)) }
+    output.result(&report, || text(path, &report))
 }
 
 fn look(device: &dyn ZonedDevice) -> DeviceResult<Report> {

@@ -33,11 +33,7 @@ pub(super) fn reset(
     check_exist(&*device, zones)?;
     let done = if zones.is_empty() { reset_all(&*device) } else { reset_some(&*device, zones) };
     let done = done.map_err(failure(path))?;
-    if output.is_json() {
-        output.json(&done)?;
-    } else {
-        output.text(&text(&done))?;
-    }
+    output.result(&done, || text(&done))?;
     Ok(Answer::Yes)
 }
 
