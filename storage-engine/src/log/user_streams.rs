@@ -44,7 +44,7 @@ pub(super) struct Shared {
 /// All streams of new writes, held: nothing is written to any but by the holder.
 #[derive(Debug)]
 pub(super) struct UserLog<'a> {
-    next_seqno: &'a AtomicU64,
+    all: &'a UserStreams,
     pub(super) shared: MutexGuard<'a, Shared>,
     pub(super) streams: SmallVec<[MutexGuard<'a, Stream>; MOST_CLASSES as usize]>,
 }
@@ -81,7 +81,7 @@ impl UserStreams {
     /// Waits for all streams and holds them.
     pub(super) fn hold(&self) -> UserLog<'_> {
         UserLog {
-            next_seqno: &self.next_seqno,
+            all: self,
             shared: self.shared.lock_soon(),
             streams: self.streams.iter().map(|stream| stream.lock_soon()).collect(),
         }
@@ -96,12 +96,12 @@ impl UserStreams {
 impl UserLog<'_> {
     /// The seqno after the last one given out.
     pub(super) fn next_seqno(&self) -> SeqNo {
-        SeqNo::new(self.next_seqno.load(Ordering::Acquire))
+        self.all.next_seqno()
     }
 
     /// Gives out the next seqno.
     pub(super) fn step_seqno(&mut self) {
-        self.next_seqno.fetch_add(1, Ordering::AcqRel);
+        self.all.next_seqno.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Everything up to here is in units that have been sealed.

@@ -427,7 +427,7 @@ impl LogWriter {
         let mut shared = self.user.shared.lock_soon();
         let mut stream = self.user.streams[placement.stream.index()].lock_soon();
         let (record, entry) = self.push_to(&mut stream, (write, value_crc), placement, visibility)?;
-        if shared.journal.is_some() && !shared.journal(&record, value_crc, &self.commit) {
+        if !shared.journal(&record, value_crc, &self.commit) {
             self.journaling.note_gap(&shared, record.seqno);
         }
         if visibility == Visibility::WhenDurable {

@@ -1,5 +1,6 @@
 //! The order of what the collector does.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::epoch;
@@ -96,16 +97,13 @@ fn nothing_is_claimed_of_a_zone_that_is_reset_though_its_stream_has_begun_no_oth
     assert!(tails.iter().all(|tail| tail.generation != generation), "the manifest claims what is no more");
 }
 
-/// Four such records fill a unit only to three quarters. The zones that they were copied to were taken for a quarter
-/// garbage each, and emptied into each other for ever, while a put waited for room.
-#[test]
-fn a_store_is_full_when_records_that_fill_their_units_badly_take_up_all_zones() {
-    const RECORDS_A_ZONE: u32 = 8;
+/// An open store on a simulated device with so many zones of two units each.
+fn small_zones(zone_count: u32) -> (Arc<SimulatedDevice>, Engine) {
     let geometry = Geometry {
         block_bytes: 512,
         zone_size_bytes: 4096,
         zone_capacity_bytes: 4096,
-        zone_count: 60,
+        zone_count,
         append_limit_bytes: 2048,
         ..GEOMETRY
     };
@@ -113,6 +111,16 @@ fn a_store_is_full_when_records_that_fill_their_units_badly_take_up_all_zones() 
     Engine::create_simulated(&device, 1, SpaceUse::Whole).unwrap();
     let options = OpenOptions { unit_bytes: 2048, ..open_options() };
     let engine = Engine::open_simulated(&device, &options).unwrap();
+    (device, engine)
+}
+
+/// Four such records fill a unit only to three quarters. The zones that they were copied to were taken for a quarter
+/// garbage each, and emptied into each other for ever, while a put waited for room.
+#[test]
+fn a_store_is_full_when_records_that_fill_their_units_badly_take_up_all_zones() {
+    const RECORDS_A_ZONE: u32 = 8;
+    const ZONES: u32 = 60;
+    let (device, engine) = small_zones(ZONES);
     let put = |number: u32| {
         device.allow_ios();
         let (key, value) = (format!("{number:05}"), [7; 365]);
@@ -121,7 +129,7 @@ fn a_store_is_full_when_records_that_fill_their_units_badly_take_up_all_zones() 
     let full = (0..).map(put).position(|put| matches!(put, Err(EngineError::NoSpace { .. })));
     let count = u32::try_from(full.expect("the device holds only so many")).unwrap();
     // Two zones are the manifest's, three in reserve, two being filled.
-    assert!(count >= (geometry.zone_count - 7) * RECORDS_A_ZONE, "{count} records are no full store");
+    assert!(count >= (ZONES - 7) * RECORDS_A_ZONE, "{count} records are no full store");
     for number in 0..3 * RECORDS_A_ZONE {
         let key = format!("{number:05}");
         engine.write(&[LogWrite { key: key.as_bytes(), value: None }], Durability::Sync).unwrap();
@@ -165,18 +173,7 @@ fn near_the_reserve_copies_go_where_there_is_room_whatever_their_class() {
 #[test]
 fn zones_of_data_that_never_change_take_their_share_of_the_resets() {
     const COLD: u32 = 60;
-    let geometry = Geometry {
-        block_bytes: 512,
-        zone_size_bytes: 4096,
-        zone_capacity_bytes: 4096,
-        zone_count: 24,
-        append_limit_bytes: 2048,
-        ..GEOMETRY
-    };
-    let device = SimulatedDevice::blank(geometry, 1);
-    Engine::create_simulated(&device, 1, SpaceUse::Whole).unwrap();
-    let options = OpenOptions { unit_bytes: 2048, ..open_options() };
-    let engine = Engine::open_simulated(&device, &options).unwrap();
+    let (device, engine) = small_zones(24);
     let put = |key: u32, value: u32| {
         device.allow_ios();
         let (key, value) = (key.to_be_bytes(), [&value.to_be_bytes()[..], &[7; 300]].concat());
