@@ -115,7 +115,7 @@ fn get_cold(store: Store) -> (Store, Option<Value>) {
 }
 
 // An operation is one record of a long scan.
-#[library_benchmark(setup = hot_store, config = at_most(2_100))]
+#[library_benchmark(setup = hot_store, config = at_most(2_330))]
 fn scan_step(store: Store) -> (Store, usize) {
     let records = store.db.iter().take(usize::try_from(OPERATIONS).expect("a thousand"));
     let bytes = records.map(|item| item.expect("the disk works").1.len()).sum();

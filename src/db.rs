@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A key of a page, and its value or why that cannot be read.
-type EngineItem = (Box<[u8]>, EngineResult<Bytes>);
+pub(crate) type EngineItem = (Box<[u8]>, EngineResult<Bytes>);
 
 /// An open store. Cheap to clone; any number of threads may use it and its clones.
 ///
@@ -102,6 +102,7 @@ impl Db {
         let open = OpenOptions {
             read_only: options.read_only,
             direct_io: options.direct_io,
+            index: options.index.into(),
             queue: options.queue,
             cache_bytes: options.cache_bytes,
             buffered_delay: options.buffered_delay,
@@ -225,10 +226,11 @@ impl Db {
         Ok(value.map(Value::new))
     }
 
-    /// Whether a key has a value. Never touches the device.
+    /// Whether a key has a value. Never touches the device; with [`IndexKind::Hash`](crate::IndexKind::Hash) it reads one
+    /// record at most.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`].
+    /// [`ErrorKind::Closed`]; with that index as [`Db::get`].
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         self.engine.contains(key.as_ref()).map_err(|error| self.error(error))
     }
@@ -282,7 +284,8 @@ impl Db {
         Ok(swapped.map_err(|current| current.map(Value::new)))
     }
 
-    /// The keys of a range with their values, in order; see [`Range`] for what it sees of concurrent writes.
+    /// The keys of a range with their values, in order; see [`Range`] for what it sees of concurrent writes. With
+    /// [`IndexKind::Hash`](crate::IndexKind::Hash) the first item is an error, [`ErrorKind::InvalidArgument`].
     ///
     /// ```
     /// # let directory = tempfile::tempdir().unwrap();
@@ -300,7 +303,8 @@ impl Db {
         Range::new(self.clone(), low, high)
     }
 
-    /// The keys that begin with `prefix` with their values, in order.
+    /// The keys that begin with `prefix` with their values, in order. As [`Db::range`] with
+    /// [`IndexKind::Hash`](crate::IndexKind::Hash).
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range {
         let prefix = prefix.as_ref();
         let end = prefix_end(prefix);
@@ -308,7 +312,7 @@ impl Db {
         Range::new(self.clone(), Bound::Included(prefix), high)
     }
 
-    /// All keys with their values, in order.
+    /// All keys with their values, in order. As [`Db::range`] with [`IndexKind::Hash`](crate::IndexKind::Hash).
     #[must_use]
     pub fn iter(&self) -> Range {
         Range::new(self.clone(), Bound::Unbounded, Bound::Unbounded)
@@ -324,9 +328,11 @@ impl Db {
         self.engine.page(low, high, direction, limit).map_err(|error| self.error(error))
     }
 
-    pub(crate) fn value_of_item(&self, (key, bytes): EngineItem) -> (Box<[u8]>, Result<Value>) {
-        let value = bytes.map(Value::new).map_err(|error| self.error(error).about(&key));
-        (key, value)
+    pub(crate) fn own_item(&self, (key, bytes): EngineItem) -> Result<(Vec<u8>, Value)> {
+        match bytes {
+            Ok(bytes) => Ok((key.into_vec(), Value::new(bytes))),
+            Err(error) => Err(self.error(error).about(&key)),
+        }
     }
 
     /// Makes everything acknowledged before durable, whatever its level. Blocks for at most one flush of the device.
@@ -339,7 +345,8 @@ impl Db {
 
     /// Writes a checkpoint of the index, so that the next opening need not read all that was written before. Blocks until
     /// it is on stable media; others read and write meanwhile. `None` when there is no room for one: checkpoints take only
-    /// space that data do not need, and a device must allow at least 5 active zones.
+    /// space that data do not need, and a device must allow at least 5 active zones; and always with
+    /// [`IndexKind::Hash`](crate::IndexKind::Hash).
     ///
     /// Stores write checkpoints by themselves, too: see [`Options::checkpoint_interval_bytes`].
     ///

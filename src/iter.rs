@@ -6,18 +6,21 @@ use std::ops::Bound;
 
 use zonal_engine::engine::Direction;
 
-use crate::db::Db;
+use crate::db::{Db, EngineItem};
 use crate::{Result, Value};
 
-/// Items fetched first; each further page is twice as long, up to [`LAST_PAGE`].
+/// Items fetched first.
 const FIRST_PAGE: usize = 16;
+/// Items fetched at once at most.
 const LAST_PAGE: usize = 256;
+/// Where nothing is waited for, a page is so small a part of what was fetched before: who stops early has not paid for much.
+const SHARE_IN_MEMORY: usize = 4;
 
 /// The keys and values of a range, in order; from [`Db::range`], [`Db::prefix`] and [`Db::iter`].
 ///
 /// Not a snapshot: each key is given at most once and in order, with a value that it had at some time during the walk.
-/// A key that was there all the time is never missed. Values are fetched some pages ahead, with their reads in flight
-/// together.
+/// A key that was there all the time is never missed. Values are fetched by the page, with their reads in flight together;
+/// pages grow while the device is waited for.
 ///
 /// A key whose value cannot be read gives an error that names the key ([`Error::key`](crate::Error::key)), in its place in
 /// the order; the iterator goes on behind it. Collecting into a `Result` stops at the first such error; going through with
@@ -33,19 +36,22 @@ pub struct Range {
 /// What has been fetched at one end and not yet been given.
 #[derive(Debug)]
 struct End {
-    fetched: VecDeque<(Box<[u8]>, Result<Value>)>,
+    fetched: VecDeque<EngineItem>,
+    fetched_count: usize,
     page: usize,
 }
 
 impl End {
     fn new() -> Self {
-        Self { fetched: VecDeque::new(), page: FIRST_PAGE }
+        Self { fetched: VecDeque::new(), fetched_count: 0, page: FIRST_PAGE }
     }
 
-    fn next_page(&mut self) -> usize {
-        let page = self.page;
-        self.page = (page * 2).min(LAST_PAGE);
-        page
+    fn take(&mut self, items: Vec<EngineItem>, was_in_memory: bool) {
+        debug_assert!(self.fetched.is_empty(), "nothing is fetched before it is needed");
+        self.fetched_count += items.len();
+        self.fetched = items.into();
+        let next = if was_in_memory { self.fetched_count / SHARE_IN_MEMORY } else { self.page * 2 };
+        self.page = next.clamp(FIRST_PAGE, LAST_PAGE);
     }
 }
 
@@ -74,12 +80,11 @@ impl Range {
     /// Fetches the next items at one end; leaves none when the range is exhausted.
     fn fetch(&mut self, direction: Direction) -> Result<()> {
         while !self.is_drained() {
-            let limit = self.ends(direction).0.next_page();
+            let limit = self.ends(direction).0.page;
             let (low, high) = (self.low.as_ref().map(|key| &**key), self.high.as_ref().map(|key| &**key));
             let page = self.db.page(low, high, direction, limit)?;
-            let values: Vec<_> = page.items.into_iter().map(|item| self.db.value_of_item(item)).collect();
             let (end, _) = self.ends(direction);
-            end.fetched.extend(values);
+            end.take(page.items, page.was_in_memory);
             let found = !end.fetched.is_empty();
             match (page.last_key, direction) {
                 (None, _) => self.drain(),
@@ -105,7 +110,7 @@ impl Range {
         let (near, far) = self.ends(direction);
         // When nothing is left between the ends, what the other end has fetched comes next, its last item first.
         let item = near.fetched.pop_front().or_else(|| far.fetched.pop_back());
-        item.map(|(key, value)| value.map(|value| (key.into_vec(), value)))
+        item.map(|item| self.db.own_item(item))
     }
 
     /// The end that is walked from, and the other one.

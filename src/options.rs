@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use zonal_engine::index::HashShape;
+
 use crate::events::{EventListener, Subscriber};
 use crate::{CleaningPolicy, Durability, QueueKind};
 
@@ -12,9 +14,52 @@ pub(crate) const MIB: u64 = 1 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 #[non_exhaustive]
 pub enum IndexKind {
-    /// Keys in order: ranges, prefixes, both ways. Holds every key in memory.
+    /// Keys in order: ranges, prefixes, both ways. Holds every key in memory: 22 to 26 bytes beside the key's own.
     #[default]
     Ordered,
+    /// No keys in memory: 15 to 16 bytes for each key, however long it is. For stores whose keys take more memory than there
+    /// is, or than is wanted for them.
+    ///
+    /// The store is the same; what differs is what an opening can do, and what that costs:
+    /// - [`Db::range`], [`Db::prefix`] and [`Db::iter`] are refused with
+    ///   [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    /// - To overwrite or delete a key whose record is not in memory takes a read of the device, since the record tells whose
+    ///   it is; so does [`Db::contains_key`] of a key that is there. Where that read fails the write fails, and changes
+    ///   nothing.
+    /// - A key that is absent is told without the device, but for one look-up in 4,400 among a billion keys, one in 440,000
+    ///   among ten million: those read a record to see that it is another key's.
+    /// - No checkpoints are written, and those that are there are dropped when the store is opened for writing: opening reads
+    ///   the whole log.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("data.zonal");
+    /// use zonal::{Db, ErrorKind, IndexKind, Options};
+    /// let db = Db::open(&path, Options::default().index(IndexKind::Hash))?;
+    /// db.put("key", "value")?;
+    /// assert_eq!(db.get("key")?.as_deref(), Some(&b"value"[..]));
+    /// let refused = db.prefix("k").next().expect("an error").unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    /// # db.close()?;
+    /// let db = Db::open(&path, Options::default().index(IndexKind::Ordered))?;
+    /// assert_eq!(db.prefix("k").count(), 1);
+    /// # Ok::<(), zonal::Error>(())
+    /// ```
+    ///
+    /// [`Db::range`]: crate::Db::range
+    /// [`Db::prefix`]: crate::Db::prefix
+    /// [`Db::iter`]: crate::Db::iter
+    /// [`Db::contains_key`]: crate::Db::contains_key
+    Hash,
+}
+
+impl From<IndexKind> for zonal_engine::index::IndexKind {
+    fn from(kind: IndexKind) -> Self {
+        match kind {
+            IndexKind::Ordered => Self::Ordered,
+            IndexKind::Hash => Self::Hash(HashShape::DEFAULT),
+        }
+    }
 }
 
 /// How a store is opened. A builder; every field has a default.
@@ -106,9 +151,10 @@ setters! {
     read_only: bool => read_only;
     /// What a write's return promises where the call does not say. Default: [`Durability::Sync`].
     durability: Durability => durability;
-    /// Which index is kept in memory. Default: [`IndexKind::Ordered`].
+    /// Which index is kept in memory; each opening may choose. Default: [`IndexKind::Ordered`].
     index: IndexKind => index;
-    /// Memory for values, in bytes: half for recently written units, half for values read. The index comes on top.
+    /// Memory for values, in bytes: for those read from the device, up to three quarters, and for what was written last,
+    /// as it was appended, with all that the others leave. The index comes on top.
     /// Default: 128 MiB.
     cache_bytes: u64 => cache_bytes;
     /// New stores: what all zones together hold, in bytes, rounded up to whole zones.
@@ -137,7 +183,8 @@ setters! {
     /// The longest that a [`Durability::Buffered`] write stays in memory before it is appended. Default: 5 ms.
     buffered_delay: Duration => buffered_delay;
     /// How many bytes are written to the log between two checkpoints of the index, which make the next opening quick; 0 for
-    /// no checkpoints but those asked for by [`Db::checkpoint`](crate::Db::checkpoint). Default: 1 GiB.
+    /// no checkpoints but those asked for by [`Db::checkpoint`](crate::Db::checkpoint). With [`IndexKind::Hash`] there are
+    /// none. Default: 1 GiB.
     ///
     /// At least eight times the memory of the index is written in between, so that checkpoints take an eighth of what is
     /// written at most. Closing writes one, too, where the next opening would otherwise have to read 64 MiB or more, and

@@ -3,34 +3,19 @@
 //! Prints, beside the times, what the index says that it takes for a key and what the process grew by.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
+mod indexes;
+
 use std::hint::black_box;
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 
-use zonal_engine::index::{Entry, LargeId, OrderedIndex};
-
-type Key = [u8; 24];
-
-const ENTRY: Entry = Entry::Large { id: LargeId::new(1) };
-
-fn key_count() -> usize {
-    std::env::var("INDEX_BENCH_KEYS").map_or(1_000_000, |count| count.parse().expect("a number of keys"))
-}
-
-fn random_keys(count: usize) -> Vec<Key> {
-    let mut random = SmallRng::seed_from_u64(1);
-    (0..count).map(|_| random.random()).collect()
-}
-
-fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
-}
+use indexes::{ENTRY, Key, key_count, on_two_threads, random_keys, resident_bytes};
+use zonal_engine::index::OrderedIndex;
 
 /// Memory that the process grew by is told only where nothing was freed before: freed memory is used again.
 #[expect(clippy::cast_precision_loss, reason = "for people to read")]
@@ -61,18 +46,6 @@ fn inserted(keys: &[Key]) -> OrderedIndex {
         index.upsert(key, ENTRY);
     }
     index
-}
-
-/// Runs `act` on two threads at once; gives how long both took for `rounds` each.
-fn on_two_threads(rounds: u64, act: impl Fn(u64) + Sync) -> Duration {
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        for first in [0, rounds] {
-            let act = &act;
-            scope.spawn(move || (first..first + rounds).for_each(act));
-        }
-    });
-    start.elapsed()
 }
 
 fn index(criterion: &mut Criterion) {

@@ -8,7 +8,7 @@ use crate::format::checkpoint::{
     BLOCK_HEADER_BYTES, BlockBuilder, BlockHeader, BlockKind, BlockPlace, EntryPage, PartsRow, ZoneRow,
 };
 use crate::format::manifest::Manifest;
-use crate::format::record::{RECORD_HEADER_BYTES, Record, encoded_bytes};
+use crate::format::record::{RECORD_HEADER_BYTES, RawHeader, Record, encoded_bytes};
 use crate::format::unit::{ContentsChecksum, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::Entry;
 use crate::index::ordered::LoadedLeaf;
@@ -62,8 +62,8 @@ fn try_record(bytes: &[u8]) {
 }
 
 fn mended_record(bytes: &[u8]) -> Option<Vec<u8>> {
-    let key_bytes = usize::from(u16::from_le_bytes(bytes.get(20..22)?.try_into().ok()?));
-    let head_bytes = encoded_bytes(key_bytes, 0, Record::is_grouped(bytes));
+    let header = RawHeader::read(bytes)?;
+    let head_bytes = encoded_bytes(header.key_bytes.into(), 0, header.is_grouped());
     let value_bytes = bytes.len().checked_sub(head_bytes)?;
     let mut mended = bytes.to_vec();
     mended[16..20].copy_from_slice(&u32::try_from(value_bytes).ok()?.to_le_bytes());

@@ -12,6 +12,7 @@ pub enum Fault {
     AcknowledgeWrittenAtOnce,
     ReopenWithoutFlush,
     ResetBeforeCopiesAreDurable,
+    ForgetWhatSuperseded,
     ResetWithoutWitness,
     BelieveEarlierFillings,
     BelieveEarlierRuns,
@@ -71,6 +72,9 @@ pub enum Fault {
     OverwriteJournal,
     ReplayPastGaps,
     ReplayTwice,
+    TrustTags,
+    LatchKeysOfOneTagApart,
+    OvertakeWritesOfOneTag,
 }
 
 impl Fault {
@@ -81,6 +85,7 @@ impl Fault {
         Self::AcknowledgeWrittenAtOnce,
         Self::ReopenWithoutFlush,
         Self::ResetBeforeCopiesAreDurable,
+        Self::ForgetWhatSuperseded,
         Self::ResetWithoutWitness,
         Self::BelieveEarlierFillings,
         Self::BelieveEarlierRuns,
@@ -140,6 +145,9 @@ impl Fault {
         Self::OverwriteJournal,
         Self::ReplayPastGaps,
         Self::ReplayTwice,
+        Self::TrustTags,
+        Self::LatchKeysOfOneTagApart,
+        Self::OvertakeWritesOfOneTag,
     ];
 }
 

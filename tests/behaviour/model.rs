@@ -1,6 +1,6 @@
 //! Random operations, in a store and in a `BTreeMap`: the two never differ, across reopening, at all durabilities mixed.
 //!
-//! Values of up to 2 MiB in zones of 1 MiB, so that the collector and large values take part. A failure prints the
+//! Openings have either kind of index. Values of up to 2 MiB in zones of 1 MiB, so that the collector and large values take part. A failure prints the
 //! operations (proptest) or the seed (the long run) that lead to it.
 
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use zonal::{Db, Durability, ErrorKind, WriteBatch};
+use zonal::{Db, Durability, ErrorKind, IndexKind, WriteBatch};
 
 use crate::support::{
     KIB, LEVELS, MIB, Model, Place, at, expect_bytes, expect_no_lost_zone, expect_same, seeded, some_length,
@@ -59,18 +59,57 @@ impl Content {
     }
 }
 
+/// The kinds of index that the openings of a store have, by turns.
+type Kinds = &'static [IndexKind];
+
+const ORDERED: Kinds = &[IndexKind::Ordered];
+const HASH: Kinds = &[IndexKind::Hash];
+const BY_TURNS: Kinds = &[IndexKind::Hash, IndexKind::Ordered];
+
 /// A store, what it should hold, and how it is opened again.
 struct Pair {
     place: Place,
     db: Option<Db>,
     model: Model,
+    kinds: Kinds,
+    opening_count: usize,
 }
 
 impl Pair {
-    fn new() -> Self {
-        let place = Place::new(20);
-        let db = Some(place.open());
-        Self { place, db, model: Model::new() }
+    fn new(kinds: Kinds) -> Self {
+        let mut pair = Self { place: Place::new(20), db: None, model: Model::new(), kinds, opening_count: 0 };
+        pair.open();
+        pair
+    }
+
+    fn kind(&self) -> IndexKind {
+        self.kinds[self.opening_count % self.kinds.len()]
+    }
+
+    fn open(&mut self) {
+        self.opening_count += 1;
+        let options = self.place.options().index(self.kind());
+        self.db = Some(Db::open(self.place.path(), options).expect("open the store"));
+    }
+
+    /// Without an order the keys that there may be are asked for one by one.
+    fn expect_same(&self) {
+        if self.kind() == IndexKind::Ordered {
+            return expect_same(self.db(), &self.model);
+        }
+        self.multi_get(&(0..KEY_COUNT).collect::<Vec<_>>());
+        assert_eq!(self.db().stats().keys, self.model.len() as u64);
+    }
+
+    /// Whether walks are refused, as they must be.
+    fn refuses(&self, mut walk: zonal::Range) -> bool {
+        if self.kind() == IndexKind::Ordered {
+            return false;
+        }
+        let error = walk.next().expect("an error").expect_err("no order");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(walk.next().is_none() && walk.next_back().is_none());
+        true
     }
 
     fn db(&self) -> &Db {
@@ -159,6 +198,11 @@ impl Pair {
     /// Takes from the front where a turn is true and from the back where it is false, over and over.
     fn walk(&self, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>, turns: &[bool]) {
         let mut range = self.db().range((low.clone(), high.clone()));
+        // A range between bounds that leave nothing is empty whatever the index.
+        let is_none = is_inverted(&low, &high);
+        if !is_none && self.refuses(self.db().range((low.clone(), high.clone()))) {
+            return;
+        }
         let mut wanted = range_of(&self.model, low, high);
         let mut turns = turns.iter().cycle();
         loop {
@@ -178,6 +222,9 @@ impl Pair {
     fn prefix(&self, key: u8, len_bytes: usize, reverse: bool) {
         let key = key_of(key);
         let prefix = &key[..len_bytes.min(key.len())];
+        if self.refuses(self.db().prefix(prefix)) {
+            return;
+        }
         let range = self.db().prefix(prefix).map(|item| item.unwrap().0);
         let wanted = self.model.keys().filter(|key| key.starts_with(prefix)).cloned();
         let same = if reverse { range.rev().eq(wanted.rev()) } else { range.eq(wanted) };
@@ -188,8 +235,8 @@ impl Pair {
         expect_no_lost_zone(self.db());
         end(self.db.take().expect("a store is open between operations"));
         self.place.expect_sound();
-        self.db = Some(self.place.open());
-        expect_same(self.db(), &self.model);
+        self.open();
+        self.expect_same();
     }
 }
 
@@ -212,18 +259,21 @@ fn bound((kind, key): (u8, u8)) -> Bound<Vec<u8>> {
     }
 }
 
+fn is_inverted(low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> bool {
+    match (low, high) {
+        (Unbounded, _) | (_, Unbounded) => false,
+        (Included(low), Included(high)) => low > high,
+        (Included(low) | Excluded(low), Included(high) | Excluded(high)) => low >= high,
+    }
+}
+
 /// As `BTreeMap::range`, which panics where a range is inverted.
 fn range_of(
     model: &Model,
     low: Bound<Vec<u8>>,
     high: Bound<Vec<u8>>,
 ) -> std::collections::btree_map::Range<'_, Vec<u8>, Vec<u8>> {
-    let inverted = match (&low, &high) {
-        (Unbounded, _) | (_, Unbounded) => false,
-        (Included(low), Included(high)) => low > high,
-        (Included(low) | Excluded(low), Included(high) | Excluded(high)) => low >= high,
-    };
-    if inverted {
+    if is_inverted(&low, &high) {
         model.range::<Vec<u8>, _>((Unbounded, Excluded(Vec::new())))
     } else {
         model.range((low, high))
@@ -272,8 +322,10 @@ proptest! {
     })]
 
     #[test]
-    fn a_store_and_a_map_agree_after_any_operations(operations in vec(operation(), 1..100)) {
-        let mut pair = Pair::new();
+    fn a_store_and_a_map_agree_after_any_operations(
+        kinds in prop::sample::select(vec![ORDERED, HASH, BY_TURNS]), operations in vec(operation(), 1..100),
+    ) {
+        let mut pair = Pair::new(kinds);
         for operation in &operations {
             pair.apply(operation);
         }
@@ -314,9 +366,9 @@ fn random_operation(random: &mut SmallRng) -> Operation {
 
 #[test]
 fn a_store_and_a_map_agree_over_a_long_life() {
-    for seed in [1, 2, 3] {
+    for (seed, kinds) in [(1, ORDERED), (2, HASH), (3, BY_TURNS)] {
         println!("seed {seed}");
-        let (mut random, mut pair) = (seeded(seed), Pair::new());
+        let (mut random, mut pair) = (seeded(seed), Pair::new(kinds));
         for _ in 0..2000 {
             pair.apply(&random_operation(&mut random));
         }

@@ -276,6 +276,14 @@ pub trait ZonedDevice: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Undoes [`ZonedDevice::prepare`], for a zone that is not needed after all. One that is not empty is left alone.
+    ///
+    /// # Errors
+    /// [`DeviceError::Io`].
+    fn unprepare(&self, _zone: ZoneId) -> DeviceResult<()> {
+        Ok(())
+    }
+
     /// Admits an append of `len_bytes` to the zone that starts at `zone_start`.
     ///
     /// # Errors

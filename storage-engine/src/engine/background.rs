@@ -67,14 +67,9 @@ fn keep_house(inner: &Inner) {
         }
         inner.count_live_limit();
         inner.watch_for_cleaning();
+        inner.keep_stock();
         inner.watch_for_garbage();
-        inner.give_back_blocks();
         inner.rest_pacing();
-        if let Some(log) = &inner.log {
-            // A zone that cannot be made ready is tried again by the write that needs it, which reports the error.
-            let _ = log.ready_next_zone();
-            log.keep_spares();
-        }
     }
 }
 
@@ -98,6 +93,7 @@ impl Inner {
         }
         let Some(collector) = &self.collector else { return Step::Rest };
         let round = self.cleaning_round.fetch_add(1, Ordering::AcqRel) + 1;
+        self.note_peak();
         let short = self.allocator.available_count(Purpose::Put) < LOW_FREE_ZONES;
         // A batch may wait for more zones than would otherwise be called few.
         let is_short = short || self.waiting_count.load(Ordering::Acquire) > 0;

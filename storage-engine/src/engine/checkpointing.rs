@@ -71,6 +71,8 @@ struct State {
     mark_bytes: u64,
     /// Bytes that opening had to read.
     replayed_bytes: u64,
+    /// The same clock when the newest checkpoint there is was begun; less what opening had to read, where it was begun before.
+    newest_at_bytes: i128,
     closed: bool,
 }
 
@@ -112,7 +114,8 @@ impl Checkpointing {
         queue_kind: QueueKind,
         replayed_bytes: u64,
     ) -> Self {
-        let state = State { replayed_bytes, ..State::default() };
+        let state =
+            State { replayed_bytes, newest_at_bytes: -i128::from(replayed_bytes), ..State::default() };
         let (state, answered) = (Mutex::new(state), Condvar::new());
         Self { state, answered, interval_bytes, unit_limit_bytes, queue_kind }
     }
@@ -202,6 +205,9 @@ impl Inner {
             log.commit().fail(error.clone());
         }
         let mut state = self.checkpointing.state.lock();
+        if matches!(outcome, Ok(Some(_))) {
+            state.newest_at_bytes = begun_at_bytes.into();
+        }
         state.mark_bytes = begun_at_bytes;
         state.replayed_bytes = 0;
         state.answered = state.answered.max(answers);
@@ -216,10 +222,19 @@ impl Inner {
         state.replayed_bytes + clock_bytes - state.mark_bytes.min(clock_bytes)
     }
 
+    /// Bytes written since the newest checkpoint was begun, those found at opening included, however often there was no room for
+    /// another one since.
+    pub(super) fn age_of_checkpoint_bytes(&self) -> u64 {
+        let clock_bytes = self.log.as_ref().map_or(0, |log| log.clock_bytes());
+        let age_bytes = i128::from(clock_bytes) - self.checkpointing.state.lock().newest_at_bytes;
+        u64::try_from(age_bytes).unwrap_or(0)
+    }
+
     fn is_checkpoint_due(&self) -> bool {
         let interval_bytes = self.checkpointing.interval_bytes;
         let since_bytes = self.bytes_since_checkpoint();
         interval_bytes > 0
+            && self.catalog.index().ordered().is_some()
             && since_bytes >= interval_bytes
             && since_bytes >= LEAST_SHARE * self.catalog.index().memory_bytes() as u64
             && self.log.as_ref().is_some_and(|log| log.commit().check().is_ok())
@@ -229,14 +244,16 @@ impl Inner {
     fn is_checkpoint_worthwhile(&self, log: &LogWriter) -> bool {
         let since_bytes = self.bytes_since_checkpoint();
         self.checkpointing.interval_bytes > 0
+            && self.catalog.index().ordered().is_some()
             && since_bytes >= WORTHWHILE_BYTES
             && since_bytes >= self.catalog.index().memory_bytes() as u64
             && log.commit().check().is_ok()
     }
 
     fn begin_checkpoint(&self, log: &LogWriter, answers: u64) -> EngineResult<Option<Running>> {
-        // The zone that it is written to is one more active zone.
-        if self.device.geometry().max_active_zones < MIN_ACTIVE_ZONES_FOR_CHECKPOINTS
+        // Its pages are of keys. The zone that it is written to is one more active zone.
+        if self.catalog.index().ordered().is_none()
+            || self.device.geometry().max_active_zones < MIN_ACTIVE_ZONES_FOR_CHECKPOINTS
             || !self.make_room_for_checkpoint()?
         {
             return Ok(None);
@@ -317,7 +334,7 @@ impl Inner {
         }
         running.writer.leave_zone()?;
         if !fault::is_on(Fault::NameBeforeDurable) {
-            log.make_relocations_durable()?;
+            log.make_relocations_durable(log.last_seqno())?;
         }
         let name = running.writer.name(log.commit().durable(), running.entry_count);
         self.manifest.lock().checkpoints.push(name.clone());
@@ -367,7 +384,8 @@ impl Inner {
         let mut block = BlockBuilder::new(BlockKind::Entries);
         let Running { coverage, parts, full_parts, entry_count, .. } = running;
         let mut leaf_count = 0;
-        let next = self.catalog.index().export(
+        let index = self.catalog.index().ordered().expect("no checkpoint is begun of an index without keys");
+        let next = index.export(
             from,
             &mut block,
             |_, entry| {
@@ -463,17 +481,24 @@ impl Inner {
     /// Empties zones that held a checkpoint which no manifest names.
     pub(super) fn give_zones_back(&self, zones: impl Iterator<Item = ZoneId>) -> EngineResult<()> {
         for zone in zones {
-            if self.is_worn(zone)? {
-                self.zones.zone(zone).set_role(Role::Lost);
-                continue;
-            }
-            match self.device.reset(zone) {
-                Ok(()) => self.allocator.give_back_set_aside(zone),
-                Err(_) if self.is_worn(zone)? => self.zones.zone(zone).set_role(Role::Lost),
-                Err(error) => return Err(error.into()),
+            if self.reset_or_lose(zone)? {
+                self.allocator.give_back_set_aside(zone);
             }
         }
         Ok(())
+    }
+
+    /// Resets a zone that holds nothing that counts; `false` when it has worn out, and counts as lost.
+    pub(super) fn reset_or_lose(&self, zone: ZoneId) -> EngineResult<bool> {
+        if !self.is_worn(zone)? {
+            match self.device.reset(zone) {
+                Ok(()) => return Ok(true),
+                Err(_) if self.is_worn(zone)? => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.zones.zone(zone).set_role(Role::Lost);
+        Ok(false)
     }
 }
 

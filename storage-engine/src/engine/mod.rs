@@ -9,13 +9,17 @@ mod cleaning;
 mod creating;
 mod events;
 mod latches;
+mod leftovers;
 #[cfg(all(test, feature = "models"))]
 mod models;
 mod opening;
+mod owners;
 mod pacing;
 mod placing;
 mod read;
+mod read_together;
 mod replay;
+mod run_heads;
 mod running;
 mod space;
 mod spare;
@@ -51,12 +55,11 @@ use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
 use crate::format::manifest::{Counters as LifeCounters, Manifest};
 use crate::gc::collector::{Collector, Witness};
-use crate::index::Catalog;
+use crate::index::{Catalog, Index};
 use crate::log::commit::Level;
 use crate::log::manifest_log::ManifestLog;
 use crate::log::memory::UnitMemory;
 use crate::log::writer::LogWriter;
-use crate::queue::{IoQueue, QueueKind};
 use crate::recovery::RecoveryReport;
 use crate::signal::Signal;
 use crate::sync::Mutex;
@@ -69,13 +72,11 @@ use cleaning::CleaningRequests;
 use events::Events;
 use latches::Latches;
 use pacing::Pace;
+use read_together::ReadQueues;
 use running::Running;
 use space::SpaceTarget;
 use substitutes::take_zone;
 use values::ValueCache;
-
-/// Entries of a queue for reads: how many of one call are in flight together.
-const READ_QUEUE_ENTRIES: u32 = 64;
 
 /// An open store. Cheap to share by reference; closed when dropped.
 #[derive(Debug)]
@@ -144,31 +145,6 @@ struct Counters {
     zone_resets: AtomicU64,
 }
 
-/// Queues for calls that read many records: each call has one to itself.
-#[derive(Debug)]
-struct ReadQueues {
-    device: Arc<dyn ZonedDevice>,
-    running: Running,
-    kind: QueueKind,
-    idle: Mutex<Vec<Arc<dyn IoQueue>>>,
-}
-
-impl ReadQueues {
-    fn take(&self) -> EngineResult<Arc<dyn IoQueue>> {
-        match self.idle.lock().pop() {
-            Some(queue) => Ok(queue),
-            None => self
-                .running
-                .queue(&self.device, READ_QUEUE_ENTRIES, self.kind)
-                .map_err(|error| EngineError::io("setting up a queue for reads", error)),
-        }
-    }
-
-    fn give_back(&self, queue: Arc<dyn IoQueue>) {
-        self.idle.lock().push(queue);
-    }
-}
-
 impl Inner {
     fn log(&self) -> EngineResult<&LogWriter> {
         if self.closed.load(Ordering::Acquire) {
@@ -213,8 +189,10 @@ impl Inner {
         };
         let appended = manifest_log
             .append(&mut next, &|urgency| take_zone(&*self.device, &self.zones, &self.allocator, urgency));
-        // Zones that were taken are taken, whatever became of the version.
+        // Zones that were taken are taken, whatever became of the version; and it may be in one of them, so that its number
+        // must not be another one's.
         manifest.substitutes.clone_from(&next.substitutes);
+        manifest.version = next.version;
         appended?;
         *manifest = next;
         Ok(())
@@ -260,13 +238,16 @@ impl Engine {
         self.inner.values(keys)
     }
 
-    /// Whether a key has a value. Never touches the device.
+    /// Whether a key has a value. Never touches the device where the index holds the keys; else reads one record at most.
     ///
     /// # Errors
-    /// [`EngineError::Closed`].
+    /// [`EngineError::Closed`]; with a hash index as [`Engine::value`].
     pub fn contains(&self, key: &[u8]) -> EngineResult<bool> {
         self.inner.check_open()?;
-        let entry = self.inner.catalog.index().lookup(key);
+        let entry = match self.inner.catalog.index() {
+            Index::Ordered(index) => index.lookup(key),
+            Index::Hash(index) => self.inner.owner(index, key)?.own(),
+        };
         Ok(entry.is_some_and(|entry| !matches!(entry, crate::index::Entry::Tombstone { .. })))
     }
 
@@ -326,7 +307,7 @@ impl Engine {
     fn leave_in_order(&self, log: &LogWriter) -> EngineResult<()> {
         // Writes that had begun have passed every latch when this returns; later ones are refused under theirs.
         self.inner.latches.pass_all();
-        log.make_relocations_durable()?;
+        log.make_relocations_durable(log.last_seqno())?;
         log.settle()?;
         // Of a zone that wore out just now the housekeeper may not have taken this down.
         let worn = self.inner.zones.iter().filter(|(_, zone)| zone.role() == Role::Lost);

@@ -3,6 +3,7 @@
 //! Opening for writing: recover, put on stable media what was found, note the new run of the store (and where the log
 //! was cut) in the manifest, then start. A crash anywhere in between leaves a store that recovers to the same state.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,11 @@ use super::background;
 use super::checkpointing::Checkpointing;
 use super::cleaning::CleaningRequests;
 use super::events::{Events, Listener};
+use super::leftovers::StreamZones;
 use super::pacing::Pace;
 use super::placing::{MIN_ACTIVE_ZONES, zones_in_flight};
 use super::replay::FoundJournal;
+use super::run_heads;
 use super::running::Running;
 use super::space::SpaceTarget;
 use super::substitutes::take_zone;
@@ -27,6 +30,8 @@ use crate::format::manifest::{Cut, DeviceSizes, Manifest, Tail};
 use crate::format::unit::{StoreId, StreamKind, StreamName};
 use crate::gc::collector::Collector;
 use crate::gc::policy::{Narrowed, Policy, PolicyKind};
+use crate::gc::superseded::Superseded;
+use crate::index::IndexKind;
 use crate::log::commit::Claims;
 use crate::log::manifest_log::{ManifestLog, Newest};
 use crate::log::memory::UnitMemory;
@@ -39,7 +44,7 @@ use crate::recovery::{Damage, Recovered, Rely, StreamEnd, recover};
 use crate::signal::Signal;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::{Instant, Mutex, thread};
-use crate::units::{Generation, ZoneId};
+use crate::units::{Generation, SeqNo, ZoneId};
 use crate::zones::{Allocator, Role, ZoneTable};
 
 /// Zones below which a store does not work: two for the manifest, one for each stream, the reserve, one to spare.
@@ -59,6 +64,8 @@ pub struct OpenOptions {
     pub read_only: bool,
     /// Whether to bypass the page cache where possible.
     pub direct_io: bool,
+    /// Which index to keep in memory.
+    pub index: IndexKind,
     /// Which queue to use.
     pub queue: QueueKind,
     /// Memory for values and recent units, in bytes.
@@ -122,7 +129,8 @@ impl Engine {
         let newest = ManifestLog::read(&*device)?.ok_or(EngineError::NoStore)?;
         check_unchanged(device.geometry(), newest.manifest.device)?;
         let rely = if options.in_spite_of_damage { Rely::OnLog } else { Rely::OnCheckpoints };
-        let recovered = recover(&*device, &newest.manifest, running.scan_thread_count(), rely)?;
+        let how = (rely, options.index);
+        let recovered = recover(&*device, &newest.manifest, running.scan_thread_count(), how)?;
         let fatal = recovered.report.damages.iter().find(|damage| !damage.confined);
         if let Some(damage) = fatal.filter(|_| !options.in_spite_of_damage) {
             return Err(named(&*device, damage));
@@ -223,21 +231,14 @@ fn assemble(
     let unit_limit = unit_limit_bytes_from(running.least_unit_bytes(), &geometry, options.unit_bytes)?;
     let budget = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
     let counters_before = manifest.counters;
-    let read_queues = ReadQueues {
-        device: Arc::clone(&device),
-        running: running.clone(),
-        kind: options.queue,
-        idle: Mutex::default(),
-    };
-    let first_queue = read_queues.take()?;
-    let queue_kind = first_queue.kind();
-    read_queues.give_back(first_queue);
+    let read_queues = ReadQueues::new(Arc::clone(&device), running.clone(), options.queue)?;
+    let queue_kind = read_queues.kind()?;
     let mut inner = Inner {
         zones: Arc::clone(&recovered.zones),
         allocator: Arc::new(Allocator::new(Arc::clone(&recovered.zones), recovered.generation)),
-        memory: Arc::new(UnitMemory::new(budget / 2, unit_limit)),
+        memory: Arc::new(UnitMemory::new(budget, unit_limit)),
         catalog: Arc::clone(&recovered.catalog),
-        values: ValueCache::new(options.cache_bytes / 2),
+        values: ValueCache::sharing(options.cache_bytes),
         read_queues,
         queue_kind,
         latches: running.latches(),
@@ -312,12 +313,21 @@ fn make_writable(
     let geometry = *inner.device.geometry();
     let policy = inner.running.policy(options.cleaning_policy, &geometry)?;
     let for_nobody = give_up_streams(inner, &*policy, recovered);
+    let leftovers: Vec<ZoneId> = recovered.abandoned.iter().copied().chain(for_nobody).collect();
     // Before the manifest, whose zone may be empty: a power cut may leave as many zones active as there can be.
-    for &zone in recovered.abandoned.iter().chain(&for_nobody) {
-        inner.device.finish(zone)?;
-    }
-    begin_run(inner, &manifest_log, recovered)?;
+    let mut streams = recovered.streams.clone();
+    streams.retain(|name, _| name.class < stream_count(&*policy, name.kind));
+    let to_empty = inner.tidy_leftovers(&leftovers, stream_zones(&*policy, &streams))?;
     let queue = append_queue(&inner.device, &inner.running, options.queue)?;
+    let after_crash = !inner.manifest.get_mut().clean;
+    begin_run(inner, &manifest_log, recovered)?;
+    if after_crash {
+        run_heads::append(inner, &*queue, recovered.last_seqno, &mut streams)?;
+    }
+    inner.device.flush()?;
+    for (id, zone) in inner.zones.iter() {
+        zone.set_reset_count(inner.device.report(id)?.reset_count);
+    }
     inner.memory.append_through(&queue);
     let parts = LogParts {
         device: Arc::clone(&inner.device),
@@ -331,7 +341,8 @@ fn make_writable(
         worn: Arc::clone(&inner.worn),
     };
     let run = (store, inner.manifest.get_mut().incarnation);
-    let start = log_start(run, &geometry, (unit_limit, options.expects_durable), (&*policy, recovered));
+    let stands = (recovered.last_seqno, streams);
+    let start = log_start(run, &geometry, (unit_limit, options.expects_durable), (&*policy, stands));
     let log = Arc::new(LogWriter::new(parts, start));
     log.keep_spares();
     inner.collector = Some(Collector {
@@ -346,11 +357,14 @@ fn make_writable(
         relocated_bytes: 0.into(),
         relocated_records: 0.into(),
         chosen_count: 0.into(),
+        turn_at_count: 0.into(),
         takes_time: !inner.running.is_stepped(),
         opened_at: recovered.generation,
+        superseded: Superseded::default(),
     });
     inner.log = Some(log);
     inner.manifest_log = Some(manifest_log);
+    inner.empty_leftovers(&to_empty)?;
     // No manifest names them any more.
     inner.give_zones_back(recovered.passed_over.iter().flat_map(|name| &name.zones).map(|&(zone, _)| zone))
 }
@@ -360,13 +374,13 @@ fn log_start(
     (store, incarnation): (StoreId, u32),
     geometry: &Geometry,
     (unit_limit_bytes, expects_durable): (usize, bool),
-    (policy, recovered): (&dyn Policy, &Recovered),
+    (policy, (last_seqno, ends)): (&dyn Policy, (SeqNo, BTreeMap<StreamName, StreamEnd>)),
 ) -> LogStart {
     let mut claims = Claims::default();
     let mut streams = |kind| -> Vec<Stream> {
         let names = (0..stream_count(policy, kind)).map(|class| StreamName { kind, class });
         let stream = |name| {
-            let StreamEnd { zone, previous } = recovered.streams.get(&name).copied().unwrap_or_default();
+            let StreamEnd { zone, previous } = ends.get(&name).copied().unwrap_or_default();
             claims.set(name, claim(&StreamEnd { zone, previous }));
             Stream::new(name, *geometry, unit_limit_bytes, zone, previous)
         };
@@ -377,7 +391,7 @@ fn log_start(
     LogStart {
         store,
         incarnation,
-        last_seqno: recovered.last_seqno,
+        last_seqno,
         users,
         copies,
         claims,
@@ -395,6 +409,15 @@ fn stream_count(policy: &dyn Policy, kind: StreamKind) -> u8 {
     streams.end - streams.start
 }
 
+/// How many zones the streams of the policy take, and how many of them are there already.
+fn stream_zones(policy: &dyn Policy, streams: &BTreeMap<StreamName, StreamEnd>) -> StreamZones {
+    let counts = [StreamKind::User, StreamKind::Relocation].map(|kind| stream_count(policy, kind));
+    StreamZones {
+        stream_count: counts.map(usize::from).iter().sum(),
+        resumed_count: streams.values().filter(|end| end.zone.is_some()).count(),
+    }
+}
+
 /// Zones that an earlier run was filling in streams that this one does not have.
 fn give_up_streams(inner: &Inner, policy: &dyn Policy, recovered: &Recovered) -> Vec<ZoneId> {
     let gone = recovered.streams.iter().filter(|(name, _)| name.class >= stream_count(policy, name.kind));
@@ -408,11 +431,12 @@ fn give_up_streams(inner: &Inner, policy: &dyn Policy, recovered: &Recovered) ->
 }
 
 /// All units that recovery found are on stable media after its flush.
-fn claim(end: &StreamEnd) -> Claim {
+pub(super) fn claim(end: &StreamEnd) -> Claim {
     end.zone.map_or(Claim::default(), |zone| Claim { generation: zone.generation, unit_end: zone.next_unit })
 }
 
-/// Takes down that a new run of the store begins, and makes what was cut void for good.
+/// Takes down that a new run of the store begins, and makes what was cut void for good. The next flush makes the second copy
+/// durable.
 fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovered) -> EngineResult<()> {
     let (device, zones, allocator) = (&inner.device, &inner.zones, &inner.allocator);
     let geometry = *device.geometry();
@@ -443,8 +467,7 @@ fn begin_run(inner: &mut Inner, manifest_log: &ManifestLog, recovered: &Recovere
         tails: claims_on_recovered(zones, &geometry, &manifest.tails),
         ..manifest.clone()
     };
-    manifest_log.append(manifest, &|urgency| take_zone(&**device, zones, allocator, urgency))?;
-    Ok(device.flush()?)
+    manifest_log.append(manifest, &|urgency| take_zone(&**device, zones, allocator, urgency))
 }
 
 /// Claims all that recovery has found whole, which its flush has put on stable media: what rots of it from now on is told

@@ -55,6 +55,13 @@ pub(super) fn zones_in_flight(geometry: &Geometry, stream_count: usize) -> u64 {
     u64::from((active_zones_for_streams(geometry) / stream_count).clamp(1, MOST_ZONES_IN_FLIGHT))
 }
 
+/// How many zones may be active beyond all that the store ever fills at the same time.
+pub(super) fn idle_active_zones(geometry: &Geometry, stream_count: usize) -> usize {
+    let for_streams = zones_in_flight(geometry, stream_count) * stream_count as u64;
+    let idle = u64::from(active_zones_for_streams(geometry)).saturating_sub(for_streams);
+    usize::try_from(idle).expect("64-bit sizes")
+}
+
 impl Inner {
     /// In which stream writes go that are made as one. The first one speaks for all.
     pub(super) fn place(

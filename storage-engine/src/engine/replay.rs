@@ -6,16 +6,20 @@
 
 use std::sync::Arc;
 
+use smallvec::smallvec;
+
+use super::owners::Owner;
 use super::write::Durability;
 use super::{Engine, Inner};
 use crate::buffer::AlignedBuffer;
-use crate::error::EngineResult;
+use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
 use crate::format::journal::{self, JournalHeader};
 use crate::format::record::{Record, RecordKind};
 use crate::format::unit::StoreId;
 use crate::gc::collector::Witness;
-use crate::index::{Entry, Location, MAX_UNIT_BYTES, ZoneCharge};
+use crate::index::hash::Found;
+use crate::index::{Entry, HashIndex, Location, MAX_UNIT_BYTES, ZoneCharge};
 use crate::log::commit::Level;
 use crate::log::manifest_log::home_zones;
 use crate::log::memory::UnitKey;
@@ -67,21 +71,29 @@ impl Engine {
         Ok(found)
     }
 
-    /// Logs writes that were acknowledged before: whatever room is left to puts, they may take that kept for deletes as well.
-    /// Nobody else writes yet.
+    /// Logs writes that were acknowledged before: whatever room is left to puts, they may take that kept for deletes as well, and
+    /// where a zone has gone and the collector can free no other, its own. Nobody else writes yet.
     fn log_again(&self, log: &LogWriter, writes: &[LogWrite<'_>]) -> EngineResult<()> {
         let (inner, mut entries) = (&self.inner, Entries::new());
+        if let Some(index) = inner.catalog.index().hash() {
+            inner.make_way(index, writes, inner.owners(index, writes, None)?)?;
+        }
+        let mut purpose = Purpose::Delete;
         loop {
             let seen = inner.allocator.events();
             // In any stream that has room: what was acknowledged comes before where it would lie best.
             let place = (inner.place(log, writes, Durability::Buffered), Fit::AnyStream);
-            let how = (Purpose::Delete, Visibility::Immediate);
+            let how = (purpose, Visibility::Immediate);
             match inner.log_and_show(log, writes, how, place, &mut entries) {
                 Ok(appended) => return log.submit(appended.submissions),
                 Err(AppendFailure::Error(error)) => return Err(error),
                 Err(AppendFailure::NoZone) => {}
             }
-            inner.wait_for_space(seen)?;
+            match (inner.wait_for_space(seen), purpose) {
+                (Err(EngineError::NoSpace { .. }), Purpose::Delete) => purpose = Purpose::LastDelete,
+                (Err(EngineError::NoSpace { .. }), Purpose::LastDelete) => purpose = Purpose::Relocation,
+                (waited, _) => waited?,
+            }
         }
     }
 
@@ -97,7 +109,7 @@ impl Engine {
         }
         groups.iter().for_each(|group| found.count(group));
         let mut shown = Shown::new(inner)?;
-        groups.iter().flatten().for_each(|record| shown.show(record));
+        groups.iter().flatten().try_for_each(|record| shown.show(record))?;
         shown.end_unit();
         Ok(found)
     }
@@ -136,7 +148,10 @@ impl<'a> Shown<'a> {
         })
     }
 
-    fn show(&mut self, record: &Record<'_>) {
+    fn show(&mut self, record: &Record<'_>) -> EngineResult<()> {
+        if let Some(index) = self.inner.catalog.index().hash() {
+            self.make_way(index, record)?;
+        }
         if self.filled_bytes + record.encoded_bytes() > self.buffer.len() {
             self.end_unit();
         }
@@ -149,6 +164,29 @@ impl<'a> Shown<'a> {
             _ => Entry::Value { location, value_len },
         };
         self.inner.catalog.publish(record.key, entry, ZoneCharge::Now);
+        Ok(())
+    }
+
+    /// As for any write; what was shown last is not in memory yet where others look for it.
+    fn make_way(&self, index: &HashIndex, record: &Record<'_>) -> EngineResult<()> {
+        let writes = [write_of(record)];
+        let owners = match index.find(record.key) {
+            Found::OfTag(entry) => match self.key_shown_at(entry) {
+                Some(key) if *key == *record.key => return Ok(()),
+                Some(key) => smallvec![Owner::Another(key.into(), entry)],
+                None => self.inner.owners(index, &writes, None)?,
+            },
+            Found::Vacant | Found::Apart(_) => return Ok(()),
+        };
+        self.inner.make_way(index, &writes, owners)
+    }
+
+    /// The key of a record in the unit that is being filled.
+    fn key_shown_at(&self, entry: Entry) -> Option<&[u8]> {
+        let (Entry::Value { location, .. } | Entry::Tombstone { location }) = entry else { return None };
+        let bytes = self.buffer.get(location.offset as usize..self.filled_bytes)?;
+        let is_here = (location.zone, location.unit) == (self.zone, self.unit);
+        is_here.then(|| Record::decode_head(bytes).ok()).flatten().map(|head| head.record.key)
     }
 
     fn end_unit(&mut self) {

@@ -14,7 +14,7 @@
 use super::Inner;
 use super::cleaning::Footprint;
 use crate::format::manifest::SpaceUse;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::zones::Role;
 
 /// Zones taken beyond the target and those of streams: made ready for the next ones, one for each kind.
@@ -40,6 +40,10 @@ pub(super) struct SpaceTarget {
     /// is known of it: a store that takes too much then counts as shrinking until it is written to.
     peak_bytes: AtomicU64,
     peak_at_bytes: AtomicU64,
+    /// Zones that had been begun for new writes when the housekeeper looked last.
+    begun_count: AtomicU64,
+    /// Whether the store does without zones that are made ready and kept in hand.
+    without_stock: AtomicBool,
     /// Checkpoints dropped for their space since the store was opened.
     pub(super) dropped_checkpoints: AtomicU64,
 }
@@ -51,20 +55,38 @@ impl SpaceTarget {
             clean_below_bytes: AtomicU64::new(0),
             peak_bytes: AtomicU64::new(u64::MAX),
             peak_at_bytes: AtomicU64::new(0),
+            begun_count: AtomicU64::new(0),
+            without_stock: AtomicBool::new(false),
             dropped_checkpoints: AtomicU64::new(0),
         }
     }
 
-    /// Whether most of what was live has died, and little has been written since.
-    fn is_shrinking(&self, live_bytes: u64, written_bytes: u64) -> bool {
+    /// Begins to compare with what is live now, where that is more than before, or so much has been written that what was live
+    /// before counts no more.
+    fn note_peak(&self, live_bytes: u64, written_bytes: u64) {
         let peak_bytes = self.peak_bytes.load(Ordering::Relaxed);
         let written_since = written_bytes.saturating_sub(self.peak_at_bytes.load(Ordering::Relaxed));
         if live_bytes >= peak_bytes || written_since > live_bytes.max(1) {
             self.peak_bytes.store(live_bytes, Ordering::Relaxed);
             self.peak_at_bytes.store(written_bytes, Ordering::Relaxed);
-            return false;
         }
-        live_bytes < peak_bytes / 2
+    }
+
+    /// Whether most of what was live has died, and little had been written since when the housekeeper last looked.
+    fn is_shrinking(&self, live_bytes: u64) -> bool {
+        live_bytes < self.peak_bytes.load(Ordering::Relaxed) / 2
+    }
+
+    /// Whether a store, so many of whose zones have been begun for new writes, does without zones that are made ready and kept in
+    /// hand: from the time on when much has died and none was begun, until one is.
+    fn does_without_stock(&self, is_shrinking: bool, begun_count: u64) -> bool {
+        let is_filling = self.begun_count.swap(begun_count, Ordering::Relaxed) != begun_count;
+        // Whoever passed the mark has cleared it.
+        let much_has_died = self.clean_below_bytes.load(Ordering::Relaxed) == 0;
+        let before = self.without_stock.load(Ordering::Relaxed);
+        let now = is_shrinking && !is_filling && (before || much_has_died);
+        self.without_stock.store(now, Ordering::Relaxed);
+        now
     }
 }
 
@@ -82,8 +104,13 @@ impl Inner {
             return false;
         }
         let live_bytes = self.zones.live_bytes();
-        let is_shrinking = self.space.is_shrinking(live_bytes, self.counters.user_bytes.count());
-        self.allocator.taken_count() > self.wanted_zones(live_bytes) || is_shrinking && self.is_above_target()
+        self.allocator.taken_count() > self.wanted_zones(live_bytes)
+            || self.space.is_shrinking(live_bytes) && self.is_above_target()
+    }
+
+    /// For the housekeeper, at the beginning of each step: by this it tells whether the store shrinks.
+    pub(super) fn note_peak(&self) {
+        self.space.note_peak(self.zones.live_bytes(), self.counters.user_bytes.count());
     }
 
     /// At opening: a store that takes no more than it would while it is written to is not shrinking.
@@ -102,10 +129,11 @@ impl Inner {
         let zone_count = self.allocator.taken_count() + manifest + checkpoints + in_hand;
         let live_bytes = self.zones.live_bytes();
         let capacity_bytes = self.device.geometry().zone_capacity_bytes;
-        let tightest = (live_bytes * TIGHTEST_PERCENT / 100).div_ceil(capacity_bytes);
         let being_filled = self.log.as_ref().map(|log| log.being_filled());
-        let in_use = being_filled.map_or(0, |it| u64::from(it.zone_count + it.ready_count));
-        let indispensable = tightest + in_use + manifest + checkpoints + in_hand;
+        let (left_bytes, ready) =
+            being_filled.map_or((0, 0), |it| (it.left_bytes, u64::from(it.ready_count)));
+        let tightest = (live_bytes * TIGHTEST_PERCENT / 100 + left_bytes).div_ceil(capacity_bytes);
+        let indispensable = tightest + ready + manifest + checkpoints + in_hand;
         let target_zone_count = (live_bytes * self.space.percent / 100 / capacity_bytes).max(indispensable);
         let bytes = zone_count * capacity_bytes;
         Footprint { zone_count, target_zone_count, bytes, live_bytes }
@@ -121,7 +149,7 @@ impl Inner {
     /// been written.
     pub(super) fn has_spare_checkpoint(&self) -> bool {
         let entry_count = self.catalog.live_key_count() + self.catalog.tombstone_count();
-        let is_outdated = self.bytes_since_checkpoint() > STALE_TIMES * self.zones.live_bytes();
+        let is_outdated = self.age_of_checkpoint_bytes() > STALE_TIMES * self.zones.live_bytes();
         let manifest = self.manifest.lock();
         let is_stale = |entries: u64| is_outdated || entries > STALE_TIMES * entry_count;
         match &manifest.checkpoints[..] {
@@ -148,13 +176,24 @@ impl Inner {
         zone_count * capacity_bytes > live_bytes * self.space.percent / 100
     }
 
-    /// Gives the host back what free zones have of it, when the store takes more than it should.
-    pub(super) fn give_back_blocks(&self) {
-        let live_bytes = self.zones.live_bytes();
-        let is_shrinking = self.space.is_shrinking(live_bytes, self.counters.user_bytes.count());
-        if self.has_own_capacity() || !is_shrinking {
-            return;
+    /// Sees to the zones that are made ready and kept in hand. For the housekeeper, when it has found nothing more to clean.
+    ///
+    /// When the store shrinks and nobody fills zones, the host gets back what they and other free zones have of it.
+    pub(super) fn keep_stock(&self) {
+        let Some(log) = &self.log else { return };
+        let is_shrinking = !self.has_own_capacity() && self.space.is_shrinking(self.zones.live_bytes());
+        if is_shrinking {
+            self.give_back_blocks();
         }
+        if self.space.does_without_stock(is_shrinking, log.user_zones_begun()) {
+            return log.give_up_stock();
+        }
+        // A zone that cannot be made ready is tried again by the write that needs it, which reports the error.
+        let _ = log.ready_next_zone();
+        log.keep_spares();
+    }
+
+    fn give_back_blocks(&self) {
         for zone in self.allocator.free_zones() {
             // They stay with the store: no harm but the space.
             let _ = self.device.give_back_blocks(zone);
@@ -222,5 +261,51 @@ impl Inner {
     #[cfg(test)]
     pub(super) fn garbage_mark_bytes(&self) -> u64 {
         self.space.clean_below_bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SpaceTarget;
+    use crate::sync::atomic::Ordering;
+
+    #[test]
+    fn a_store_shrinks_when_less_than_half_is_left_until_as_much_is_written_as_is_live() {
+        let target = SpaceTarget::new(130);
+        target.note_peak(1000, 500);
+        assert!(target.is_shrinking(1000), "nothing is known at opening");
+        target.note_peak(1000, 7000);
+        assert!(!target.is_shrinking(500) && target.is_shrinking(499));
+        target.note_peak(400, 7300);
+        assert!(target.is_shrinking(400), "300 bytes have been written since there were 1000 live ones");
+        target.note_peak(400, 7401);
+        assert!(!target.is_shrinking(400), "that is what is live nowadays");
+        target.note_peak(600, 7500);
+        assert!(target.is_shrinking(299) && !target.is_shrinking(300), "the most since then counts");
+    }
+
+    #[test]
+    fn a_store_that_shrinks_does_without_stock_from_when_much_has_died_until_a_zone_is_begun() {
+        let target = SpaceTarget::new(130);
+        let (shrinks, does_not) = (true, false);
+        assert!(!target.does_without_stock(does_not, 0));
+        target.clean_below_bytes.store(1, Ordering::Relaxed);
+        assert!(!target.does_without_stock(shrinks, 0), "little has died");
+        target.clean_below_bytes.store(0, Ordering::Relaxed);
+        assert!(!target.does_without_stock(shrinks, 1), "a zone has been begun");
+        assert!(target.does_without_stock(shrinks, 1));
+        target.clean_below_bytes.store(1, Ordering::Relaxed);
+        assert!(target.does_without_stock(shrinks, 1), "it stays so");
+        assert!(!target.does_without_stock(shrinks, 2), "until a zone is begun");
+        assert!(!target.does_without_stock(shrinks, 2), "and much has died again");
+    }
+
+    #[test]
+    fn asking_whether_a_store_shrinks_changes_nothing() {
+        let target = SpaceTarget::new(130);
+        target.note_peak(1000, 1001);
+        for live_bytes in [2000, 100, 499, 500, 1000] {
+            assert_eq!(target.is_shrinking(live_bytes), live_bytes < 500);
+        }
     }
 }

@@ -26,28 +26,49 @@ enum Piece {
 ///
 /// Zones that have worn out are not asked: the last version in one may have been torn when it did.
 pub(super) fn manifest_flaws(device: &dyn ZonedDevice, manifest: &Manifest) -> EngineResult<Vec<Damage>> {
-    let mut zones = Vec::new();
+    let (mut zones, mut has_worn) = (Vec::new(), false);
     for zone in manifest_zones(device, manifest)? {
         let descriptor = device.report(zone)?;
-        if !descriptor.state.is_worn() {
+        if descriptor.state.is_worn() {
+            has_worn = true;
+        } else {
             zones.push((zone, pieces(device, &descriptor)?));
         }
     }
     let newest =
         zones.iter().filter_map(|(_, pieces)| newest(pieces)).max_by_key(|manifest| manifest.version);
     let versions: Vec<u64> = zones.iter().flat_map(|(_, pieces)| versions(pieces)).collect();
-    let jump = device.geometry().zone_capacity_bytes / u64::from(device.geometry().block_bytes);
-    // A process killed while it closed the store has left the last version in one zone only.
+    // A process killed while it closed the store has left the last version in one place only.
     let closed_with = newest.filter(|newest| newest.clean && device.was_closed_in_order());
     let closed_with = closed_with.map(|newest| newest.version);
     let in_turn = is_written_in_turn(device);
     let flaws = zones.iter().flat_map(|(zone, pieces)| {
         let holds_newest = self::newest(pieces).map(|manifest| manifest.version) == closed_with;
-        // Where zones are written in turn, the other one ended before, and has been finished.
-        let ends_with = closed_with.filter(|_| holds_newest || !in_turn);
-        flaws_in_zone(*zone, pieces, (ends_with, &versions), jump)
+        let order = Order {
+            versions: &versions,
+            jump: device.geometry().zone_capacity_bytes / u64::from(device.geometry().block_bytes),
+            // Where zones are written in turn, the other one ended before, and has been finished.
+            ends_with: closed_with.filter(|_| holds_newest || !in_turn),
+            ends_twice: in_turn,
+            may_repeat: in_turn || has_worn,
+        };
+        flaws_in_zone(*zone, pieces, &order)
     });
     Ok(flaws.collect())
+}
+
+/// What the versions in a zone must be like.
+struct Order<'a> {
+    /// All that there are, in any zone.
+    versions: &'a [u64],
+    /// By how many numbers they go on after a crash.
+    jump: u64,
+    /// The last one, where it must be there.
+    ends_with: Option<u64>,
+    /// Whether that one is there twice.
+    ends_twice: bool,
+    /// Whether one may be there twice: both copies are in one zone, or were when there was no other.
+    may_repeat: bool,
 }
 
 fn versions(pieces: &[Piece]) -> impl Iterator<Item = u64> {
@@ -93,19 +114,18 @@ fn pieces(device: &dyn ZonedDevice, zone: &ZoneDescriptor) -> EngineResult<Vec<P
 
 /// A gap is damage when the versions around it show that no crash came between: numbers go on one by one, and jump over as
 /// many as a zone has blocks after a crash.
-fn flaws_in_zone(
-    zone: ZoneId,
-    pieces: &[Piece],
-    (closed_with, versions): (Option<u64>, &[u64]),
-    jump: u64,
-) -> Vec<Damage> {
+fn flaws_in_zone(zone: ZoneId, pieces: &[Piece], order: &Order<'_>) -> Vec<Damage> {
+    let &Order { versions, jump, ends_with, may_repeat, .. } = order;
+    let end_is_whole = self::versions(pieces).filter(|version| Some(*version) == ends_with).count()
+        > usize::from(order.ends_twice);
     let mut damages = Vec::new();
     let mut note = |offset, what: String| damages.push(Damage { zone, offset, what, confined: false });
     let mut before: Option<u64> = None;
     for (index, piece) in pieces.iter().enumerate() {
         match piece {
             Piece::Version(manifest) => {
-                if before.is_some_and(|before| manifest.version <= before) {
+                let least = before.map_or(0, |before| before + u64::from(!may_repeat));
+                if manifest.version < least {
                     let what =
                         format!("version {} of the manifest is not where it was written", manifest.version);
                     note(ZoneOffset::START, what);
@@ -118,6 +138,7 @@ fn flaws_in_zone(
                     Piece::Gap(..) => None,
                 });
                 let is_damage = match (before, after) {
+                    (_, Some(after)) if Some(after) == ends_with && !end_is_whole => true,
                     // Between neighbours none is missing: a process was killed while it appended the later one.
                     (Some(before), Some(after)) => (2..jump).contains(&after.saturating_sub(before)),
                     // The first version in a zone: the other zone tells what came before the next one.
@@ -125,7 +146,7 @@ fn flaws_in_zone(
                         let before = versions.iter().filter(|&&version| version < after).max();
                         before.is_some_and(|before| after - before < jump)
                     }
-                    (_, None) => closed_with.is_some_and(|last| before.is_none_or(|before| before < last)),
+                    (_, None) => ends_with.is_some(),
                 };
                 if is_damage {
                     note(*offset, format!("a version of the manifest: {error}"));

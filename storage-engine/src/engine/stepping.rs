@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::background::Step;
+use super::placing::idle_active_zones;
 use super::running::Running;
 use super::write::Logged;
 use super::{Durability, Engine, OpenOptions};
@@ -16,7 +17,7 @@ use crate::error::EngineError;
 use crate::error::EngineResult;
 use crate::format::manifest::SpaceUse;
 use crate::format::unit::StreamKind;
-use crate::index::{Catalog, Entry, Location};
+use crate::index::{Catalog, Entry, Index, IndexKind, Location};
 use crate::log::scanner::{Found, Scanner};
 use crate::log::writer::LogWrite;
 use crate::recovery::{Recovered, Rely, recover};
@@ -123,6 +124,12 @@ impl Engine {
         self.inner.acknowledge(log, begun.logged, begun.durability)
     }
 
+    /// Whether ranges can be walked.
+    #[must_use]
+    pub fn has_keys_in_order(&self) -> bool {
+        self.inner.catalog.index().ordered().is_some()
+    }
+
     /// Asks for a checkpoint, which [`BackgroundStep::Checkpoint`] and closing write.
     pub fn request_checkpoint(&self) {
         let _ = self.inner.checkpointing.request();
@@ -132,10 +139,12 @@ impl Engine {
     ///
     /// # Errors
     /// The device's.
-    pub fn active_zone_counts(&self) -> EngineResult<[usize; 3]> {
-        let mut counts = [0; 3];
+    pub fn active_zone_counts(&self) -> EngineResult<[usize; 4]> {
+        let (mut counts, log) = ([0; 4], self.inner.log()?);
         for (id, zone) in self.inner.zones.iter() {
             let place = match zone.role() {
+                // A stream has left it when the last appends to it are on their way.
+                Role::Sealed(_) if log.is_quiet(id) => 3,
                 Role::Open(StreamKind::User) | Role::Sealed(StreamKind::User) => 0,
                 Role::Open(StreamKind::Relocation) | Role::Sealed(StreamKind::Relocation) => 1,
                 Role::Checkpoint => 2,
@@ -146,15 +155,16 @@ impl Engine {
         Ok(counts)
     }
 
-    /// How many zones new writes, copies and checkpoints may have active.
+    /// How many zones new writes, copies and checkpoints may have active, and how many may stay so that nobody fills.
     ///
     /// # Errors
     /// [`EngineError::ReadOnly`], [`EngineError::Closed`].
-    pub fn most_active_zone_counts(&self) -> EngineResult<[usize; 3]> {
+    pub fn most_active_zone_counts(&self) -> EngineResult<[usize; 4]> {
         let log = self.inner.log()?;
         let of_each = usize::try_from(log.commit().zones_in_flight()).unwrap_or(usize::MAX);
         let (writes, all) = (log.user_stream_count(), log.stream_count());
-        Ok([writes * of_each, (all - writes) * of_each, 1])
+        let idle = idle_active_zones(self.inner.device.geometry(), all);
+        Ok([writes * of_each, (all - writes) * of_each, 1, idle])
     }
 
     /// Zones that data were given up in: worn ones, and such as could not be emptied.
@@ -199,7 +209,7 @@ impl Engine {
     /// The device's; [`EngineError::Corruption`] never: differences are told, in words.
     pub fn differences_from_scan(&self) -> EngineResult<Vec<String>> {
         let manifest = self.inner.manifest.lock().clone();
-        let recovered = recover(&*self.inner.device, &manifest, 1, Rely::OnLog)?;
+        let recovered = recover(&*self.inner.device, &manifest, 1, (Rely::OnLog, IndexKind::Ordered))?;
         let mine = self.described(&self.inner.catalog, &self.inner.zones)?;
         let mut found = self.described(&recovered.catalog, &recovered.zones)?;
         // A tombstone that is forgotten in memory may lie in a zone that was lost, or that a crash kept from being reset:
@@ -275,7 +285,13 @@ impl Engine {
         zones: &ZoneTable,
     ) -> EngineResult<BTreeMap<Box<[u8]>, Write>> {
         let mut entries = Vec::new();
-        catalog.index().ascend(Bound::Unbounded, usize::MAX >> 8, &mut entries);
+        match catalog.index() {
+            Index::Ordered(index) => index.ascend(Bound::Unbounded, usize::MAX >> 8, &mut entries),
+            Index::Hash(index) => self.inner.each_owner(index, |key, entry| {
+                entries.push((key?, entry));
+                Ok(())
+            })?,
+        }
         let describe = |(key, entry)| {
             let write = match entry {
                 Entry::Value { location, .. } => {

@@ -5,6 +5,7 @@
 //! for that one first.
 
 use super::latches::Held;
+use super::owners::ReadAhead;
 use super::read::Bytes;
 use super::{Engine, Inner};
 use crate::error::{EngineError, EngineResult};
@@ -87,21 +88,27 @@ impl Engine {
             return Ok(Logged::vain(log));
         }
         let (mut entries, latches, mut fit) = (Entries::new(), &self.inner.latches, Fit::OwnStream);
+        let index = self.inner.catalog.index();
         let appended = loop {
             // What is freed from here on ends a wait for space below.
             let seen = self.inner.allocator.events();
             self.inner.admit(log, writes)?;
+            let ahead = self.inner.read_ahead(writes)?;
             let mut held = match writes {
-                [one] => latches.hold_one(one.key),
-                many => latches.hold(many.iter().map(|write| write.key)),
+                [one] => latches.hold_one(one.key, index),
+                many => latches.hold(many.iter().map(|write| write.key), index),
             };
-            if durability != Durability::Sync && held.last_pending() > log.commit().durable() {
-                let pending = held.last_pending();
-                drop(held);
+            let durable = log.commit().durable();
+            let pending = match durability {
+                Durability::Sync => held.last_of_one_tag(writes.iter().map(|write| write.key), durable),
+                Durability::Written | Durability::Buffered => held.last_pending(),
+            };
+            if pending > durable {
+                drop((held, ahead));
                 log.commit_to(pending, Level::Durable)?;
                 continue;
             }
-            if self.inner.is_vain(log, writes, &held) {
+            if self.inner.is_vain(log, writes, &held, ahead.as_ref())? {
                 return Ok(Logged::vain(log));
             }
             match self.inner.append(log, writes, (durability, fit), &mut held, &mut entries) {
@@ -109,7 +116,7 @@ impl Engine {
                 Err(AppendFailure::Error(error)) => return Err(error),
                 Err(AppendFailure::NoZone) => {}
             }
-            drop(held);
+            drop((held, ahead));
             fit = self.inner.wait_for_room(seen, fit)?;
         };
         self.inner.count(writes);
@@ -146,13 +153,17 @@ impl Engine {
             if value.as_deref() != expected {
                 return Ok(Err(value));
             }
-            let mut held = self.inner.latches.hold_one(key);
+            let mut held = self.inner.latches.hold_one(key, self.inner.catalog.index());
             let unchanged = self.inner.catalog.index().lookup(key) == entry;
             if !unchanged || held.last_pending() > log.commit().durable() && !ignores_pending {
                 continue;
             }
             drop(pinned);
-            if new.is_none() && entry.is_none() {
+            let is_vain = match self.inner.catalog.index().hash() {
+                Some(_) => self.inner.is_vain(log, &writes, &held, None)?,
+                None => new.is_none() && entry.is_none(),
+            };
+            if is_vain {
                 drop(held);
                 self.inner.acknowledge(log, Logged::vain(log), durability)?;
                 return Ok(Ok(()));
@@ -220,7 +231,7 @@ impl Inner {
         let stream_count = self.log.as_ref().map_or(LEAST_STREAMS, |log| log.stream_count());
         let held_back = RESERVED_FROM_PUTS + stream_count + zone_count;
         let data_zones = self.data_zone_count().saturating_sub(held_back as u64);
-        data_zones * self.device.geometry().zone_capacity_bytes / 10 * 9
+        most_live_bytes(data_zones, self.device.geometry().zone_capacity_bytes)
     }
 
     pub(super) fn data_zone_count(&self) -> u64 {
@@ -229,10 +240,26 @@ impl Inner {
 
     /// Whether a write changes nothing: deletes of keys that are nowhere. It is not logged, but what was logged before it
     /// must reach its level all the same: a crash that takes an earlier write must not leave a later one.
-    fn is_vain(&self, log: &LogWriter, writes: &[LogWrite<'_>], held: &Held<'_>) -> bool {
-        purpose(writes) == Purpose::Delete
-            && held.last_pending() <= log.commit().durable()
-            && writes.iter().all(|write| self.catalog.index().lookup(write.key).is_none())
+    ///
+    /// In a hash index what is not vain can be published afterwards.
+    fn is_vain(
+        &self,
+        log: &LogWriter,
+        writes: &[LogWrite<'_>],
+        held: &Held<'_>,
+        ahead: Option<&ReadAhead>,
+    ) -> EngineResult<bool> {
+        let deletes = purpose(writes) == Purpose::Delete && held.last_pending() <= log.commit().durable();
+        let index = self.catalog.index();
+        let Some(hash) = index.hash() else {
+            return Ok(deletes && writes.iter().all(|write| index.lookup(write.key).is_none()));
+        };
+        let owners = self.owners(hash, writes, ahead)?;
+        let is_vain = deletes && owners.iter().all(|owner| owner.own().is_none());
+        if !is_vain {
+            self.make_way(hash, writes, owners)?;
+        }
+        Ok(is_vain)
     }
 
     fn append(
@@ -248,9 +275,15 @@ impl Inner {
         }
         let visibility = durability.visibility();
         let place = (self.place(log, writes, durability), fit);
-        let appended = self.log_and_show(log, writes, (purpose(writes), visibility), place, entries)?;
+        let purpose = match purpose(writes) {
+            // The collector has found nothing to free.
+            Purpose::Delete if fit == Fit::AnyStream => Purpose::LastDelete,
+            purpose => purpose,
+        };
+        let appended = self.log_and_show(log, writes, (purpose, visibility), place, entries)?;
         if visibility == Visibility::WhenDurable {
-            held.set_pending(appended.last_seqno);
+            let keys = writes.iter().map(|write| write.key);
+            held.set_pending(keys, (appended.last_seqno, log.commit().durable()));
         }
         Ok(appended)
     }
@@ -292,7 +325,7 @@ impl Inner {
 
     /// Waits for the writes of a key that are in flight and not yet visible.
     fn wait_for_pending(&self, log: &LogWriter, key: &[u8]) -> EngineResult<()> {
-        let pending: SeqNo = self.latches.hold_one(key).last_pending();
+        let pending: SeqNo = self.latches.hold_one(key, self.catalog.index()).last_pending();
         log.commit_to(pending, Level::Durable)
     }
 
@@ -361,6 +394,13 @@ impl Inner {
         }
         self.note_garbage();
     }
+}
+
+/// How much of the room for data may be live: what is left is garbage that the collector lives on. That is a tenth, or where
+/// that is less, a sixteenth and four zones.
+fn most_live_bytes(zone_count: u64, capacity_bytes: u64) -> u64 {
+    let of_many_zones = (zone_count * capacity_bytes / 16 * 15).saturating_sub(4 * capacity_bytes);
+    (zone_count * capacity_bytes / 10 * 9).max(of_many_zones)
 }
 
 /// Hands the units that a write has filled to the queue. All locks are released.

@@ -171,6 +171,17 @@ pub struct DecodedRecord<'a> {
     pub encoded_bytes: usize,
 }
 
+/// The head of a record as found in a unit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordHead<'a> {
+    /// What it says, but for the value.
+    pub record: Record<'a>,
+    /// Bytes of the value.
+    pub value_bytes: usize,
+    /// Checksum of the value.
+    pub value_crc: u32,
+}
+
 /// The checksum of a value.
 #[must_use]
 pub fn value_crc(value: &[u8]) -> u32 {
@@ -232,23 +243,28 @@ impl<'a> Record<'a> {
         len_bytes
     }
 
-    /// Whether the encoded record at the start of `bytes` has a group extension; for bytes known to be a record.
-    #[must_use]
-    pub fn is_grouped(bytes: &[u8]) -> bool {
-        RawHeader::read(bytes).is_some_and(|header| header.is_grouped())
-    }
-
     /// Reads the record at the start of `from`.
     ///
     /// # Errors
     /// [`DecodeError`] when the head is not whole and checked. A damaged value is told by
     /// [`DecodedRecord::value_check`].
     pub fn decode(from: &'a [u8]) -> Result<DecodedRecord<'a>, DecodeError> {
-        let cut_short = |needed_bytes| DecodeError::CutShort {
-            structure: STRUCTURE,
-            needed_bytes,
-            found_bytes: from.len(),
-        };
+        let RecordHead { record, value_bytes, value_crc } = Self::decode_head(from)?;
+        let head_bytes = encoded_bytes(record.key.len(), 0, record.group.is_some());
+        let value = from
+            .get(head_bytes..head_bytes + value_bytes)
+            .ok_or(cut_short(from, head_bytes + value_bytes))?;
+        let value_check = check("record value", value, value_crc);
+        let record = Self { value, ..record };
+        Ok(DecodedRecord { record, value_check, encoded_bytes: head_bytes + value_bytes })
+    }
+
+    /// Reads the head of the record at the start of `from`: its value need not be there.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the head is not whole and checked; [`DecodeError::CutShort`] says how many bytes it has.
+    pub fn decode_head(from: &'a [u8]) -> Result<RecordHead<'a>, DecodeError> {
+        let cut_short = |needed_bytes| cut_short(from, needed_bytes);
         let raw = RawHeader::read(from).ok_or(cut_short(RECORD_HEADER_BYTES))?;
         let RawHeader { head_crc, value_crc, code, keyspace, .. } = raw;
         let seqno = SeqNo::new(raw.seqno);
@@ -257,8 +273,6 @@ impl<'a> Record<'a> {
         let head_bytes = encoded_bytes(key_bytes, 0, grouped);
         let head = from.get(..head_bytes).ok_or(cut_short(head_bytes))?;
         check("record head", &head[HEAD_CRC_BYTES..], head_crc)?;
-        let value =
-            from.get(head_bytes..head_bytes + value_bytes).ok_or(cut_short(head_bytes + value_bytes))?;
         let group = grouped.then(|| decode_group(&head[RECORD_HEADER_BYTES..]));
         if keyspace != 0 {
             return Err(DecodeError::Field {
@@ -267,11 +281,10 @@ impl<'a> Record<'a> {
                 found: u64::from(keyspace),
             });
         }
-        let record =
-            Self { seqno, kind: decode_kind(code)?, group, key: &head[head_bytes - key_bytes..], value };
+        let key = &head[head_bytes - key_bytes..];
+        let record = Self { seqno, kind: decode_kind(code)?, group, key, value: &[] };
         record.validate()?;
-        let value_check = check("record value", value, value_crc);
-        Ok(DecodedRecord { record, value_check, encoded_bytes: head_bytes + value_bytes })
+        Ok(RecordHead { record, value_bytes, value_crc })
     }
 
     fn validate(&self) -> Result<(), DecodeError> {
@@ -317,6 +330,10 @@ impl<'a> Record<'a> {
     pub fn first_part_seqno(&self) -> SeqNo {
         self.seqno.back(self.group.map_or(0, |group| u64::from(group.part_index)))
     }
+}
+
+const fn cut_short(found: &[u8], needed_bytes: usize) -> DecodeError {
+    DecodeError::CutShort { structure: STRUCTURE, needed_bytes, found_bytes: found.len() }
 }
 
 fn decode_group(extension: &[u8]) -> Group {

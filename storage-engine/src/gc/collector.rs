@@ -4,9 +4,9 @@
 //! 1. Only a zone whose writes are all durable is chosen. Writers that have logged and not yet published one are waited
 //!    for (an epoch passes), so that all of them are visible.
 //! 2. Live records are copied byte for byte (they keep their seqnos) and the index is pointed at the copies.
-//! 3. The copies, and every write that superseded a record left behind, are put on stable media.
-//! 4. Readers that may still hold an old location, and writers that have changed the index but not the ledger, are
+//! 3. Readers that may still hold an old location, and writers that have changed the index but not the ledger, are
 //!    waited for (an epoch passes). The ledger must agree now that nothing in the zone is live.
+//! 4. The copies, and every write that superseded a record left behind ([`super::superseded`]), are put on stable media.
 //! 5. The manifest takes down watermark and tail, durably: what is about to vanish may have been their only witness.
 //! 6. The zone is reset.
 //!
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::policy::{Candidate, Clock, Lifetime, Narrowed, Placement, Policy, StreamId, ZoneHistory};
+use super::superseded::Superseded;
 use super::tombstones::{self, Ages};
 use super::wear::{self, Wear};
 use crate::device::{ZoneState, ZonedDevice};
@@ -36,7 +37,7 @@ use crate::log::writer::{AppendFailure, LogWriter};
 use crate::pinned::wait_for_pinned;
 use crate::sync::Instant;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::units::{Generation, ZoneId};
+use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset};
 use crate::zones::{Allocator, Role, ZoneTable, charge_bytes};
 
 /// Takes down watermark and tails before a zone is reset.
@@ -77,6 +78,10 @@ pub struct Collector {
     pub relocated_records: AtomicU64,
     /// How often a zone has been looked for to be emptied for its space.
     pub chosen_count: AtomicU64,
+    /// What that was when a zone that lagged behind in resets had its turn last.
+    pub turn_at_count: AtomicU64,
+    /// Up to which write the dead records of zones were superseded.
+    pub superseded: Superseded,
     /// Whether time is taken: not in a simulation, where there is none.
     pub takes_time: bool,
     /// The last generation given out when the store was opened: no barrier of an earlier run is later.
@@ -187,16 +192,16 @@ impl Collector {
     fn free(&self, victim: ZoneId, witness: &dyn Witness) -> EngineResult<()> {
         // Copies of an earlier attempt that must be moved get a generation; no barrier may be noted before that.
         self.log.settle_relocations()?;
-        wait_for_pinned();
+        self.begin_round();
         if let Some(history) = self.zones.zone(victim).history() {
             self.policy.note_victim(self.log.clock_writes(), history);
         }
         self.empty(victim, witness)?;
-        if !fault::is_on(Fault::ResetBeforeCopiesAreDurable) {
-            self.log.make_relocations_durable()?;
-        }
         wait_for_pinned();
         self.check_empty(victim)?;
+        if !fault::is_on(Fault::ResetBeforeCopiesAreDurable) {
+            self.log.make_relocations_durable(self.superseded_up_to(victim))?;
+        }
         self.zones.zone(victim).forget_claims();
         if !fault::is_on(Fault::ResetWithoutWitness) {
             witness.testify()?;
@@ -205,6 +210,22 @@ impl Collector {
         self.device.reset(victim)?;
         self.allocator.give_back(victim);
         Ok(())
+    }
+
+    /// On return everybody has published who had logged a write before.
+    fn begin_round(&self) {
+        let round = self.zones.begin_round();
+        wait_for_pinned();
+        self.superseded.note(round, self.log.last_seqno());
+    }
+
+    /// The write up to which everything must be durable, or records that were left behind in the zone would be lost to a crash
+    /// together with what superseded them.
+    fn superseded_up_to(&self, victim: ZoneId) -> SeqNo {
+        if fault::is_on(Fault::ForgetWhatSuperseded) {
+            return SeqNo::ZERO;
+        }
+        self.superseded.up_to(self.zones.zone(victim).died_in_round(), self.log.last_seqno())
     }
 
     fn has_worn_out(&self, zone: ZoneId) -> bool {
@@ -221,10 +242,10 @@ impl Collector {
         let begun = self.begin(zone);
         self.log.settle_zone(zone)?;
         self.log.commit_to(self.log.last_seqno(), Level::Durable)?;
-        self.log.make_relocations_durable()?;
+        self.log.make_relocations_durable(self.log.last_seqno())?;
         wait_for_pinned();
         let emptied = self.empty(zone, witness);
-        self.log.make_relocations_durable()?;
+        self.log.make_relocations_durable(self.log.last_seqno())?;
         self.zones.zone(zone).claim_landed();
         witness.testify()?;
         match emptied {
@@ -251,7 +272,8 @@ impl Collector {
 
     /// A zone whose data never change and that has been spared resets for too long, when it is time to look for one.
     fn straggler(&self) -> EngineResult<Option<ZoneId>> {
-        if !(self.chosen_count.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(wear::COLLECTIONS_A_TURN) {
+        let chosen_count = self.chosen_count.fetch_add(1, Ordering::Relaxed) + 1;
+        if !chosen_count.is_multiple_of(wear::COLLECTIONS_A_LOOK) {
             return Ok(None);
         }
         let (mut most, mut ripe) = (0, Vec::new());
@@ -262,7 +284,12 @@ impl Collector {
                 ripe.push(Wear { zone, reset_count });
             }
         }
-        Ok(wear::straggler(ripe.into_iter(), most))
+        let since = chosen_count - self.turn_at_count.load(Ordering::Relaxed);
+        let straggler = wear::straggler(ripe.into_iter(), most, since);
+        if straggler.is_some() {
+            self.turn_at_count.store(chosen_count, Ordering::Relaxed);
+        }
+        Ok(straggler)
     }
 
     /// Whether tombstones weigh more than is tolerated and can be made to go.
@@ -360,15 +387,22 @@ impl Collector {
             if let Found::Unit { offset, .. } = &found {
                 witness.has_looked_through(offset.get() as f64 / end_bytes);
             }
-            if let Found::Unit { header, body, .. } = found
+            if let Found::Unit { offset, header, body } = found
                 && (header.generation != generation
                     || header.record_count == 0
+                    || self.is_namesake(victim.zone, &header, offset)
                     || self.relocate_unit(victim, &header, body)? == Contents::Flawed)
             {
                 scanner.look_inside();
             }
         }
         Ok(())
+    }
+
+    /// Whether a unit has the number of another one, which entries of the index mean: a run that was cut off had lost it,
+    /// and the next one, which did not see it, gave its number anew.
+    fn is_namesake(&self, zone: ZoneId, header: &UnitHeader, offset: ZoneOffset) -> bool {
+        self.zones.zone(zone).place(header.unit) != Some(offset) && !fault::is_on(Fault::BelieveEarlierRuns)
     }
 
     fn relocate_unit(&self, victim: Victim, header: &UnitHeader, body: &[u8]) -> EngineResult<Contents> {
@@ -495,7 +529,7 @@ impl Collector {
         zone.set_role(Role::Lost);
         Err(EngineError::Corruption {
             zone: victim,
-            offset: crate::units::ZoneOffset::START,
+            offset: ZoneOffset::START,
             what: format!("{left_bytes} live bytes could not be relocated; the zone is kept as it is"),
         })
     }

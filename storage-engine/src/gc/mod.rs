@@ -5,5 +5,6 @@
 
 pub mod collector;
 pub mod policy;
+pub mod superseded;
 mod tombstones;
 mod wear;

@@ -6,10 +6,14 @@
 
 use crate::units::ZoneId;
 
-/// One zone in so many that are emptied may be one that lags behind: that costs a fraction of a percent.
-pub(super) const COLLECTIONS_A_TURN: u64 = 512;
+/// After so many zones emptied it is looked whether one lags behind.
+pub(super) const COLLECTIONS_A_LOOK: u64 = 16;
 /// Resets that a zone may lag behind the one that has had the most. Zones stand thousands of them.
 const TOLERATED_LAG: u32 = 256;
+/// Where a zone lags behind by more than that, one zone in so many that are emptied is the one that lags the most: that costs a
+/// fraction of a percent. The farther it lags, the sooner its turn comes, by the fourth power: at twice the tolerated lag, as often as it is
+/// looked. So the lag stays below that, however few zones take what changes.
+const COLLECTIONS_A_TURN: u64 = 256;
 
 /// A zone and how often it has been reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,23 +22,92 @@ pub(super) struct Wear {
     pub(super) reset_count: u32,
 }
 
-/// Of the zones that may be emptied the one that has been reset least, if it lags too far behind `most`.
-pub(super) fn straggler(may_be_emptied: impl Iterator<Item = Wear>, most: u32) -> Option<ZoneId> {
+/// Of the zones that may be emptied the one that has been reset least, if it lags too far behind `most`, and so many have been
+/// emptied since the last one had its turn that the next one's has come.
+pub(super) fn straggler(
+    may_be_emptied: impl Iterator<Item = Wear>,
+    most: u32,
+    collections_since: u64,
+) -> Option<ZoneId> {
     let least = may_be_emptied.min_by_key(|wear| wear.reset_count)?;
-    (most.saturating_sub(least.reset_count) > TOLERATED_LAG).then_some(least.zone)
+    let lag = most.saturating_sub(least.reset_count);
+    (lag > TOLERATED_LAG && collections_since >= turn(lag)).then_some(least.zone)
+}
+
+/// How many zones are emptied between two turns.
+fn turn(lag: u32) -> u64 {
+    let times = f64::from(lag) / f64::from(TOLERATED_LAG);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive, and at most what a turn is"
+    )]
+    let collections = (COLLECTIONS_A_TURN as f64 / times.powi(4)) as u64;
+    collections
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{TOLERATED_LAG, Wear, ZoneId, straggler};
+    use super::{COLLECTIONS_A_LOOK, COLLECTIONS_A_TURN, TOLERATED_LAG, Wear, ZoneId, straggler};
 
     #[test]
     fn the_zone_that_lags_furthest_behind_has_its_turn_and_a_tolerable_lag_is_tolerated() {
         let wear = |zone, reset_count| Wear { zone: ZoneId::new(zone), reset_count };
         let zones = [wear(1, 500), wear(2, 7), wear(3, 9)];
-        assert_eq!(straggler(zones.into_iter(), 500), Some(ZoneId::new(2)));
-        assert_eq!(straggler(zones.into_iter(), 7 + TOLERATED_LAG), None);
-        assert_eq!(straggler(zones.into_iter(), 8 + TOLERATED_LAG), Some(ZoneId::new(2)));
-        assert_eq!(straggler([].into_iter(), u32::MAX), None);
+        let straggler = |most| straggler(zones.into_iter(), most, COLLECTIONS_A_TURN);
+        assert_eq!(straggler(500), Some(ZoneId::new(2)));
+        assert_eq!(straggler(7 + TOLERATED_LAG), None);
+        assert_eq!(straggler(8 + TOLERATED_LAG), Some(ZoneId::new(2)));
+        assert_eq!(super::straggler([].into_iter(), u32::MAX, u64::MAX), None);
+    }
+
+    #[test]
+    fn turns_come_the_sooner_the_farther_a_zone_lags() {
+        let since = |lag| {
+            let comes = |collections| {
+                let zones = [Wear { zone: ZoneId::new(1), reset_count: 5 }];
+                straggler(zones.into_iter(), 5 + lag, collections).is_some()
+            };
+            (0..=COLLECTIONS_A_TURN).find(|&collections| comes(collections))
+        };
+        assert_eq!(since(TOLERATED_LAG), None);
+        assert_eq!(since(TOLERATED_LAG + 1), Some(COLLECTIONS_A_TURN - 4));
+        assert_eq!(since(2 * TOLERATED_LAG), Some(COLLECTIONS_A_LOOK));
+    }
+
+    /// Of 200 zones all but a few hold what never changes, and those few take everything: the hardest there is.
+    #[test]
+    fn no_zone_has_many_more_resets_than_another_however_few_zones_take_all_writes() {
+        for hot_count in [4, 20, 100] {
+            let mut reset_counts = [0_u32; 200];
+            let mut hot: Vec<usize> = (0..hot_count).collect();
+            let (mut since, mut turns) = (0, 0_u64);
+            let collections = 200_000_u64;
+            for collection in 1..=collections {
+                since += 1;
+                let most = *reset_counts.iter().max().expect("there are zones");
+                let zones =
+                    (0..).map(ZoneId::new).zip(reset_counts).filter(|(id, _)| !hot.contains(&id.index()));
+                let cold = zones.map(|(zone, reset_count)| Wear { zone, reset_count });
+                let due = collection % COLLECTIONS_A_LOOK == 0;
+                // Those that have their turns meet one after another.
+                let place =
+                    usize::try_from(collection / COLLECTIONS_A_LOOK + collection).unwrap() % hot_count;
+                let victim = if due { straggler(cold, most, since) } else { None };
+                // What never changed goes to the zone that is free, and the straggler takes its place.
+                if let Some(straggler) = victim {
+                    hot[place] = straggler.index();
+                    (since, turns) = (0, turns + 1);
+                }
+                reset_counts[hot[place]] += 1;
+            }
+            let most = *reset_counts.iter().max().expect("there are zones");
+            let mean = collections / 200;
+            assert!(
+                u64::from(most) <= mean + 2 * u64::from(TOLERATED_LAG),
+                "{hot_count} hot: {most}, mean {mean}"
+            );
+            assert!(turns < collections / 20, "{hot_count} hot: {turns} turns");
+        }
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::large::LargeValues;
-use super::{Entry, LargeId, Location, OrderedIndex};
+use super::{Entry, Index, LargeId, Location};
 use crate::counter::StripedCounter;
 use crate::fault::{self, Fault};
 use crate::sync::epoch;
@@ -27,7 +27,7 @@ pub enum ZoneCharge {
 /// Index, large values and ledger.
 #[derive(Debug)]
 pub struct Catalog {
-    index: OrderedIndex,
+    index: Index,
     large: LargeValues,
     zones: Arc<ZoneTable>,
     live_key_count: StripedCounter,
@@ -38,7 +38,7 @@ impl Catalog {
     /// A catalog of an index that recovery made; the ledger holds already what it points at.
     #[must_use]
     pub fn loaded(
-        index: OrderedIndex,
+        index: Index,
         large: LargeValues,
         zones: Arc<ZoneTable>,
         (live_key_count, tombstone_count): (i64, i64),
@@ -57,7 +57,7 @@ impl Catalog {
 
     /// The index, for looking.
     #[must_use]
-    pub fn index(&self) -> &OrderedIndex {
+    pub fn index(&self) -> &Index {
         &self.index
     }
 
@@ -79,7 +79,8 @@ impl Catalog {
         self.tombstone_count.count()
     }
 
-    /// Makes a write visible: it is the newest of its key.
+    /// Makes a write visible: it is the newest of its key. In a hash index the key's tag must be its own, or keys with it
+    /// kept apart.
     pub fn publish(&self, key: &[u8], entry: Entry, zone_charge: ZoneCharge) {
         // The collector waits for whoever has changed the index and not yet the ledger.
         let _changing = epoch::pin();

@@ -119,13 +119,13 @@ pub enum Entry {
 }
 
 /// Bits of a packed length that hold the length; the kind takes the two above.
-const LENGTH_BITS: u32 = 30;
+pub(super) const LENGTH_BITS: u32 = 30;
 /// The longest value, in bytes, of an [`Entry::Value`].
 pub const MAX_VALUE_LEN: u32 = (1 << LENGTH_BITS) - 1;
 
-const KIND_VALUE: u32 = 0;
-const KIND_TOMBSTONE: u32 = 1;
-const KIND_LARGE: u32 = 2;
+pub(super) const KIND_VALUE: u32 = 0;
+pub(super) const KIND_TOMBSTONE: u32 = 1;
+pub(super) const KIND_LARGE: u32 = 2;
 
 /// An [`Entry`] in 12 bytes: 8 of place, 4 of length with the kind in their two top bits.
 ///

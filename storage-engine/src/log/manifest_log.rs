@@ -4,8 +4,8 @@
 //! last. A zone that is full is reset after a flush, when the other one holds the newest version on stable media.
 //!
 //! On a device that lets only three zones be active at once, the two zones are written *in turn*: one of them until it is full,
-//! and then the other, so that one of the three serves for the manifest. A version is in one zone only then, and one that is damaged
-//! leaves the one before it.
+//! and then the other, so that one of the three serves for the manifest. Both copies of a version are in one zone then, as they
+//! are when one zone is all that is left: a single one that rots would leave the version before it, without a word.
 //!
 //! After a power cut the write pointer may stand behind holes, and what lies last need not be the newest: only a version
 //! that ends at the write pointer and says that all was in order is believed without a look at the rest of the zone.
@@ -195,39 +195,30 @@ impl ManifestLog {
     /// [`EngineError::WornOut`]; the device's.
     pub fn append(&self, manifest: &mut Manifest, take_zone: &TakeZone<'_>) -> EngineResult<()> {
         self.substitute(manifest, take_zone)?;
-        match self.in_use(manifest)?[..] {
-            [first, second] if is_written_in_turn(&*self.device) => {
-                let zone = self.turn(first, second, manifest)?;
-                match self.append_to(zone, manifest, WhenFull::Refuse) {
-                    Err(_) if self.is_worn(zone) => return self.append(manifest, take_zone),
-                    appended => appended?,
-                }
-                *self.current.lock() = Some(zone);
-                Ok(self.device.flush()?)
-            }
-            [first, second] => {
-                match self.append_to(first, manifest, WhenFull::Reset) {
-                    // It has worn out just now. Each zone does so once, and this is told anew what is left.
-                    Err(_) if self.is_worn(first) => return self.append(manifest, take_zone),
-                    appended => appended?,
-                }
-                if !fault::is_on(Fault::SkipManifestFlush) {
-                    self.device.flush()?;
-                }
-                match self.append_to(second, manifest, WhenFull::Reset) {
-                    // The other one holds this version.
-                    Err(_) if self.is_worn(second) => Ok(()),
-                    appended => appended,
-                }
-            }
-            [only] => {
-                match self.append_to(only, manifest, WhenFull::Refuse) {
-                    Err(_) if self.is_worn(only) => return self.append(manifest, take_zone),
-                    appended => appended?,
-                }
-                Ok(self.device.flush()?)
-            }
-            _ => Err(self.worn_out(manifest)),
+        let [first, second] = match self.in_use(manifest)?[..] {
+            [first, second] if is_written_in_turn(&*self.device) => [self.turn(first, second, manifest)?; 2],
+            [first, second] => [first, second],
+            [only] => [only; 2],
+            _ => return Err(self.worn_out(manifest)),
+        };
+        let when_full = if first == second { WhenFull::Refuse } else { WhenFull::Reset };
+        match self.append_to(first, manifest, when_full) {
+            // It has worn out just now. Each zone does so once, and this is told anew what is left.
+            Err(_) if self.is_worn(first) => return self.append(manifest, take_zone),
+            appended => appended?,
+        }
+        *self.current.lock() = Some(first);
+        if !fault::is_on(Fault::SkipManifestFlush) {
+            self.device.flush()?;
+        }
+        self.rest_others(manifest, first)?;
+        if first == second && !self.has_room(second, manifest, 1)? {
+            return Ok(());
+        }
+        match self.append_to(second, manifest, when_full) {
+            // The first copy is on stable media.
+            Err(_) if self.is_worn(second) => Ok(()),
+            appended => appended,
         }
     }
 
@@ -236,7 +227,7 @@ impl ManifestLog {
         let current = *self.current.lock();
         let (current, other) = if current == Some(second) { (second, first) } else { (first, second) };
         let state = self.device.report(current)?.state;
-        if state != ZoneState::Full && self.has_room(current, manifest)? {
+        if state != ZoneState::Full && self.has_room(current, manifest, 2)? {
             return Ok(current);
         }
         // What it holds is to be on stable media before the other one is emptied, and no zone more may be active.
@@ -249,12 +240,26 @@ impl ManifestLog {
         Ok(other)
     }
 
+    /// Sees to it that no zone is active whose turn it is not: a power cut may have undone that it was finished. The newest
+    /// version is on stable media elsewhere.
+    fn rest_others(&self, manifest: &Manifest, written: ZoneId) -> EngineResult<()> {
+        if !is_written_in_turn(&*self.device) {
+            return Ok(());
+        }
+        for zone in self.in_use(manifest)?.into_iter().filter(|&zone| zone != written) {
+            if self.device.report(zone)?.state.is_active() {
+                self.device.reset(zone)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes zones in the place of worn ones, as far as there are any.
     fn substitute(&self, manifest: &mut Manifest, take_zone: &TakeZone<'_>) -> EngineResult<()> {
         loop {
             let urgency = match self.in_use(manifest)?[..] {
                 [_, _] => return Ok(()),
-                [only] if self.has_room(only, manifest)? => Urgency::CanWait,
+                [only] if self.has_room(only, manifest, 1)? => Urgency::CanWait,
                 _ => Urgency::Pressing,
             };
             match take_zone(urgency)? {
@@ -288,10 +293,11 @@ impl ManifestLog {
         self.device.report(zone).is_ok_and(|descriptor| descriptor.state.is_worn())
     }
 
-    fn has_room(&self, zone: ZoneId, manifest: &Manifest) -> EngineResult<bool> {
+    /// Whether so many copies of a version fit into what is left of a zone.
+    fn has_room(&self, zone: ZoneId, manifest: &Manifest, copies: u64) -> EngineResult<bool> {
         let (geometry, descriptor) = (self.device.geometry(), self.device.report(zone)?);
         let len_bytes = manifest.encode(geometry.block_bytes as usize, descriptor.reset_count).len() as u64;
-        Ok(descriptor.write_pointer.get() + len_bytes <= geometry.zone_capacity_bytes)
+        Ok(descriptor.write_pointer.get() + copies * len_bytes <= geometry.zone_capacity_bytes)
     }
 
     fn append_to(&self, zone: ZoneId, manifest: &Manifest, when_full: WhenFull) -> EngineResult<()> {

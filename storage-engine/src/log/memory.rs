@@ -1,7 +1,8 @@
 //! Units whose bytes are in memory: those in flight, and the most recent ones, kept for readers under a budget.
 //!
 //! What was written last is what is read first; keeping whole units costs writers nothing, since the bytes are there
-//! already. A unit leaves when the budget is exceeded, oldest first, and never while its append is in flight.
+//! already. A unit leaves when the budget is exceeded, oldest first, and never while its append is in flight. The budget is
+//! shared with values read from the device: units have what those leave ([`UnitMemory::leave_to_values`]).
 //!
 //! Invariant: a unit is found here from before it can be looked up in its stream no more until after its place is known.
 
@@ -13,6 +14,7 @@ use foldhash::fast::FixedState;
 
 use crate::buffer::AlignedBuffer;
 use crate::queue::IoQueue;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::units::{Generation, ZoneId};
 
@@ -39,6 +41,8 @@ pub struct UnitMemory {
     shards: Box<[Shard]>,
     kept: Mutex<Kept>,
     budget_bytes: usize,
+    /// What of the budget others have taken.
+    left_bytes: AtomicUsize,
     unit_limit_bytes: usize,
     /// Where units are appended, once that is known.
     queue: OnceLock<Arc<dyn IoQueue>>,
@@ -52,6 +56,19 @@ struct Kept {
     spare: Vec<AlignedBuffer>,
 }
 
+impl Kept {
+    /// Takes out the oldest units beyond so many bytes.
+    fn beyond(&mut self, most_bytes: usize) -> Vec<UnitKey> {
+        let mut evicted = Vec::new();
+        while self.bytes > most_bytes {
+            let Some((oldest, bytes)) = self.queue.pop_front() else { break };
+            self.bytes -= bytes;
+            evicted.push(oldest);
+        }
+        evicted
+    }
+}
+
 impl UnitMemory {
     /// Keeps up to `budget_bytes` of units that are no longer in flight; a unit takes at most `unit_limit_bytes`.
     #[must_use]
@@ -60,6 +77,7 @@ impl UnitMemory {
             shards: (0..SHARD_COUNT).map(|_| RwLock::default()).collect(),
             kept: Mutex::default(),
             budget_bytes,
+            left_bytes: AtomicUsize::new(0),
             unit_limit_bytes,
             queue: OnceLock::new(),
         }
@@ -135,20 +153,24 @@ impl UnitMemory {
         let Some(len_bytes) = self.shard(key).read().get(&key).map(|unit| unit.capacity_bytes()) else {
             return;
         };
-        let mut evicted = Vec::new();
         {
             let mut kept = self.kept.lock();
             kept.queue.push_back((key, len_bytes));
             kept.bytes += len_bytes;
-            while kept.bytes > self.budget_bytes {
-                let Some((oldest, bytes)) = kept.queue.pop_front() else { break };
-                kept.bytes -= bytes;
-                evicted.push(oldest);
-            }
         }
-        for oldest in evicted {
-            self.forget(oldest);
-        }
+        self.evict();
+    }
+
+    /// From now on so many bytes of the budget are taken by cached values.
+    pub fn leave_to_values(&self, bytes: usize) {
+        self.left_bytes.store(bytes, Ordering::Relaxed);
+        self.evict();
+    }
+
+    fn evict(&self) {
+        let most_bytes = self.budget_bytes.saturating_sub(self.left_bytes.load(Ordering::Relaxed));
+        let evicted = self.kept.lock().beyond(most_bytes);
+        evicted.into_iter().for_each(|oldest| self.forget(oldest));
     }
 
     /// Forgets what is kept of a zone that is about to be reset.

@@ -613,6 +613,32 @@ impl LogWriter {
         Ok(())
     }
 
+    /// How many zones have been begun for new writes since the store was opened.
+    #[must_use]
+    pub fn user_zones_begun(&self) -> u64 {
+        self.user.hold().streams.iter().map(|stream| stream.begun_count()).sum()
+    }
+
+    /// Gives up the zones that are ready, and with them what they have of the host; those kept in hand too, as long as the host
+    /// has room. Whoever needs one waits until it is made ready. Only the housekeeper calls this.
+    pub fn give_up_stock(&self) {
+        let mut ready = std::mem::take(&mut self.user.shared.lock().ready);
+        ready.append(&mut self.relocation.lock().ready);
+        let LogParts { device, allocator, .. } = &self.parts;
+        for (zone, _) in ready {
+            // That it takes space does no harm.
+            let _ = device.unprepare(zone);
+            allocator.put_back(zone);
+        }
+        if self.host_full().is_some() {
+            return;
+        }
+        while let Some(zone) = allocator.take_out_spare() {
+            let _ = device.unprepare(zone);
+            allocator.give_back_set_aside(zone);
+        }
+    }
+
     pub(super) fn facts(&self, stream: StreamName) -> SealFacts {
         let (watermark, mut claim) = self.commit.facts(stream);
         claim.unit_end += u32::from(fault::is_on(Fault::ClaimTooMuch));
@@ -1048,28 +1074,28 @@ impl LogWriter {
         Some(self.register(unit, Vec::new(), (Persistence::Volatile, SeqNo::ZERO)))
     }
 
-    /// Blocks until all copies are on stable media, and every write that was visible when this was called.
+    /// Blocks until all copies are on stable media, and all writes up to `superseded`: what supersedes records that are left
+    /// behind must be durable as well, or a crash would leave neither.
     ///
     /// # Errors
     /// The failure that has latched the store.
-    pub fn make_relocations_durable(&self) -> EngineResult<()> {
+    pub fn make_relocations_durable(&self, superseded: SeqNo) -> EngineResult<()> {
         let mut copies = self.relocation.lock();
         let sealed = copies.streams.iter_mut().filter_map(|stream| self.seal_relocation(stream)).collect();
         drop(copies);
         self.submit(sealed)?;
         self.settle_relocations()?;
-        // What supersedes the records left behind must be durable as well, or a crash would leave neither.
-        self.flush_all()
+        self.flush_up_to(superseded)
     }
 
-    /// Flushes the device, after everything that has been logged has been appended.
-    fn flush_all(&self) -> EngineResult<()> {
+    /// Flushes the device, after everything that has been logged up to a write has been appended.
+    fn flush_up_to(&self, last: SeqNo) -> EngineResult<()> {
         loop {
             match self.commit.turn_to_flush()? {
                 Turn::Reached => return Ok(()),
                 Turn::Follow(state) => self.commit.follow(state),
                 Turn::Lead => {
-                    let flushed = self.append_and_flush();
+                    let flushed = self.append_and_flush(last);
                     self.commit.leader_done();
                     return flushed;
                 }
@@ -1077,10 +1103,22 @@ impl LogWriter {
         }
     }
 
-    fn append_and_flush(&self) -> EngineResult<()> {
-        let target = self.append_open_units()?;
-        self.wait_until(|state| state.written() >= target)?;
+    fn append_and_flush(&self, last: SeqNo) -> EngineResult<()> {
+        self.append_open_units_up_to(last)?;
+        self.wait_until(|state| state.written() >= last)?;
         self.flush_and_publish()
+    }
+
+    /// Appends the units being filled that hold writes up to this one.
+    fn append_open_units_up_to(&self, last: SeqNo) -> EngineResult<()> {
+        let mut log = self.user.hold();
+        let is_wanted = |stream: &Stream| stream.open_first_seqno().is_some_and(|first| first <= last);
+        let classes = (0..self.user_stream_count()).filter(|&class| is_wanted(&log.streams[class]));
+        let sealed = classes.collect::<Vec<_>>().into_iter();
+        let sealed =
+            sealed.filter_map(|class| self.seal_user(&mut log, class, Persistence::Volatile)).collect();
+        drop(log);
+        self.submit(sealed)
     }
 
     /// Whether no append to this filling of a zone is in flight.

@@ -116,7 +116,7 @@ impl<D: Driver> DrivenQueue<D> {
         let entered = unsafe { self.driver.enter(key, transfer) };
         let mut in_flight = self.in_flight.lock();
         match entered {
-            Ok(()) => in_flight.entered(),
+            Ok(()) => in_flight.entered(1),
             Err(errno) => in_flight.not_entered(key, errno.raw_os_error()),
         }
         // A kernel sleeper notifies everybody when it is back.
@@ -201,7 +201,7 @@ impl<D: Driver> IoQueue for DrivenQueue<D> {
         let mut in_flight = self.in_flight.lock();
         let handed_out_count = in_flight.handed_out_count();
         self.collect(&mut in_flight)?;
-        while wait == Wait::ForOne
+        while wait != Wait::Never
             && !in_flight.has_backlog()
             && in_flight.in_flight_count() > 0
             && in_flight.handed_out_count() == handed_out_count

@@ -116,9 +116,9 @@ impl InFlight {
         }
     }
 
-    /// Counts a command that the kernel has taken.
-    pub(super) fn entered(&mut self) {
-        self.entered_count += 1;
+    /// Counts commands that the kernel has taken.
+    pub(super) fn entered(&mut self, count: usize) {
+        self.entered_count += count as u64;
     }
 
     /// Ends a command that the kernel never took.
@@ -193,7 +193,14 @@ impl InFlight {
 
     /// Whether a completion entry is certain to come, or to be there already.
     pub(super) fn expects_completion(&self) -> bool {
-        self.entered_count > self.taken_count
+        self.expected_count() > 0
+    }
+
+    /// How many completion entries are certain to come, or to be there already.
+    pub(super) fn expected_count(&self) -> usize {
+        // Of commands that their submitter has not counted yet some may have been taken.
+        usize::try_from(self.entered_count.saturating_sub(self.taken_count))
+            .expect("at most as many as slots")
     }
 
     /// Whether any operation is still owned by the table.
@@ -217,7 +224,7 @@ mod tests {
         let operation = Operation::admit(&TestDevice::new(), request).expect("the append fits");
         let key = table.reserve().expect("a slot is free");
         table.start(key, operation);
-        table.entered();
+        table.entered(1);
         key
     }
 

@@ -174,6 +174,20 @@ pub enum Wait {
     Never,
     /// Blocks until at least one operation has completed, or nothing is in flight.
     ForOne,
+    /// Blocks like [`Wait::ForOne`], and where the queue can, until so many have completed or all that are in flight: to be woken
+    /// once for several. For queues that one thread has to itself, since others would be kept waiting.
+    ForSeveral(usize),
+}
+
+impl Wait {
+    /// How many completions are waited for, at most.
+    pub(crate) const fn count(self) -> usize {
+        match self {
+            Self::Never => 0,
+            Self::ForOne | Self::ForSeveral(0) => 1,
+            Self::ForSeveral(count) => count,
+        }
+    }
 }
 
 /// A queue of asynchronous operations on one device. Any number of threads may submit and reap at once.
@@ -186,6 +200,13 @@ pub trait IoQueue: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`Refused`] with the device's reason; nothing was submitted and nothing written.
     fn submit(&self, request: Request) -> Result<(), Refused>;
+
+    /// Starts operations in the order given and leaves `requests` empty; those that were refused come back. Where the queue
+    /// can, all that it has room for are handed to the kernel together. Blocks only while as many are in flight as the queue has
+    /// entries for.
+    fn submit_all(&self, requests: &mut Vec<Request>) -> Vec<Refused> {
+        requests.drain(..).filter_map(|request| self.submit(request).err()).collect()
+    }
 
     /// Moves completions into `into` and says how many.
     ///

@@ -165,6 +165,17 @@ impl IoQueue for OneAtATimeQueue {
         })
     }
 
+    fn submit_all(&self, requests: &mut Vec<Request>) -> Vec<Refused> {
+        if requests.iter().any(|request| matches!(request, Request::Append { .. })) {
+            return requests.drain(..).filter_map(|request| self.submit(request).err()).collect();
+        }
+        // Counted first, as in `submit`.
+        self.in_flight_count.fetch_add(requests.len(), Ordering::AcqRel);
+        let refused = self.inner.submit_all(requests);
+        self.in_flight_count.fetch_sub(refused.len(), Ordering::AcqRel);
+        refused
+    }
+
     fn reap(&self, wait: Wait, into: &mut Vec<Completion>) -> io::Result<usize> {
         let mut ended = Vec::new();
         let reaped = self.inner.reap(wait, &mut ended);
@@ -174,7 +185,7 @@ impl IoQueue for OneAtATimeQueue {
         }
         let count = into.len() - before;
         self.in_flight_count.fetch_sub(count, Ordering::AcqRel);
-        if count == 0 && wait == Wait::ForOne && self.in_flight_count() > 0 {
+        if count == 0 && wait != Wait::Never && self.in_flight_count() > 0 {
             // What is in flight is in the hands of another thread.
             thread::yield_now();
         }

@@ -1,8 +1,8 @@
 //! The queue over Linux io_uring.
 //!
 //! Invariants:
-//! - The submission queue is empty whenever `submission` is free: who pushes a command also hands it to the kernel
-//!   before letting go. A command that the kernel would not take stays behind; the queue then never submits again.
+//! - The submission queue is empty whenever `submission` is free: who pushes commands also hands them to the kernel
+//!   before letting go. What the kernel would not take stays behind; the queue then never submits again.
 //! - Completion entries are taken only under `in_flight`, and while a thread sleeps in the kernel only by that thread.
 //! - Memory named by a command is owned by the in-flight table from before the kernel sees the command until its last
 //!   completion entry has been taken. Dropping the queue waits for that.
@@ -12,8 +12,8 @@
 //!
 //! Why no wakeup is lost. At most one thread sleeps in the kernel, the *kernel sleeper*; all others sleep on `progress`.
 //! - The sleeper goes only when the table, under its lock, proves that a completion entry is there or still to come
-//!   (`InFlight::expects_completion`), and nobody else takes entries until it is back. So the entry that it was promised
-//!   ends its sleep, also when it arrives between the check and the system call. It then notifies all others.
+//!   (`InFlight::expects_completion`), and waits for no more of them than that proves (`InFlight::expected_count`); nobody else
+//!   takes entries until it is back. So what it was promised ends its sleep, also when it arrives between the check and the system call. It then notifies all others.
 //! - The others sleep because there is a kernel sleeper, or a submitter that has not come round to counting its command,
 //!   or a reaper that is ending operations. Each of the three takes the lock and notifies when it is done.
 //! - A reaper that finds somebody ending operations does not go to the kernel, where handing them out could not wake it:
@@ -26,6 +26,8 @@
 
 use std::fmt;
 use std::io;
+use std::iter;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -74,11 +76,27 @@ struct Command<R: RingShape> {
     entry: R::Submission,
 }
 
+/// Of commands that were handed over together the kernel took only the first ones, and will take none of the others.
+struct NotTaken {
+    before_count: usize,
+    errno: i32,
+}
+
 /// What a thread sleeps for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
-    Completion,
+    /// Completions; so many of them, if as many are to come.
+    Completions(usize),
     Room,
+}
+
+impl Need {
+    fn count(self) -> usize {
+        match self {
+            Self::Completions(count) => count,
+            Self::Room => 1,
+        }
+    }
 }
 
 impl<R: RingShape> UringQueue<R> {
@@ -128,6 +146,39 @@ impl<R: RingShape> UringQueue<R> {
         }
     }
 
+    /// Takes up to so many slots, waiting only for the first.
+    fn reserve_up_to(&self, count: usize) -> io::Result<Vec<Key>> {
+        let mut keys = Vec::with_capacity(count);
+        keys.push(self.reserve()?);
+        let mut in_flight = self.in_flight.lock();
+        keys.extend(iter::from_fn(|| in_flight.reserve()).take(count - 1));
+        Ok(keys)
+    }
+
+    /// Starts as many requests as there are slots for them.
+    fn submit_together(
+        &self,
+        keys: Vec<Key>,
+        requests: impl Iterator<Item = Request>,
+        refused: &mut Vec<Refused>,
+    ) {
+        let mut admitted = Vec::with_capacity(keys.len());
+        for (key, request) in keys.into_iter().zip(requests) {
+            match Operation::admit(&*self.device, request) {
+                Ok(operation) => admitted.push((key, operation)),
+                Err(refusal) => {
+                    self.release(key);
+                    refused.push(refusal);
+                }
+            }
+        }
+        let mut in_flight = self.in_flight.lock();
+        let start = |(key, operation)| self.command(key, in_flight.start(key, operation));
+        let commands: Vec<_> = admitted.into_iter().map(start).collect();
+        drop(in_flight);
+        self.enter(&commands);
+    }
+
     fn release(&self, key: Key) {
         self.in_flight.lock().release(key);
         self.progress.notify_all();
@@ -140,39 +191,55 @@ impl<R: RingShape> UringQueue<R> {
         Command { key, entry }
     }
 
-    /// Hands a command to the kernel and books what came of it.
-    fn enter(&self, command: &Command<R>) {
-        let entered = self.push_and_submit(command);
+    /// Hands commands to the kernel, with one system call for all of them, and books what came of it.
+    fn enter(&self, commands: &[Command<R>]) {
+        let (entered_count, errno) = match self.push_and_submit(commands) {
+            Ok(()) => (commands.len(), 0),
+            Err(NotTaken { before_count, errno }) => (before_count, errno),
+        };
         let mut in_flight = self.in_flight.lock();
-        match entered {
-            Ok(()) => in_flight.entered(),
-            Err(errno) => in_flight.not_entered(command.key, errno),
-        }
+        in_flight.entered(entered_count);
+        let not_entered = &commands[entered_count..];
+        not_entered.iter().for_each(|command| in_flight.not_entered(command.key, errno));
         // A kernel sleeper notifies everybody when it is back.
-        if entered.is_err() || !in_flight.kernel_sleeper {
+        if !not_entered.is_empty() || !in_flight.kernel_sleeper {
             self.progress.notify_all();
         }
     }
 
-    /// Gives the errno when the kernel did not take the command, and never will.
-    fn push_and_submit(&self, command: &Command<R>) -> Result<(), i32> {
+    fn push_and_submit(&self, commands: &[Command<R>]) -> Result<(), NotTaken> {
         let _submitting = self.submission.lock();
-        self.working()?;
-        // SAFETY: the submission queue is used by one thread at a time: every use of it lies in this function, under the
-        // `submission` lock. (The claims on registered buffers share in the ring, but only to register.) The command's memory stays valid and in place until its completion: the caller has moved
-        // its owner into the in-flight table (buffers are heap memory, which does not move with its owner), the table
-        // lets it go only when the completion entry is taken or the kernel did not take the command, and `drop` waits
-        // for both. Nobody else writes to that memory meanwhile: the table lends no read
-        // buffer out, and its share in a payload's `Arc` keeps everybody from mutable access.
-        let pushed = unsafe { self.ring.submission_shared().push(&command.entry) };
-        assert!(pushed.is_ok(), "the submission queue was not empty");
-        loop {
+        self.working().map_err(|errno| NotTaken { before_count: 0, errno })?;
+        // SAFETY: the submission queue is used by one thread at a time: every use of it lies in this function and in the one that it
+        // calls, under the `submission` lock, and the view is gone before the kernel is asked to look. (The claims on registered
+        // buffers share in the ring, but only to register.)
+        let mut queue = unsafe { self.ring.submission_shared() };
+        for command in commands {
+            // SAFETY: the command's memory stays valid and in place until its completion: the caller has moved its owner into the
+            // in-flight table (buffers are heap memory, which does not move with its owner), the table lets it go only when the
+            // completion entry is taken or the kernel did not take the command, and `drop` waits for both. Nobody else writes to
+            // that memory meanwhile: the table lends no read buffer out, and its share in a payload's `Arc` keeps everybody from
+            // mutable access.
+            let pushed = unsafe { queue.push(&command.entry) };
+            assert!(pushed.is_ok(), "the submission queue was not empty, or is shorter than the table");
+        }
+        drop(queue);
+        self.submit_pushed(commands.len())
+    }
+
+    /// Has the kernel take so many commands from the submission queue. Call it under `submission`.
+    fn submit_pushed(&self, count: usize) -> Result<(), NotTaken> {
+        let mut taken_count = 0;
+        while taken_count < count {
             match self.ring.submit() {
-                Ok(1..) => return Ok(()),
                 Ok(0) => thread::yield_now(),
-                Err(error) => self.retry_or_break(&error)?,
+                Ok(more) => taken_count += more,
+                Err(error) => self
+                    .retry_or_break(&error)
+                    .map_err(|errno| NotTaken { before_count: taken_count, errno })?,
             }
         }
+        Ok(())
     }
 
     /// Whether a failed submission is worth repeating. If not, the command stays in the submission queue, from where a
@@ -214,7 +281,7 @@ impl<R: RingShape> UringQueue<R> {
             self.progress.notify_all();
         }
         if !put_off.is_empty() {
-            MutexGuard::unlocked(in_flight, || put_off.iter().for_each(|command| self.enter(command)));
+            MutexGuard::unlocked(in_flight, || self.enter(&put_off));
         }
     }
 
@@ -222,29 +289,37 @@ impl<R: RingShape> UringQueue<R> {
     fn sleep(&self, in_flight: &mut MutexGuard<'_, InFlight>, need: Need) -> io::Result<()> {
         let may_enter_kernel = !in_flight.kernel_sleeper
             && in_flight.expects_completion()
-            && (need == Need::Room || !in_flight.is_ending());
+            && (matches!(need, Need::Room) || !in_flight.is_ending());
         if !may_enter_kernel {
             self.progress.wait(in_flight);
             self.take_entries(in_flight);
             return Ok(());
         }
-        self.sleep_as_kernel_sleeper(in_flight)
+        self.sleep_as_kernel_sleeper(in_flight, need.count())
     }
 
-    fn sleep_as_kernel_sleeper(&self, in_flight: &mut MutexGuard<'_, InFlight>) -> io::Result<()> {
+    /// Sleeps until so many commands have ended, or all that are sure to.
+    fn sleep_as_kernel_sleeper(
+        &self,
+        in_flight: &mut MutexGuard<'_, InFlight>,
+        count: usize,
+    ) -> io::Result<()> {
         in_flight.kernel_sleeper = true;
-        let slept = MutexGuard::unlocked(in_flight, || self.sleep_in_kernel());
+        let count = in_flight.expected_count().min(count);
+        let slept = MutexGuard::unlocked(in_flight, || self.sleep_in_kernel(count));
         in_flight.kernel_sleeper = false;
         self.take_entries(in_flight);
         self.progress.notify_all();
         slept
     }
 
-    /// Sleeps until the completion queue is not empty. Call it as the kernel sleeper only.
-    fn sleep_in_kernel(&self) -> io::Result<()> {
+    /// Sleeps until the completion queue has so many entries. Call it as the kernel sleeper only.
+    fn sleep_in_kernel(&self, count: usize) -> io::Result<()> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         // SAFETY: `enter` is unsafe for what its arguments may make the kernel do. These submit nothing (0), so no
         // command is touched that another thread is pushing, and pass no signal mask or other memory (`None`).
-        let slept = unsafe { self.ring.submitter().enter::<()>(0, 1, EnterFlags::GETEVENTS.bits(), None) };
+        let slept =
+            unsafe { self.ring.submitter().enter::<()>(0, count, EnterFlags::GETEVENTS.bits(), None) };
         match slept {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             // A signal: the caller looks again and comes back.
@@ -265,20 +340,34 @@ impl<R: RingShape> IoQueue for UringQueue<R> {
         };
         let operation = Operation::admit(&*self.device, request).inspect_err(|_| self.release(key))?;
         let command = self.command(key, self.in_flight.lock().start(key, operation));
-        self.enter(&command);
+        self.enter(slice::from_ref(&command));
         Ok(())
+    }
+
+    fn submit_all(&self, requests: &mut Vec<Request>) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        let mut requests = requests.drain(..);
+        while requests.len() > 0 {
+            let working = self.working().map_err(io::Error::from_raw_os_error);
+            match working.and_then(|()| self.reserve_up_to(requests.len())) {
+                Ok(keys) => self.submit_together(keys, requests.by_ref(), &mut refused),
+                Err(source) => refused.extend(requests.next().map(|request| not_taken(source, request))),
+            }
+        }
+        refused
     }
 
     fn reap(&self, wait: Wait, into: &mut Vec<Completion>) -> io::Result<usize> {
         let mut in_flight = self.in_flight.lock();
         let handed_out_count = in_flight.handed_out_count();
         self.take_entries(&mut in_flight);
-        while wait == Wait::ForOne
+        let wanted_count = wait.count();
+        while wanted_count > 0
             && !in_flight.has_backlog()
             && in_flight.in_flight_count() > 0
             && in_flight.handed_out_count() == handed_out_count
         {
-            self.sleep(&mut in_flight, Need::Completion)?;
+            self.sleep(&mut in_flight, Need::Completions(wanted_count))?;
         }
         let finished = in_flight.take_backlog();
         drop(in_flight);
@@ -344,6 +433,7 @@ mod tests {
     use std::io::{self, Write};
     use std::mem::ManuallyDrop;
     use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+    use std::slice;
     use std::sync::Arc;
     use std::thread;
 
@@ -396,7 +486,7 @@ mod tests {
         let queue = queue_on(&Arc::new(TestDevice::new()), 8);
         queue.submit(append_of(4096, 1)).expect("submit");
         queue.in_flight.lock().kernel_sleeper = true;
-        queue.sleep_in_kernel().expect("wait for the completion entry");
+        queue.sleep_in_kernel(1).expect("wait for the completion entry");
         assert_eq!(queue.reap(Wait::Never, &mut Vec::new()).expect("reap"), 0);
         queue.in_flight.lock().kernel_sleeper = false;
         assert_eq!(queue.reap(Wait::Never, &mut Vec::new()).expect("reap"), 1);
@@ -415,7 +505,7 @@ mod tests {
                     thread::yield_now();
                 }
                 let mut in_flight = queue.in_flight.lock();
-                queue.sleep_as_kernel_sleeper(&mut in_flight).expect_err("there is no ring");
+                queue.sleep_as_kernel_sleeper(&mut in_flight, 1).expect_err("there is no ring");
             });
         }
         queue.replace_ring_file(ring);
@@ -435,7 +525,7 @@ mod tests {
         let key = queue.reserve().expect("there is room");
         let operation = Operation::admit(&*device, append_of(4096, 2)).expect("the append fits");
         let command = queue.command(key, queue.in_flight.lock().start(key, operation));
-        queue.enter(&command);
+        queue.enter(slice::from_ref(&command));
 
         assert_eq!(reap_all(&queue).len(), 2);
         assert!(device.ended_results().iter().all(|&result| result < 0));

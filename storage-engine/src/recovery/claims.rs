@@ -38,10 +38,12 @@ pub(super) fn verify(
     for scan in &mut *scans {
         let none = BTreeSet::new();
         let claimed = claims.get(&scan.generation).unwrap_or(&none);
-        let flaws: Vec<_> = scan.units.iter().map(|unit| flaw(scan, unit, claimed, prefix)).collect();
-        for (unit, flaw) in scan.units.iter_mut().zip(flaws) {
+        let forgone = scan.have_later_namesakes();
+        let flaw = |(unit, &is_forgone)| if is_forgone { None } else { flaw(scan, unit, claimed, prefix) };
+        let flaws: Vec<_> = scan.units.iter().zip(&forgone).map(flaw).collect();
+        for ((unit, flaw), is_forgone) in scan.units.iter_mut().zip(flaws).zip(forgone) {
             unit.is_damaged = flaw.is_some();
-            unit.is_void = prefix.is_void(unit);
+            unit.is_void = is_forgone || prefix.is_void(unit);
             damages.extend(flaw);
         }
         damages.extend(missing(scan, claimed));
@@ -79,8 +81,7 @@ fn flaw(
 ) -> Option<Damage> {
     let (at, error) = unit.flaw?;
     let number = unit.header.unit;
-    let is_claimed =
-        !scan.has_later_namesake(unit) && claimed.iter().any(|&(first, end)| (first..end).contains(&number));
+    let is_claimed = claimed.iter().any(|&(first, end)| (first..end).contains(&number));
     // A zone that wore out while it was being filled may hold a torn copy of a unit that was appended anew elsewhere.
     let may_have_moved = scan.descriptor.state == ZoneState::ReadOnly;
     if !is_claimed && (may_have_moved || !prefix.was_durable(unit)) {

@@ -30,7 +30,7 @@ use crate::device::{ZoneDescriptor, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::{CheckpointName, Cut, Manifest};
 use crate::format::unit::{PreviousZone, StreamName};
-use crate::index::Catalog;
+use crate::index::{Catalog, IndexKind};
 use crate::log::manifest_log::manifest_zones;
 use crate::log::stream::StreamZone;
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset};
@@ -152,13 +152,14 @@ pub fn recover(
     device: &dyn ZonedDevice,
     manifest: &Manifest,
     thread_count: usize,
-    rely: Rely,
+    (rely, index): (Rely, IndexKind),
 ) -> EngineResult<Recovered> {
     let began = Instant::now();
-    let recovery = Recovery::prepare(device, manifest, thread_count)?;
+    let recovery = Recovery::prepare(device, manifest, (thread_count, index))?;
     let mut unusable = recovery.astray.clone();
     let (mut recovered, mut usable_count) = (None, 0);
-    if rely == Rely::OnCheckpoints {
+    // A checkpoint has the keys in their order, which a hash index is not made of.
+    if rely == Rely::OnCheckpoints && index == IndexKind::Ordered {
         for (index, name) in recovery.checkpoints.iter().enumerate().rev() {
             match recovery.by_checkpoint(name)? {
                 Ok(found) => (recovered, usable_count) = (Some(found), index + 1),
@@ -187,6 +188,7 @@ struct Recovery<'a> {
     device: &'a dyn ZonedDevice,
     manifest: &'a Manifest,
     thread_count: usize,
+    index: IndexKind,
     for_manifest: Vec<ZoneId>,
     /// Checkpoints whose zones hold them, as far as their first blocks tell; the newest last.
     checkpoints: Vec<CheckpointName>,
@@ -200,7 +202,7 @@ impl<'a> Recovery<'a> {
     fn prepare(
         device: &'a dyn ZonedDevice,
         manifest: &'a Manifest,
-        thread_count: usize,
+        (thread_count, index): (usize, IndexKind),
     ) -> EngineResult<Self> {
         let for_manifest = manifest_zones(device, manifest)?;
         // Zones that hold something else than the manifest says are zones like others: what is in them is looked at.
@@ -214,7 +216,7 @@ impl<'a> Recovery<'a> {
         let taken = |zone| checkpoints.iter().any(|name| name.zones.iter().any(|&(held, _)| held == zone));
         let for_data = device.geometry().zones().filter(|zone| !for_manifest.contains(zone) && !taken(*zone));
         let descriptors = for_data.map(|zone| device.report(zone)).collect::<Result<_, _>>()?;
-        Ok(Self { device, manifest, thread_count, for_manifest, checkpoints, astray, descriptors })
+        Ok(Self { device, manifest, thread_count, index, for_manifest, checkpoints, astray, descriptors })
     }
 
     fn loader(&self, name: &'a CheckpointName) -> Loader<'a> {
@@ -269,11 +271,8 @@ impl<'a> Recovery<'a> {
         let stands = |zone| standing.is_some_and(|standing| standing.row(zone).is_some());
         let to_scan: Vec<ZoneDescriptor> =
             self.descriptors.iter().filter(|descriptor| !stands(descriptor.zone)).copied().collect();
-        let oldest = manifest.oldest_generation;
-        // Half of the threads wait for the device while the others check what it gave.
-        // One thread stays one: simulations and models must not have others.
-        let thread_count = if self.thread_count == 1 { 1 } else { 2 * self.thread_count };
-        let mut scans = scan::scan_zones(device, (manifest.store, oldest), &to_scan, thread_count)?;
+        let believed = scan::Believed::by(manifest);
+        let mut scans = scan::scan_zones(device, &believed, &to_scan, readers(self.thread_count))?;
         let prefix = prefix::find(manifest, &scans);
         let mut damages = claims::verify(manifest, &self.descriptors, &mut scans, standing, &prefix);
         let report = RecoveryReport {
@@ -302,6 +301,7 @@ impl<'a> Recovery<'a> {
             for_manifest: &self.for_manifest,
             checkpoints: &self.checkpoints,
             thread_count: self.thread_count,
+            index: self.index,
             descriptors: &self.descriptors,
         };
         let rebuilt = rebuild::rebuild(&layout, &scans, &prefix, &streams, base);
@@ -326,6 +326,14 @@ impl<'a> Recovery<'a> {
             },
         })
     }
+}
+
+/// How many threads scan zones, so that the processors' threads always find something that the device has given.
+///
+/// Each has a few MiB of a zone in memory. One thread stays one: simulations and models must not have others.
+fn readers(thread_count: usize) -> usize {
+    const MOST: usize = 16;
+    if thread_count == 1 { 1 } else { (4 * thread_count).min(MOST) }
 }
 
 /// Whether the zones that the manifest names for a checkpoint begin with blocks of it.

@@ -2,7 +2,8 @@
 //!
 //! Which record counts of each key `winners` decides.
 //!
-//! With a checkpoint the records that were read are put on top of the index that it gave.
+//! With a checkpoint the records that were read are put on top of the index that it gave. A hash index is always made of
+//! records.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use super::base::Base;
 use super::prefix::Prefix;
 use super::scan::ZoneScan;
-use super::winners::{Chosen, RecordCounts, Winners};
+use super::winners::{Chosen, RecordCounts, Winner, Winners};
 use super::{Damage, StreamEnd};
 use crate::checkpoint::coverage::stream_of_row;
 use crate::checkpoint::loader::Standing;
@@ -21,7 +22,9 @@ use crate::format::manifest::CheckpointName;
 use crate::format::unit::{MOST_CLASSES, StreamKind, StreamName};
 use crate::gc::policy::{Clock, Lifetime, StreamId, ZoneHistory};
 use crate::index::ordered::LoadedLeaf;
-use crate::index::{Catalog, Entry, LargeId, LargeValues, Location, OrderedIndex};
+use crate::index::{
+    Catalog, Entry, HashIndex, Index, IndexKind, LargeId, LargeValues, Location, OrderedIndex,
+};
 use crate::units::{SeqNo, ZoneId, ZoneOffset, ZoneSector};
 use crate::zones::{Role, Zone, ZoneTable, charge_bytes};
 
@@ -40,6 +43,7 @@ pub(super) struct Layout<'a> {
     pub(super) for_manifest: &'a [ZoneId],
     pub(super) checkpoints: &'a [CheckpointName],
     pub(super) thread_count: usize,
+    pub(super) index: IndexKind,
     /// All zones but those.
     pub(super) descriptors: &'a [ZoneDescriptor],
 }
@@ -58,9 +62,12 @@ pub(super) fn rebuild(
     let zones_lost = layout.descriptors.iter().any(|zone| zone.state == ZoneState::Offline);
     let nowhere = nowhere(layout.for_manifest);
     let winners = Winners::new(scans, prefix, large_of_base.as_ref(), zones_lost, nowhere);
-    let made = match base {
-        None => Made::of(winners, &zones, layout.thread_count),
-        Some(base) => Made::on_top_of(base, winners, &zones, layout.thread_count),
+    let made = match (base, layout.index) {
+        (Some(base), _) => Made::on_top_of(base, winners, &zones, layout.thread_count),
+        (None, IndexKind::Ordered) => Made::in_order(winners, &zones, layout.thread_count),
+        (None, IndexKind::Hash(shape)) => {
+            Made::by_hash(HashIndex::new(shape), winners, &zones, layout.thread_count)
+        }
     };
     // One that a later write in a zone that was not read supersedes is nobody's any more.
     let index = made.catalog.index();
@@ -93,7 +100,8 @@ impl<'a> Made<'a> {
             OrderedIndex::new()
         });
         let chosen = winners.all(thread_count);
-        let catalog = Catalog::loaded(index, winners.into_large(), Arc::clone(zones), loaded.counts);
+        let catalog =
+            Catalog::loaded(Index::Ordered(index), winners.into_large(), Arc::clone(zones), loaded.counts);
         for (key, entry, seqno) in chosen.entries {
             if fault::is_on(Fault::SkipReplay) {
                 break;
@@ -104,38 +112,88 @@ impl<'a> Made<'a> {
     }
 
     /// Makes a catalog of all winners: each thread makes the leaves of ranges of keys.
-    fn of(winners: Winners<'a>, zones: &Arc<ZoneTable>, thread_count: usize) -> Self {
-        let make = |chosen| LeavesOfRange::of(chosen, winners.large(), zones);
-        let (mut leaves, mut key_counts) = (Vec::new(), (0, 0));
-        let (mut incomplete, mut counts) = (Vec::new(), RecordCounts::default());
-        for range in winners.each_range(thread_count, make) {
-            key_counts = (key_counts.0 + range.key_counts.0, key_counts.1 + range.key_counts.1);
-            leaves.extend(range.leaves);
-            incomplete.extend(range.incomplete);
-            counts += range.counts;
-        }
+    fn in_order(winners: Winners<'a>, zones: &Arc<ZoneTable>, thread_count: usize) -> Self {
+        let leaves =
+            |chosen: &[Winner<'a>]| LoadedLeaf::of_sorted(chosen.iter().map(|&(key, entry, _)| (key, entry)));
+        let (leaves, summed) = Summed::up(&winners, zones, thread_count, leaves);
         let index = OrderedIndex::from_leaves(leaves).expect("winners are in the order of their keys");
-        let catalog = Catalog::loaded(index, winners.into_large(), Arc::clone(zones), key_counts);
-        Self { catalog, damages: Vec::new(), incomplete, counts }
+        summed.with(Index::Ordered(index), winners, zones)
+    }
+
+    /// Puts all winners into a hash index: each thread those of ranges of keys, and then those that find the tag of another.
+    fn by_hash(index: HashIndex, winners: Winners<'a>, zones: &Arc<ZoneTable>, thread_count: usize) -> Self {
+        let clashing = |chosen: &[Winner<'a>]| -> Vec<_> {
+            let clash = |&(key, entry, _): &Winner<'a>| Some((key, entry, index.insert(key, entry).err()?));
+            chosen.iter().filter_map(clash).collect()
+        };
+        let (clashing, summed) = Summed::up(&winners, zones, thread_count, clashing);
+        // Whose the tags are that others have found taken.
+        let owners = winners.keys_of(&clashing.iter().map(|&(.., occupant)| occupant).collect());
+        for (key, entry, occupant) in clashing {
+            let owner = owners.get(&occupant).expect("each entry was made of a record");
+            assert!(index.set_apart(key, Some((owner, occupant))), "nobody else changes the index yet");
+            index.upsert(key, entry);
+        }
+        summed.with(Index::Hash(index), winners, zones)
     }
 }
 
-/// The leaves of a range of keys; how many keys have a value, and how many were deleted.
-struct LeavesOfRange<'a> {
-    leaves: Vec<LoadedLeaf>,
+/// What is summed up over all ranges of keys.
+#[derive(Default)]
+struct Summed<'a> {
     key_counts: (i64, i64),
     incomplete: Vec<(&'a [u8], LargeId, Damage)>,
     counts: RecordCounts,
 }
 
-impl<'a> LeavesOfRange<'a> {
-    fn of(chosen: Chosen<'a>, large: &LargeValues, zones: &ZoneTable) -> Self {
+impl<'a> Summed<'a> {
+    /// Counts the winners in with their zones, and has something made of those of each range; gives that in the order of keys.
+    fn up<T: Send>(
+        winners: &Winners<'a>,
+        zones: &ZoneTable,
+        thread_count: usize,
+        make: impl Fn(&[Winner<'a>]) -> Vec<T> + Sync,
+    ) -> (Vec<T>, Self) {
+        let made =
+            winners.each_range(thread_count, |chosen| OfRange::of(chosen, winners.large(), zones, &make));
+        let (mut all, mut summed) = (Vec::new(), Self::default());
+        for range in made {
+            let (values, tombstones) = summed.key_counts;
+            summed.key_counts = (values + range.key_counts.0, tombstones + range.key_counts.1);
+            summed.incomplete.extend(range.incomplete);
+            summed.counts += range.counts;
+            all.extend(range.made);
+        }
+        (all, summed)
+    }
+
+    fn with(self, index: Index, winners: Winners<'a>, zones: &Arc<ZoneTable>) -> Made<'a> {
+        let catalog = Catalog::loaded(index, winners.into_large(), Arc::clone(zones), self.key_counts);
+        Made { catalog, damages: Vec::new(), incomplete: self.incomplete, counts: self.counts }
+    }
+}
+
+/// What was made of a range of keys; how many keys have a value, and how many were deleted.
+struct OfRange<'a, T> {
+    made: Vec<T>,
+    key_counts: (i64, i64),
+    incomplete: Vec<(&'a [u8], LargeId, Damage)>,
+    counts: RecordCounts,
+}
+
+impl<'a, T> OfRange<'a, T> {
+    fn of(
+        chosen: Chosen<'a>,
+        large: &LargeValues,
+        zones: &ZoneTable,
+        make: impl Fn(&[Winner<'a>]) -> Vec<T>,
+    ) -> Self {
         let mut charges = Charges { of_zones: vec![(0, 0); zones.iter().count()], key_counts: (0, 0) };
         chosen.entries.iter().for_each(|(key, entry, _)| charges.count(key, *entry, large));
         charges.enter(zones);
-        let leaves = LoadedLeaf::of_sorted(chosen.entries.iter().map(|&(key, entry, _)| (key, entry)));
+        let made = make(&chosen.entries);
         let Chosen { incomplete, counts, .. } = chosen;
-        Self { leaves, key_counts: charges.key_counts, incomplete, counts }
+        Self { made, key_counts: charges.key_counts, incomplete, counts }
     }
 }
 

@@ -1,17 +1,18 @@
 //! Reads every zone and keeps what recovery needs of it: unit headers, record heads, gaps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::records::{Records, Sorting};
 use crate::device::{ZoneDescriptor, ZoneState, ZonedDevice};
 use crate::error::EngineResult;
 use crate::fault::{self, Fault};
 use crate::format::DecodeError;
+use crate::format::manifest::Manifest;
 use crate::format::record::Record;
 use crate::format::unit::{ContentsChecksum, StoreId, StreamKind, StreamName, UNIT_HEADER_BYTES, UnitHeader};
 use crate::log::scanner::{Found, Scanner};
 use crate::side_by_side;
-use crate::units::{Generation, ZoneOffset};
+use crate::units::{Generation, ZoneId, ZoneOffset};
 
 /// One zone as it lies on the device.
 #[derive(Debug)]
@@ -74,14 +75,22 @@ impl ZoneScan {
         seen.saturating_add(u32::try_from(gap_blocks).unwrap_or(u32::MAX))
     }
 
-    /// Whether a later run has written a unit of the same number.
+    /// Of each unit whether a later run has written one of the same number.
     ///
     /// What a run has lost may turn up in a place that a later one has lost in its turn. That one gave the number anew, and
-    /// it is its unit that is claimed.
-    pub(super) fn has_later_namesake(&self, unit: &ScannedUnit) -> bool {
-        let (number, incarnation) = (unit.header.unit, unit.header.incarnation);
-        let headers = self.units.iter().map(|unit| &unit.header);
-        headers.into_iter().any(|other| other.unit == number && other.incarnation > incarnation)
+    /// it is its unit that is claimed, and that entries of the index mean. The run saw nothing of the earlier one and did
+    /// without: what was copied into it lies elsewhere as well.
+    pub(super) fn have_later_namesakes(&self) -> Vec<bool> {
+        let incarnations = || self.units.iter().map(|unit| unit.header.incarnation);
+        if fault::is_on(Fault::BelieveEarlierRuns) || incarnations().min() == incarnations().max() {
+            return vec![false; self.units.len()];
+        }
+        let mut latest = BTreeMap::new();
+        for unit in &self.units {
+            let incarnation: &mut u32 = latest.entry(unit.header.unit).or_default();
+            *incarnation = unit.header.incarnation.max(*incarnation);
+        }
+        self.units.iter().map(|unit| latest[&unit.header.unit] > unit.header.incarnation).collect()
     }
 
     /// Ranges of numbers, end exclusive, of the units that are to be claimed from now on: those that are whole, and those
@@ -121,10 +130,35 @@ enum FlawedPart {
     Head,
 }
 
-/// Scans zones on several threads. Units of `believed`, a store and its oldest generation, count.
+/// Which units are believed.
+#[derive(Debug)]
+pub(super) struct Believed {
+    store: StoreId,
+    oldest: Generation,
+    /// What the run that wrote the manifest saw in each zone that it claims something of.
+    claimed: BTreeMap<ZoneId, Filling>,
+}
+
+impl Believed {
+    /// Those that a manifest knows of, and later ones.
+    ///
+    /// A filling that was lost, and not seen by the run that claims an earlier one, may turn up behind that.
+    pub(super) fn by(manifest: &Manifest) -> Self {
+        let incarnation = manifest.incarnation.saturating_sub(1);
+        let mut claimed = BTreeMap::<ZoneId, Filling>::new();
+        for tail in manifest.tails.iter().filter(|tail| tail.claim_first < tail.unit_count) {
+            let filling =
+                claimed.entry(tail.zone).or_insert(Filling { generation: tail.generation, incarnation });
+            filling.generation = filling.generation.max(tail.generation);
+        }
+        Self { store: manifest.store, oldest: manifest.oldest_generation, claimed }
+    }
+}
+
+/// Scans zones on several threads.
 pub(super) fn scan_zones(
     device: &dyn ZonedDevice,
-    believed: (StoreId, Generation),
+    believed: &Believed,
     descriptors: &[ZoneDescriptor],
     thread_count: usize,
 ) -> EngineResult<Vec<ZoneScan>> {
@@ -146,11 +180,11 @@ struct Memory {
 
 fn scan_zone(
     device: &dyn ZonedDevice,
-    believed: (StoreId, Generation),
+    believed: &Believed,
     descriptor: &ZoneDescriptor,
     memory: &mut Memory,
 ) -> EngineResult<ZoneScan> {
-    let mut overruling = None;
+    let mut overruling = believed.claimed.get(&descriptor.zone).copied();
     loop {
         memory.arriving.clear();
         let mut scan = ZoneScan::new(*descriptor, std::mem::take(&mut memory.arriving));
@@ -168,7 +202,7 @@ fn scan_zone(
 }
 
 /// A filling that a run has gone on in.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Filling {
     generation: Generation,
     incarnation: u32,
@@ -177,7 +211,7 @@ struct Filling {
 /// Reads a zone. Where a unit of a later run belongs to another filling than that which was read so far, it gives that
 /// filling: the later run did not see what seemed to be a newer one.
 fn scan_filling(
-    (device, (store, oldest)): (&dyn ZonedDevice, (StoreId, Generation)),
+    (device, &Believed { store, oldest, .. }): (&dyn ZonedDevice, &Believed),
     scan: &mut ZoneScan,
     only: Option<Filling>,
 ) -> EngineResult<Option<Filling>> {
@@ -312,7 +346,7 @@ impl ZoneScan {
 
 #[cfg(test)]
 mod tests {
-    use super::{Records, ZoneScan};
+    use super::{Filling, Records, ZoneScan};
     use crate::buffer::AlignedBuffer;
     use crate::device::{ZoneDescriptor, ZoneState};
     use crate::format::record::{Record, RecordKind, value_crc};
@@ -356,6 +390,23 @@ mod tests {
         assert_eq!(by(3, 4), None, "a newer filling");
     }
 
+    /// Seed 1,795,445,000,000,120 of the simulation, as it was then: a run had seen the earlier filling of a zone, and claimed it,
+    /// and did not open any more when a later one came to light that another run had lost.
+    #[test]
+    fn a_later_filling_that_the_run_of_the_manifest_did_not_see_is_not_the_zones() {
+        let (mut header, block) = unit(1);
+        (header.generation, header.incarnation) = (Generation::new(2), 5);
+        let scan = scan(header, &block);
+        let claimed = Some(Filling { generation: Generation::new(2), incarnation: 6 });
+        let later = |incarnation| UnitHeader { generation: Generation::new(3), incarnation, ..header };
+        let oldest = Generation::new(1);
+        assert!(scan.check_unit(oldest, &header, claimed).is_ok());
+        assert!(scan.overruled_by(&later(6), claimed).is_none(), "lost by a run before that of the manifest");
+        assert!(scan.check_unit(oldest, &later(6), claimed).is_err());
+        assert!(scan.overruled_by(&later(7), claimed).is_some(), "by the run of the manifest");
+        assert!(scan.overruled_by(&header, claimed).is_none());
+    }
+
     /// The simulation found it in a zone whose end two runs had lost: in place of the second one's last append the head of the
     /// first one's came to light, torn, and the store did not open.
     #[test]
@@ -364,7 +415,7 @@ mod tests {
         let mut scan = scan(UnitHeader { incarnation: 5, ..header }, &block);
         let later = UnitHeader { incarnation: 7, ..header };
         scan.add_unit(ZoneOffset::new(4096), later, &block[UNIT_HEADER_BYTES..]);
-        let found: Vec<bool> = scan.units.iter().map(|unit| scan.has_later_namesake(unit)).collect();
+        let found = scan.have_later_namesakes();
         assert_eq!(found, [true, false]);
     }
 

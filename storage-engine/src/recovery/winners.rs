@@ -6,7 +6,7 @@
 //! The records of each zone are sorted already. Threads take ranges of keys ([`super::ranges`]) one by one, and merge what the
 //! zones have of them; what a range gives does not depend on the others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::ops::Range;
 
@@ -160,6 +160,39 @@ impl<'a> Winners<'a> {
         }
         all.entries.append(&mut added);
         all
+    }
+
+    /// The keys of the records that these entries were made of.
+    pub(super) fn keys_of(&self, wanted: &HashSet<Entry>) -> HashMap<Entry, &'a [u8]> {
+        let mut found = HashMap::new();
+        if wanted.is_empty() {
+            return found;
+        }
+        for (scan, records) in self.scans.iter().map(|scan| scan.records.heads()).enumerate() {
+            for (index, record) in records.iter().enumerate() {
+                let handle = Handle::new(scan, index);
+                let entry = self.entry_by_head(handle);
+                if entry.is_some_and(|entry| wanted.contains(&entry))
+                    && self.fate(scan, record) == Fate::Counts
+                {
+                    found.extend(entry.map(|entry| (entry, self.key(handle))));
+                }
+            }
+        }
+        found
+    }
+
+    /// The entry that is made of a record; `None` for the later parts of a value.
+    fn entry_by_head(&self, handle: Handle) -> Option<Entry> {
+        let (scan, record) = self.record(handle);
+        let location = self.location(handle);
+        match record.kind {
+            RecordKind::Put => Some(Entry::Value { location, value_len: record.value_len }),
+            RecordKind::Delete => Some(Entry::Tombstone { location }),
+            RecordKind::Part => {
+                (scan.records.part_index(record) == 0).then(|| Entry::Large { id: large_id(scan, record) })
+            }
+        }
     }
 
     fn choose(&self, ranges: &Ranges, range: usize, sorted: &mut Vec<Sortable>) -> Chosen<'a> {
@@ -368,7 +401,7 @@ fn large_id(scan: &ZoneScan, record: &ScannedRecord) -> LargeId {
 
 fn in_brief(scan: &ZoneScan, prefix: &Prefix, beside_checkpoint: bool) -> Vec<UnitInBrief> {
     let in_brief = |unit: &ScannedUnit| UnitInBrief {
-        limit: prefix.limit_of(unit),
+        limit: if unit.is_void { SeqNo::ZERO } else { prefix.limit_of(unit) },
         number: unit.header.unit,
         is_torn: unit.flaw.is_some() && !unit.is_damaged,
         has_spare_copies: beside_checkpoint && unit.header.stream == StreamKind::Relocation,

@@ -158,7 +158,7 @@ impl Ruin<'_> {
         if random.chance(1, 32) {
             // Reads fail for a while; what cannot be opened then can be later.
             device.set_faults(Faults { read: 2 << 10, flush: 2 << 10, append: 2 << 10, ..Faults::NONE });
-            let opened = Engine::open_simulated(device, &self.plan.options);
+            let opened = Engine::open_simulated(device, &self.plan.options_of(self.allowed.least));
             device.set_faults(Faults::NONE);
             match opened {
                 Ok(engine) => abandoned(engine),
@@ -183,7 +183,7 @@ impl Ruin<'_> {
     }
 
     fn open_surely(&self, device: &Arc<SimulatedDevice>) -> Result<Option<Opened>, Problem> {
-        match Engine::open_simulated(device, &self.plan.options) {
+        match Engine::open_simulated(device, &self.plan.options_of(self.allowed.most)) {
             Ok(engine) => {
                 let found = read_each(&engine, self.plan.key_count).map_err(|error| unreadable(&error))?;
                 Ok(Some(Opened { device: Arc::clone(device), engine, found }))

@@ -8,6 +8,7 @@ use crate::engine::OpenOptions;
 use crate::format::journal::RING_AT_BYTES;
 use crate::format::manifest::SpaceUse;
 use crate::gc::policy::PolicyKind;
+use crate::index::{HashShape, IndexKind};
 use crate::queue::QueueKind;
 use crate::seeded::{Seeded, mixed};
 
@@ -33,6 +34,8 @@ pub(super) struct Plan {
     pub(super) kept_memory_bytes: usize,
     pub(super) space_use: SpaceUse,
     pub(super) options: OpenOptions,
+    /// Whether every other opening chooses the ordered index.
+    pub(super) changes_index: bool,
     pub(super) key_count: usize,
     pub(super) client_count: usize,
     /// Values are mostly this long.
@@ -54,6 +57,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(random: &mut Seeded) -> Self {
         let (temper, kept_memory_bytes) = temper_and_kept_memory(random.clone());
+        let mut index_random = random.clone();
         let (is_long, has_checkpoints) = (random.chance(1, 6), random.chance(1, 2));
         let capacity_blocks = 8 + random.below(if has_checkpoints { 9 } else { 17 });
         let size_blocks = capacity_blocks + if random.chance(1, 2) { random.below(9) } else { 0 };
@@ -75,6 +79,7 @@ impl Plan {
         let options = OpenOptions {
             read_only: false,
             direct_io: false,
+            index: IndexKind::Ordered,
             queue: QueueKind::Automatic,
             cache_bytes: [0, 16 << 10][random.index(2)],
             buffered_delay: Duration::from_millis(5),
@@ -87,6 +92,8 @@ impl Plan {
             listener: None,
         };
         let faults = faults(random);
+        let index = index_kind(&mut index_random, &faults);
+        let options = OpenOptions { index, ..options };
         let common_value_bytes = match [0, 20, 100, 400, 700, 3000][random.index(6)] {
             // Parts of values pass for each other more easily than whole ones.
             _ if faults.misdirected > 0 && random.chance(1, 2) => 3000,
@@ -98,6 +105,7 @@ impl Plan {
             kept_memory_bytes,
             space_use: if random.chance(3, 4) { SpaceUse::Whole } else { SpaceUse::Proportional },
             options,
+            changes_index: index_random.chance(1, 3),
             key_count: 3 + random.index(22),
             client_count: 1 + random.index(4),
             common_value_bytes,
@@ -110,7 +118,18 @@ impl Plan {
             actions: if is_long { 200 + random.below(300) } else { 20 + random.below(60) },
             ios_a_crash: if is_long { 24 } else { 1 },
         };
-        plan.tempered(random)
+        plan.tempered(random).crowded(&mut index_random)
+    }
+
+    /// Keys of one tag are in each other's way only until both have been written: in half of the lives with a hash index many
+    /// keys are written for the first time while others are pending.
+    fn crowded(self, random: &mut Seeded) -> Self {
+        if self.options.index == IndexKind::Ordered || random.chance(1, 2) {
+            return self;
+        }
+        let common_value_bytes = self.common_value_bytes.min(100);
+        let shares = Self { sync_share: 80, delete_share: 5, step_share: 2, ..self };
+        Self { key_count: 60, client_count: 8, common_value_bytes, ..shares }
     }
 
     fn tempered(self, random: &mut Seeded) -> Self {
@@ -129,6 +148,13 @@ impl Plan {
                 ..self
             },
         }
+    }
+
+    /// How an opening is made.
+    pub(super) fn options_of(&self, opening: usize) -> OpenOptions {
+        let is_changed = self.changes_index && opening.is_multiple_of(2);
+        let index = if is_changed { IndexKind::Ordered } else { self.options.index };
+        OpenOptions { index, ..self.options.clone() }
     }
 
     pub(super) fn key(number: usize) -> Vec<u8> {
@@ -162,6 +188,22 @@ fn temper_and_kept_memory(mut random: Seeded) -> (Temper, usize) {
     };
     let ring_bytes = [1 << 10, 4 << 10, 16 << 10][random.index(3)];
     (temper, if random.chance(1, 2) { RING_AT_BYTES + ring_bytes } else { 0 })
+}
+
+/// Half of all lives have a hash index, mostly one with so few bits that many keys have one tag. What is read in a wrong place
+/// tells itself from what was wanted by its tag: then there are enough bits. A stream of its own decides here, too.
+fn index_kind(random: &mut Seeded, faults: &Faults) -> IndexKind {
+    *random = Seeded::new(mixed(mixed(random.number())));
+    let tag_bits = match random.below(10) {
+        0..5 => return IndexKind::Ordered,
+        _ if faults.misdirected > 0 => 30,
+        5 => 1,
+        6 => 2,
+        7 => 4,
+        8 => 8,
+        _ => 30,
+    };
+    IndexKind::Hash(HashShape::crowded(tag_bits, random.number()))
 }
 
 /// Half of all lives are without faults: their crashes are enough.

@@ -98,7 +98,7 @@ impl<'p> Session<'p> {
         };
         self.note();
         if let Some(misuse) = self.device.misuse() {
-            return Err(Problem::new(format!("the device refused: {misuse}")));
+            return Err(Problem::new(format!("the device refused: {misuse} {}", self.layout())));
         }
         if !self.worn && !self.faults.any() {
             self.check_zones()?;
@@ -260,7 +260,7 @@ impl<'p> Session<'p> {
             return Err(Problem::new("a write without space was logged".to_owned()));
         }
         if is_full && deletes && !self.faults.any() && !self.worn {
-            return Err(Problem::new("there is no space for a delete".to_owned()));
+            return Err(Problem::new(format!("there is no space for a delete {}", self.layout())));
         }
         if !logged {
             self.model.forget_last();
@@ -357,12 +357,16 @@ impl<'p> Session<'p> {
         if found == expected || is_genuine && self.faults.misdirected > 0 {
             return Ok(());
         }
-        let layout = std::env::var_os("ZONAL_SIM_LAYOUT").map(|_| self.engine.layout());
-        let newest = self.model.explain_key(key);
+        let (newest, layout) = (self.model.explain_key(key), self.layout());
         Err(Problem::new(format!(
-            "{what} of key {key} gives {found:?} (genuine: {is_genuine}), not {expected:?}; written: {newest}; {}",
-            layout.and_then(Result::ok).unwrap_or_default()
+            "{what} of key {key} gives {found:?} (genuine: {is_genuine}), not {expected:?}; written: {newest}; {layout}"
         )))
+    }
+
+    /// What lies on the device, if that is asked for.
+    fn layout(&self) -> String {
+        let asked = std::env::var_os("ZONAL_SIM_LAYOUT");
+        asked.and_then(|_| self.engine.layout().ok()).unwrap_or_default()
     }
 
     fn read_some(&mut self) -> Result<Going, Problem> {
@@ -428,9 +432,7 @@ impl<'p> Session<'p> {
         match self.engine.differences_from_scan() {
             Ok(differences) if differences.is_empty() => Ok(Going::On),
             Ok(differences) => {
-                let layout = std::env::var_os("ZONAL_SIM_LAYOUT").map(|_| self.engine.layout());
-                let layout = layout.and_then(Result::ok).unwrap_or_default();
-                Err(Problem::new(format!("index and device differ: {differences:?} {layout}")))
+                Err(Problem::new(format!("index and device differ: {differences:?} {}", self.layout())))
             }
             Err(error) => self.failed(&error),
         }
@@ -454,7 +456,7 @@ impl<'p> Session<'p> {
     }
 }
 
-/// What a store holds, by key numbers.
+/// What a store holds, by key numbers: by a range, where its index has an order.
 pub(super) fn read_all(
     engine: &Engine,
     direction: Direction,
@@ -462,6 +464,16 @@ pub(super) fn read_all(
     key_count: usize,
 ) -> EngineResult<Result<Vec<Option<Print>>, Problem>> {
     let mut found = vec![None; key_count];
+    if !engine.has_keys_in_order() {
+        for (key, slot) in found.iter_mut().enumerate() {
+            let value = engine.value(&Plan::key(key))?;
+            if !value.as_ref().is_none_or(|value| Value::is_genuine(key, value)) {
+                return Ok(Err(Problem::new(format!("key {key} has another key's bytes"))));
+            }
+            *slot = value.as_deref().map(print_of);
+        }
+        return Ok(Ok(found));
+    }
     let mut last: Option<Box<[u8]>> = None;
     loop {
         let bound = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);

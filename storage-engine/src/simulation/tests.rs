@@ -51,6 +51,27 @@ fn what_the_simulation_has_found_stays_found() {
             3_500_069,
             "what was whole in a torn unit of copies became the only copy, unclaimed, and rotted without a word",
         ),
+        (
+            6_565,
+            "a manifest whose copy failed and the one after it had one number, and a checkpoint was looked for in vain",
+        ),
+        (
+            20_032,
+            "a lost unit of copies turned up beside the one that had its number from a later run, and a key led to the wrong \
+             one of the two",
+        ),
+        (
+            1_795_470_000_000_408,
+            "a power cut undid that a zone of the manifest was finished, and it stayed active beside the other one",
+        ),
+        (
+            1_795_445_200_000_472,
+            "large records filled small zones so badly that the collector could free none, and a delete was refused",
+        ),
+        (
+            1_795_480_000_002_270,
+            "a zone went offline, the collector could free none, and a store whose journal had a write did not open",
+        ),
     ] {
         if let Err(problem) = live(seed) {
             panic!("seed {seed}, {what}: {problem}");

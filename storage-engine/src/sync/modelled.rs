@@ -186,7 +186,8 @@ pub(crate) mod thread {
 
 /// Epochs.
 pub(crate) mod epoch {
-    use crossbeam::epoch::{Collector, Guard, LocalHandle};
+    pub(crate) use crossbeam::epoch::Guard;
+    use crossbeam::epoch::{Collector, LocalHandle};
     use shuttle::rand::{Rng, thread_rng};
 
     thread_local! {

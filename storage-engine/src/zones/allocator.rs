@@ -3,7 +3,8 @@
 //! Invariants:
 //! - A zone gets a generation when its stream goes over to it; generations only ever increase.
 //! - The last [`RESERVED_FOR_COLLECTOR`] free zones go to the collector alone, so that cleaning can always finish;
-//!   one more than that is kept for deletes, so that a full store can be emptied.
+//!   one more than that is kept for deletes, so that a full store can be emptied. When the collector cannot free anything
+//!   with its zones, as where large records fill small zones badly, deletes get all of them but the last.
 //! - Spare zones are free zones. They are taken when the host has no room for others, or when no others are left.
 
 use std::collections::VecDeque;
@@ -26,6 +27,9 @@ const SPARE_ZONES: usize = 2;
 /// How many free zones are tried for blocks when the host has no more.
 const SPARE_CANDIDATES: usize = 16;
 
+/// The free zones among which one for copies is chosen: those most recently freed.
+const COPIES_CHOOSE_AMONG: usize = 4;
+
 /// What a zone or room in one is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -33,6 +37,8 @@ pub enum Purpose {
     Put,
     /// Tombstones: they make room.
     Delete,
+    /// Tombstones for want of which the collector finds nothing to do: they may have one of its zones.
+    LastDelete,
     /// Copies: they free a zone.
     Relocation,
 }
@@ -42,6 +48,7 @@ impl Purpose {
         match self {
             Self::Put => RESERVED_FROM_PUTS,
             Self::Delete => RESERVED_FOR_COLLECTOR,
+            Self::LastDelete => RESERVED_FOR_COLLECTOR - 1,
             Self::Relocation => 0,
         }
     }
@@ -136,10 +143,23 @@ impl Allocator {
         if state.free_count() <= reserve {
             return None;
         }
-        let zone = state.free.pop_front().or_else(|| state.spare.pop())?;
+        let zone = match stream {
+            StreamKind::User => state.free.pop_front(),
+            StreamKind::Relocation => self.most_worn(&mut state.free),
+        };
+        let zone = zone.or_else(|| state.spare.pop())?;
         self.zones.zone(zone).set_role(Role::Open(stream));
         self.taken_count.fetch_add(1, Ordering::Relaxed);
         Some(zone)
+    }
+
+    /// Takes the zone that has had the most resets of the first few. What the collector copies lives longer than what is new:
+    /// there a zone rests.
+    fn most_worn(&self, free: &mut VecDeque<ZoneId>) -> Option<ZoneId> {
+        let first = free.iter().take(COPIES_CHOOSE_AMONG).enumerate();
+        // Of equals the first.
+        let worn = first.rev().max_by_key(|(_, zone)| self.zones.zone(**zone).reset_count());
+        worn.map(|(place, _)| place).and_then(|place| free.remove(place))
     }
 
     /// Takes a spare zone, which has its blocks. The last one is the collector's.
@@ -199,6 +219,12 @@ impl Allocator {
             state.free.remove(place);
             state.spare.push(zone);
         }
+    }
+
+    /// Takes a spare zone out, to give it back without its blocks ([`Allocator::give_back_set_aside`]).
+    #[must_use]
+    pub fn take_out_spare(&self) -> Option<ZoneId> {
+        self.state.lock().spare.pop()
     }
 
     /// Says whether the host has no room: then zones that are freed become spare ones first.
@@ -261,6 +287,7 @@ impl Allocator {
     pub fn give_back(&self, zone: ZoneId) {
         let mut state = self.state.lock();
         self.zones.zone(zone).begin(Generation::default());
+        self.zones.zone(zone).note_reset();
         self.zones.zone(zone).set_role(Role::Free);
         if state.host_full && state.spare.len() < SPARE_ZONES {
             state.spare.push(zone);
@@ -329,7 +356,11 @@ mod tests {
         assert!(!take(Purpose::Put), "three are left, all in reserve");
         assert!(take(Purpose::Delete));
         assert!(!take(Purpose::Delete), "two are left, for the collector");
-        assert!(take(Purpose::Relocation) && take(Purpose::Relocation));
+        assert!(
+            take(Purpose::LastDelete) && !take(Purpose::LastDelete),
+            "one is the collector's in any case"
+        );
+        assert!(take(Purpose::Relocation));
         assert!(!take(Purpose::Relocation));
     }
 
@@ -383,6 +414,31 @@ mod tests {
         assert_eq!(allocator.take_for_manifest(Reserve::Kept), None, "three are left");
         assert!(allocator.take_for_manifest(Reserve::Given).is_some());
         assert_eq!(allocator.free_count(), 2);
+    }
+
+    #[test]
+    fn copies_take_the_most_worn_of_the_zones_freed_last_and_new_writes_the_last() {
+        let (zones, allocator) = allocator(12);
+        let taken: Vec<_> = (0..3).map(|_| allocator.take(StreamKind::User, Purpose::Put).unwrap()).collect();
+        zones.zone(taken[1]).set_reset_count(7);
+        for &zone in &taken {
+            allocator.give_back(zone);
+        }
+        assert_eq!(zones.zone(taken[1]).reset_count(), 8);
+        assert_eq!(allocator.take(StreamKind::Relocation, Purpose::Relocation), Some(taken[1]));
+        assert_eq!(allocator.take(StreamKind::User, Purpose::Put), Some(taken[2]), "freed last");
+        let untouched = allocator.free_zones()[1];
+        zones.zone(allocator.free_zones()[8]).set_reset_count(9);
+        assert_eq!(
+            allocator.take(StreamKind::Relocation, Purpose::Relocation),
+            Some(taken[0]),
+            "one is far down"
+        );
+        assert_eq!(
+            allocator.take(StreamKind::Relocation, Purpose::Relocation),
+            Some(untouched),
+            "of equals the first"
+        );
     }
 
     #[test]

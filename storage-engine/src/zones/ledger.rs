@@ -8,7 +8,7 @@ use crate::format::manifest::WrittenToStream;
 use crate::format::record::RECORD_HEADER_BYTES;
 use crate::format::unit::{MOST_CLASSES, StreamKind, StreamName};
 use crate::gc::policy::{Clock, Lifetime, StreamId, ZoneHistory};
-use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset, ZoneSector};
 
@@ -84,6 +84,10 @@ pub struct Zone {
     first_seqno: AtomicU64,
     holds_moved_units: AtomicBool,
     sealed_at_bytes: AtomicU64,
+    /// The latest round of the collector in which a record of it was superseded.
+    died_in_round: AtomicU64,
+    /// As the device has it.
+    reset_count: AtomicU32,
     /// By unit number: the sector where the unit lies plus one, 0 while the device has not told.
     places: RwLock<Vec<u32>>,
     claims: Mutex<ZoneClaims>,
@@ -115,6 +119,8 @@ impl Zone {
             first_seqno: AtomicU64::new(0),
             holds_moved_units: AtomicBool::new(false),
             sealed_at_bytes: AtomicU64::new(0),
+            died_in_round: AtomicU64::new(0),
+            reset_count: AtomicU32::new(0),
             places: RwLock::new(Vec::new()),
             claims: Mutex::default(),
         }
@@ -147,6 +153,7 @@ impl Zone {
         self.copied_bytes.store(0, Ordering::Release);
         self.newest_seqno.store(0, Ordering::Release);
         self.first_seqno.store(0, Ordering::Release);
+        self.died_in_round.store(0, Ordering::Release);
         self.holds_moved_units.store(false, Ordering::Release);
         self.class.store(0, Ordering::Release);
         self.expected.store(0, Ordering::Release);
@@ -277,6 +284,31 @@ impl Zone {
         self.holds_moved_units.store(true, Ordering::Release);
     }
 
+    /// The latest round of the collector in which a record of it was superseded or deleted; 0 for none.
+    pub(crate) fn died_in_round(&self) -> u64 {
+        self.died_in_round.load(Ordering::Acquire)
+    }
+
+    /// Most deaths find the round noted already: they only look.
+    fn note_death(&self, round: u64) {
+        if self.died_in_round.load(Ordering::Acquire) < round {
+            self.died_in_round.fetch_max(round, Ordering::AcqRel);
+        }
+    }
+
+    /// How often the zone has been reset: a hint for choosing among zones.
+    pub(crate) fn reset_count(&self) -> u32 {
+        self.reset_count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_reset_count(&self, count: u32) {
+        self.reset_count.store(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_reset(&self) {
+        self.reset_count.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The engine's clock, in bytes written, when the zone was sealed.
     #[must_use]
     pub fn sealed_at_bytes(&self) -> u64 {
@@ -359,6 +391,8 @@ pub struct ZoneTable {
     tombstone_bytes: StripedCounter,
     /// What has been written to each stream over the life of the store: new writes by class, then copies.
     written_bytes: Box<[AtomicU64]>,
+    /// The collector's, by which it tells when records died.
+    round: AtomicU64,
 }
 
 /// Where a table by stream has this one.
@@ -382,6 +416,7 @@ impl ZoneTable {
             live_bytes: RoughCounter::default(),
             tombstone_bytes: StripedCounter::default(),
             written_bytes: all_streams().map(|_| AtomicU64::new(0)).collect(),
+            round: AtomicU64::new(1),
         }
     }
 
@@ -438,8 +473,21 @@ impl ZoneTable {
             .collect()
     }
 
+    /// Begins the collector's next round and gives its number. Records that die from now on die in it, but for those whose
+    /// death somebody pinned is about to count.
+    pub(crate) fn begin_round(&self) -> u64 {
+        self.round.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    fn note_death(&self, zone: ZoneId, bytes: i64) {
+        if bytes < 0 {
+            self.zone(zone).note_death(self.round.load(Ordering::Acquire));
+        }
+    }
+
     /// Counts a delete in, or out when negative.
     pub(crate) fn charge_tombstone(&self, zone: ZoneId, bytes: i64) {
+        self.note_death(zone, bytes);
         self.tombstone_bytes.add(bytes);
         self.live_bytes.add(bytes);
         self.zone(zone).move_tombstone(bytes);
@@ -460,6 +508,7 @@ impl ZoneTable {
 
     /// Counts a record of the zone in, or out when negative.
     pub(crate) fn charge(&self, zone: ZoneId, bytes: i64) {
+        self.note_death(zone, bytes);
         self.live_bytes.add(bytes);
         self.zone(zone).move_record(bytes);
     }

@@ -10,11 +10,11 @@ use super::command_line::{Arguments, CoreWorkload};
 use super::keys::{KEY_BYTES, KeyOrder};
 use super::properties::Properties;
 use super::report::ReportFormat;
-use super::settings::StoreSettings;
+use super::settings::{Index, StoreSettings};
 use super::usage::UsageError;
 use super::workload::{Distribution, Extent, Hotspot, Mix, OperationKind, ScanLengths, Workload};
 use super::zipfian::YCSB_CONSTANT;
-use super::zonal_store::{index_kind, stored_record_bytes};
+use super::zonal_store::stored_record_bytes;
 
 const DEFAULT_RECORDS: u64 = 100_000;
 const SHORTEST_WINDOW: Duration = Duration::from_millis(10);
@@ -109,6 +109,7 @@ impl Plan {
 /// What is wrong with them, in a sentence that names the option or property.
 pub fn resolve(task: Task, arguments: &Arguments, given: &Properties) -> Result<Plan, UsageError> {
     let workloads = workloads(arguments, given)?;
+    check_scans(task, arguments, &workloads)?;
     let records = setting(arguments.records, given, "recordcount")?;
     at_least_one("records", records)?;
     let load =
@@ -241,15 +242,22 @@ fn window_length(seconds: f64) -> Result<Duration, UsageError> {
     }
 }
 
+/// An index without keys has none to go on to from the first one of a scan.
+fn check_scans(task: Task, arguments: &Arguments, workloads: &[Workload]) -> Result<(), UsageError> {
+    let scans = |workload: &&Workload| workload.mix.share(OperationKind::Scan) > 0.0;
+    match workloads.iter().find(scans) {
+        Some(workload) if task != Task::Load && arguments.index == Index::Hash => Err(UsageError::new(
+            format!("workload {} scans, which --index hash cannot: use --index ordered", workload.name),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn store_settings(
     task: Task,
     arguments: &Arguments,
     capacity_bytes: Option<u64>,
 ) -> Result<StoreSettings, UsageError> {
-    if index_kind(arguments.index).is_none() {
-        let name = arguments.index.name();
-        return Err(UsageError::new(format!("--index {name} is not in this version; use --index ordered")));
-    }
     Ok(StoreSettings {
         path: arguments.path.clone(),
         create_if_missing: task != Task::Run,

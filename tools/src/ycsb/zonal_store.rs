@@ -31,11 +31,10 @@ impl ZonalStore {
             WriteDurability::Written => Durability::Written,
             WriteDurability::Buffered => Durability::Buffered,
         };
-        let index = index_kind(settings.index).ok_or("this version has no such index")?;
         let mut options = Options::default()
             .create_if_missing(settings.create_if_missing)
             .durability(durability)
-            .index(index)
+            .index(index_kind(settings.index))
             .queue(settings.queue)
             .cleaning_policy(settings.cleaning_policy);
         if let Some(bytes) = settings.cache_bytes {
@@ -72,12 +71,11 @@ impl ZonalStore {
     }
 }
 
-/// zonal's index of this kind, if this version has it.
-#[must_use]
-pub fn index_kind(index: Index) -> Option<IndexKind> {
+/// zonal's index of this kind.
+const fn index_kind(index: Index) -> IndexKind {
     match index {
-        Index::Ordered => Some(IndexKind::Ordered),
-        Index::Hash => None,
+        Index::Ordered => IndexKind::Ordered,
+        Index::Hash => IndexKind::Hash,
     }
 }
 

@@ -99,10 +99,23 @@ fn a_missing_store_fails_the_run_and_is_not_created() {
 }
 
 #[test]
+fn a_hash_index_serves_all_workloads_but_scans() {
+    let bench = Bench::new();
+    let options = ["--load", "--records", "500", "--operations", "500", "--index", "hash"];
+    let report = bench.json("run", &[&options[..], &["--workload", "a,d,f"]].concat());
+    let phases = report["phases"].as_array().unwrap();
+    assert_eq!(phases.len(), 4, "{report}");
+    assert!(phases.iter().all(|phase| phase["operations"] == 500), "{report}");
+    let scans = bench.ycsb("run", &["--index", "hash", "--workload", "e"]);
+    assert_eq!(scans.status.code(), Some(2));
+    assert!(text(&scans.stderr).contains("use --index ordered"), "{}", text(&scans.stderr));
+}
+
+#[test]
 fn wrong_usage_is_code_2_and_creates_nothing() {
     let bench = Bench::new();
     for options in [
-        &["--index", "hash"][..],
+        &["--index", "trie"][..],
         &["--read-proportion", "0.9"],
         &["-P", "no/such/file"],
         &["-p", "recordcount"],

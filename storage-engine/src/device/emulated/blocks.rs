@@ -18,7 +18,9 @@ impl EmulatedDevice {
         let start_bytes = self.file_offset_bytes(zone, ZoneOffset::START);
         let (file, size_bytes) = (self.stable.file(), self.geometry().zone_size_bytes);
         let mut row = self.stable.row(zone);
-        let written = file.is_written(start_bytes, self.geometry().zone_capacity_bytes);
+        // Asking takes milliseconds on some file systems: tmpfs looks at page after page up to the first hole.
+        let is_written = || file.is_written(start_bytes, self.geometry().zone_capacity_bytes);
+        let written = self.table().blocks_written(zone) == Coverage::Whole || is_written();
         let coverage = if written { Coverage::Whole } else { Coverage::Holes };
         let Some(blocks) = self.table().reset(zone, coverage)? else {
             // Whoever emptied it may have failed to make that durable.
@@ -37,11 +39,24 @@ impl EmulatedDevice {
         }
     }
 
-    /// Gives an empty zone's blocks back, if it has them still.
+    /// Gives an empty zone's blocks back, if it has kept those that were written.
     pub(super) fn give_back_kept(&self, zone: ZoneId) -> DeviceResult<()> {
         let _row = self.stable.row(zone);
-        if self.table().word(zone) != ZoneWord::EMPTY || self.table().blocks_written(zone) == Coverage::Holes
-        {
+        if self.table().blocks_written(zone) == Coverage::Holes {
+            return Ok(());
+        }
+        self.give_back_empty(zone)
+    }
+
+    /// Gives an empty zone's blocks back, those among them that are allocated and were never written.
+    pub(super) fn give_back_prepared(&self, zone: ZoneId) -> DeviceResult<()> {
+        let _row = self.stable.row(zone);
+        self.give_back_empty(zone)
+    }
+
+    /// For a caller that holds the row.
+    fn give_back_empty(&self, zone: ZoneId) -> DeviceResult<()> {
+        if self.table().word(zone) != ZoneWord::EMPTY {
             return Ok(());
         }
         // Whoever prepares the zone next must not count on them, even if only some are gone.

@@ -279,6 +279,11 @@ impl ZonedDevice for EmulatedDevice {
         self.give_back_kept(zone)
     }
 
+    fn unprepare(&self, zone: ZoneId) -> DeviceResult<()> {
+        self.table().check_exists(zone)?;
+        self.give_back_prepared(zone)
+    }
+
     fn begin_append(
         &self,
         zone_start: DevicePosition,

@@ -24,6 +24,7 @@ use super::running::Running;
 use super::{Depth, Durability, Engine, OpenOptions};
 use crate::device::ZonedDevice;
 use crate::format::manifest::SpaceUse;
+use crate::index::IndexKind;
 use crate::log::writer::LogWrite;
 use crate::queue::QueueKind;
 use device::ModelDevice;
@@ -73,6 +74,7 @@ impl Drop for TellOnPanic {
 
 fn options() -> OpenOptions {
     OpenOptions {
+        index: IndexKind::Ordered,
         queue: QueueKind::Automatic,
         read_only: false,
         direct_io: false,

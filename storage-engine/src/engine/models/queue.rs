@@ -76,7 +76,7 @@ impl IoQueue for ModelQueue {
     fn reap(&self, wait: Wait, into: &mut Vec<Completion>) -> io::Result<usize> {
         thread::yield_now();
         let before = into.len();
-        let mut wanted = wait == Wait::ForOne || thread_rng().r#gen();
+        let mut wanted = wait != Wait::Never || thread_rng().r#gen();
         while let Some((user_data, operation)) = wanted.then(|| self.take_any()).flatten() {
             into.push(self.perform(user_data, operation));
             wanted = thread_rng().r#gen();

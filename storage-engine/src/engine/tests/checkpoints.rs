@@ -1,7 +1,6 @@
 //! Checkpoints: what is opened from one is what reading everything gives, whatever happened before and since.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,10 +10,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::history::{History, assert_sound, state_of};
-use super::media::{Media, turn_up};
+use super::media::{Media, garble, turn_up};
 use super::{GEOMETRY, ROOMY, create_with, open, open_options, open_to_look};
+use crate::device::Geometry;
 use crate::device::emulated::{Access, Degraded};
-use crate::device::{Geometry, ZonedDevice};
 use crate::engine::background::Step;
 use crate::engine::running::Running;
 use crate::engine::stepping::Write;
@@ -181,20 +180,6 @@ fn two_checkpoints(path: &Path) -> Vec<CheckpointName> {
     engine.close().unwrap();
     drop((engine, Arc::into_inner(media)));
     names(path)
-}
-
-fn garble(path: &Path, zone: ZoneId, at_bytes: u64) {
-    let media = Media::open(path, Access::ReadOnly, 1).unwrap();
-    let geometry = *media.geometry();
-    drop(media);
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let zones_bytes = u64::from(geometry.zone_count) * geometry.zone_size_bytes;
-    let at = file.metadata().unwrap().len() - zones_bytes
-        + u64::from(zone.get()) * geometry.zone_size_bytes
-        + at_bytes;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
 }
 
 #[test]
@@ -545,7 +530,7 @@ fn a_checkpoint_that_a_run_went_on_without_is_not_gone_back_to() {
     (1..).zip(&cold).for_each(|(after, key)| stepped.copy_out(key, &value, seqno.forward(after)));
     stepped.media.fail_flushes_after(0);
     let log = stepped.engine.inner.log().unwrap();
-    assert!(log.make_relocations_durable().is_err(), "appended, and on no stable media");
+    assert!(log.make_relocations_durable(log.last_seqno()).is_err(), "appended, and on no stable media");
     let losing = |which| {
         let lost = stepped.media.lose_one(&path("lost"), which).expect("the copy is volatile");
         let media = Media::open(&path("lost"), Access::ReadOnly, 1).unwrap();
@@ -618,7 +603,7 @@ fn damage_that_one_opening_tells_of_the_next_one_tells_of_as_well() {
 fn an_entry_that_points_beyond_its_zone_is_damage() {
     let stepped = Stepped::new();
     stepped.put("key", b"old", Durability::Written);
-    let index = stepped.engine.inner.catalog.index();
+    let index = stepped.engine.inner.catalog.index().ordered().unwrap();
     let Some(Entry::Value { location, .. }) = index.lookup(b"key") else { panic!("the key has a value") };
     let beyond = Location::new(location.zone, location.unit, MAX_UNIT_BYTES - 1);
     index.upsert(b"key", Entry::Value { location: beyond, value_len: 3 });

@@ -120,6 +120,24 @@ fn a_sync_write_that_failed_was_never_visible() {
     assert_eq!(value(&engine, "key").as_deref(), Some("old"));
 }
 
+/// A version of which only one copy failed is in the other zone: the next one with its number was not told from it, and a
+/// recovery looked for a checkpoint whose zones had been emptied. The simulation found it.
+#[test]
+fn the_number_of_a_manifest_whose_append_failed_is_not_given_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    create(&path);
+    let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
+    let engine = open(&media).unwrap();
+    let version = || engine.inner.manifest.lock().version;
+    for successes in [0, 1] {
+        let before = version();
+        media.fail_appends_after(successes);
+        assert!(engine.inner.write_manifest(false).is_err());
+        assert!(version() > before, "after {successes} appends");
+    }
+}
+
 #[test]
 fn a_store_that_fails_while_it_is_cleaned_keeps_what_was_acknowledged() {
     let directory = tempfile::tempdir().unwrap();

@@ -197,6 +197,13 @@ impl Media {
         Some(Lost { zone: append.zone, reset_count, at_bytes, bytes })
     }
 
+    /// Writes to `path` what is there, and says whether no power cut could take any of it.
+    pub(super) fn lose_none(&self, path: &Path) -> bool {
+        let _still = self.gate.write();
+        std::fs::copy(&self.path, path).expect("copy the image");
+        self.cache.lock().appends.is_empty()
+    }
+
     fn tear_table(&self, image: &File, stable: &[u8], random: &mut StdRng) {
         let now = read_table(&self.file, self.inner.geometry());
         for (sector, (old, new)) in stable.chunks(SECTOR_BYTES).zip(now.chunks(SECTOR_BYTES)).enumerate() {
@@ -240,6 +247,20 @@ impl Media {
 pub(super) fn turn_up(image: &Path, lost: &Lost) {
     let image = OpenOptions::new().write(true).open(image).expect("open the image");
     image.write_all_at(&lost.bytes, lost.at_bytes).expect("write the image");
+}
+
+pub(super) fn garble(path: &Path, zone: ZoneId, at_bytes: u64) {
+    let media = Media::open(path, Access::ReadOnly, 1).expect("garble the image");
+    let geometry = *media.geometry();
+    drop(media);
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("garble the image");
+    let zones_bytes = u64::from(geometry.zone_count) * geometry.zone_size_bytes;
+    let at = file.metadata().expect("garble the image").len() - zones_bytes
+        + u64::from(zone.get()) * geometry.zone_size_bytes
+        + at_bytes;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("garble the image");
+    file.write_all_at(&[byte[0] ^ 0x10], at).expect("garble the image");
 }
 
 fn read_table(file: &File, geometry: &Geometry) -> Vec<u8> {

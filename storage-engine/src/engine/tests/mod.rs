@@ -6,12 +6,15 @@
 mod checkpoints;
 mod collecting;
 mod failures;
+mod hashed;
 mod history;
+mod leftovers;
 mod manifest;
 mod media;
 mod passthrough;
 mod power;
 mod replaying;
+mod run_heads;
 mod salvaging;
 mod side_by_side;
 mod space;
@@ -29,6 +32,7 @@ use super::{CreateOptions, Engine, OpenOptions};
 use crate::device::Geometry;
 use crate::error::EngineResult;
 use crate::format::manifest::SpaceUse;
+use crate::index::IndexKind;
 use crate::queue::QueueKind;
 use media::Media;
 
@@ -49,6 +53,7 @@ const ROOMY: Geometry = Geometry { zone_count: 30, max_open_zones: 10, max_activ
 
 fn open_options() -> OpenOptions {
     OpenOptions {
+        index: IndexKind::Ordered,
         queue: QueueKind::Automatic,
         read_only: false,
         direct_io: false,

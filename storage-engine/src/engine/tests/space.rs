@@ -14,6 +14,7 @@ use crate::device::emulated::Access;
 use crate::device::{Geometry, ZonedDevice};
 use crate::format::manifest::SpaceUse;
 use crate::log::writer::LogWrite;
+use crate::zones::Role;
 
 const KEYS: u16 = 1000;
 
@@ -25,10 +26,14 @@ struct Store {
 
 impl Store {
     fn new() -> Self {
+        Self::with(96, SpaceUse::Proportional)
+    }
+
+    fn with(zone_count: u32, space_use: SpaceUse) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store");
-        let geometry = Geometry { zone_count: 96, ..GEOMETRY };
-        Engine::create(&path, &CreateOptions { geometry, space_use: SpaceUse::Proportional }).unwrap();
+        let geometry = Geometry { zone_count, ..GEOMETRY };
+        Engine::create(&path, &CreateOptions { geometry, space_use }).unwrap();
         let media = Media::open(&path, Access::ReadWrite, 1).unwrap();
         // So that reads show.
         let options = OpenOptions { cache_bytes: 0, ..open_options() };
@@ -52,6 +57,13 @@ impl Store {
         let inner = &self.engine.inner;
         while inner.clean_step() == Step::Again {}
         inner.watch_for_garbage();
+    }
+
+    fn write_checkpoint(&self) {
+        let inner = &self.engine.inner;
+        let _ = inner.checkpointing.request();
+        while inner.checkpoint_step() == Step::Again {}
+        assert_eq!(inner.manifest.lock().checkpoints.len(), 1, "there is room");
     }
 
     fn taken_bytes(&self) -> u64 {
@@ -122,4 +134,39 @@ fn the_write_that_makes_too_much_garbage_wakes_the_housekeeper_and_others_do_not
     assert!(mark() > 0, "little has died");
     store.write(5..KEYS, None);
     assert_eq!(mark(), 0, "it was passed, and cleared by the write that woke the housekeeper");
+}
+
+/// One that is not outdated is kept although zones are emptied for want of space meanwhile.
+#[test]
+fn the_last_checkpoint_is_dropped_when_twice_what_is_live_has_been_written_since_and_space_is_wanted() {
+    for space_use in [SpaceUse::Proportional, SpaceUse::Whole] {
+        // In a store with a capacity space is wanted when it has been filled, which is after one and a half times what is live.
+        let store = Store::with(128, space_use);
+        let (first, next) = (vec![1; 20_000], vec![2; 20_000]);
+        store.write(0..KEYS, Some(&first));
+        store.clean();
+        store.write_checkpoint();
+        let inner = &store.engine.inner;
+        let (begun_at_bytes, live_bytes) = (inner.log().unwrap().clock_bytes(), inner.zones.live_bytes());
+        let age_bytes = || inner.log().unwrap().clock_bytes() - begun_at_bytes;
+        let resets = store.media.activity().reset_count;
+        for round in 0.. {
+            let before_bytes = age_bytes();
+            store.write((0..15).map(|number| (number * 7 + round * 101) % KEYS), Some(&next));
+            store.clean();
+            if inner.manifest.lock().checkpoints.is_empty() {
+                assert!(age_bytes() > 2 * live_bytes, "{space_use:?}: dropped after {} bytes", age_bytes());
+                break;
+            }
+            assert!(before_bytes < 3 * live_bytes, "{space_use:?}: it is kept after {before_bytes} bytes");
+        }
+        assert!(store.media.activity().reset_count > resets + 10, "{space_use:?}: no space was wanted");
+        assert!(inner.zones.iter().all(|(_, zone)| zone.role() != Role::Checkpoint), "its zones are free");
+        store.engine.close().unwrap();
+        let Store { _directory, media, engine } = store;
+        drop(engine);
+        let engine = Engine::at_rest(media as Arc<_>, &open_options(), Running::Threads).unwrap();
+        assert_eq!(engine.recovery().checkpoint, None, "everything is read");
+        assert!((0..KEYS).all(|key| engine.value(&key.to_be_bytes()).unwrap().is_some()));
+    }
 }

@@ -97,7 +97,8 @@ impl Policy for Forecast {
         Placement { stream, written_at: record.written_at, expected }
     }
 
+    /// Where all records die at one rate, age tells nothing that the live share does not.
     fn victim_rule(&self) -> VictimRule {
-        self.rule
+        if self.spread.differ() { self.rule } else { VictimRule::Greedy }
     }
 }

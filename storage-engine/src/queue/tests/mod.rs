@@ -29,6 +29,7 @@ mod passthrough;
 mod registered;
 mod seccomp;
 mod switched_off;
+mod together;
 mod waiting;
 
 use std::fs::File;

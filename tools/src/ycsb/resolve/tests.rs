@@ -8,7 +8,7 @@ use clap::Parser;
 use super::super::command_line::{Command, CommandLine};
 use super::super::keys::KeyOrder;
 use super::super::properties::Properties;
-use super::super::settings::WriteDurability;
+use super::super::settings::{Index, WriteDurability};
 use super::super::workload::{Distribution, OperationKind};
 use super::{Plan, Task, core_properties, resolve};
 
@@ -182,9 +182,10 @@ fn windows_are_a_second_long_unless_an_interval_is_given() {
 }
 
 #[test]
-fn an_index_that_this_version_lacks_is_refused_by_name() {
-    let message = run(&["--index", "hash"], "").unwrap_err();
-    assert!(message.contains("--index hash is not in this version"), "{message}");
+fn scans_are_refused_with_an_index_that_has_no_order() {
+    assert_eq!(run(&["--index", "hash"], "").unwrap().store.index, Index::Hash);
+    let message = run(&["--index", "hash", "--workload", "e"], "").unwrap_err();
+    assert!(message.contains("--index hash cannot: use --index ordered"), "{message}");
 }
 
 #[test]

@@ -84,6 +84,23 @@ fn a_zone_prepared_for_streaming_is_allocated() {
 }
 
 #[test]
+fn a_zone_that_was_prepared_and_is_not_needed_gives_its_space_back_and_can_be_prepared_again() {
+    let place = Place::new();
+    let device = place.create(&ZONES);
+    for preparation in [Preparation::Streaming, Preparation::DurableAppends] {
+        device.prepare(zone(3), preparation).unwrap();
+        assert_eq!(allocated_mib(&place, &device), 1, "{preparation:?}");
+        device.unprepare(zone(3)).unwrap();
+        assert_eq!(allocated_mib(&place, &device), 0, "{preparation:?}");
+    }
+    device.prepare(zone(3), Preparation::DurableAppends).unwrap();
+    append(&device, zone(3), 8192, 3).unwrap();
+    device.unprepare(zone(3)).unwrap();
+    assert_eq!(read(&device, zone(3), 0, 8192).unwrap(), [3; 8192], "it is not empty");
+    assert_eq!(allocated_mib(&place, &device), 1);
+}
+
+#[test]
 fn preparing_a_zone_with_something_in_it_leaves_it_alone() {
     let place = Place::new();
     let device = place.create(&ZONES);
