@@ -27,16 +27,26 @@ impl<'a> Window<'a> {
         Self { device, zone, end_bytes, buffer, start_bytes: 0, len_bytes: 0 }
     }
 
-    /// Makes sure that the largest unit from a position, or all up to the end, is in the window.
+    /// Makes sure that the largest unit from a position, or all up to the end, is in the window. What is there already is kept: a
+    /// reader that goes from start to end reads each byte of the zone once.
     pub(crate) fn reach(&mut self, position_bytes: u64) -> DeviceResult<()> {
         let wanted_end = self.end_bytes.min(position_bytes + u64::from(MAX_UNIT_BYTES));
-        if position_bytes >= self.start_bytes && wanted_end <= self.start_bytes + self.len_bytes {
+        let end_bytes = self.start_bytes + self.len_bytes;
+        if position_bytes >= self.start_bytes && wanted_end <= end_bytes {
             return Ok(());
         }
+        let kept_bytes =
+            if position_bytes >= self.start_bytes { end_bytes.saturating_sub(position_bytes) } else { 0 };
         let len_bytes = (self.end_bytes - position_bytes).min(WINDOW_BYTES);
-        let into = &mut self.buffer[..usize::try_from(len_bytes).expect("2 MiB at most")];
-        self.device.read(self.zone, ZoneOffset::new(position_bytes), into)?;
-        (self.start_bytes, self.len_bytes) = (position_bytes, len_bytes);
+        let index = |bytes| usize::try_from(bytes).expect("2 MiB at most");
+        if kept_bytes > 0 {
+            self.buffer.copy_within(index(position_bytes - self.start_bytes)..index(self.len_bytes), 0);
+        }
+        // A failed read leaves no more than what was kept.
+        (self.start_bytes, self.len_bytes) = (position_bytes, kept_bytes);
+        let into = &mut self.buffer[index(kept_bytes)..index(len_bytes)];
+        self.device.read(self.zone, ZoneOffset::new(position_bytes + kept_bytes), into)?;
+        self.len_bytes = len_bytes;
         Ok(())
     }
 
@@ -45,5 +55,93 @@ impl<'a> Window<'a> {
         let from = usize::try_from(position_bytes - self.start_bytes).expect("inside the window");
         let to = usize::try_from(self.len_bytes).expect("2 MiB at most");
         &self.buffer[from..to]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{WINDOW_BYTES, Window};
+    use crate::device::simulated::{Faults, SimulatedDevice};
+    use crate::device::{Geometry, ZonedDevice};
+    use crate::index::MAX_UNIT_BYTES;
+    use crate::log::single_append::append;
+    use crate::queue::SimulatedQueue;
+    use crate::units::ZoneId;
+
+    const BLOCK: u64 = 4096;
+    const ZONE: u64 = 3 * WINDOW_BYTES;
+
+    /// A zone of blocks that begin with their numbers.
+    fn numbered() -> Arc<SimulatedDevice> {
+        let geometry = Geometry {
+            block_bytes: 4096,
+            zone_size_bytes: 2 * ZONE,
+            zone_capacity_bytes: ZONE,
+            zone_count: 1,
+            max_open_zones: 1,
+            max_active_zones: 1,
+            append_limit_bytes: 1 << 20,
+            volatile_cache: true,
+        };
+        let device = SimulatedDevice::blank(geometry, 1);
+        let queue = SimulatedQueue::new(Arc::clone(&device));
+        for first in (0..ZONE / BLOCK).step_by(256) {
+            let numbers = first..first + 256;
+            let blocks: Vec<u8> = numbers
+                .flat_map(|number| {
+                    let mut block = vec![0; BLOCK as usize];
+                    block[..8].copy_from_slice(&number.to_le_bytes());
+                    block
+                })
+                .collect();
+            append(&queue, geometry.zone_start(ZoneId::new(0)), &blocks, 4096).unwrap();
+        }
+        device
+    }
+
+    fn expect_number(window: &Window<'_>, block: u64) {
+        let here = window.here(block * BLOCK);
+        assert!(here.len() as u64 >= u64::from(MAX_UNIT_BYTES).min(ZONE - block * BLOCK), "at {block}");
+        for (number, found) in (block..).zip(here.chunks(BLOCK as usize)) {
+            assert_eq!(found[..8], number.to_le_bytes(), "at {block}");
+        }
+    }
+
+    #[test]
+    fn a_reader_from_start_to_end_reads_each_byte_once() {
+        let device = numbered();
+        let mut window = Window::new(&*device, ZoneId::new(0), ZONE);
+        for block in (0..ZONE / BLOCK).step_by(17) {
+            window.reach(block * BLOCK).unwrap();
+            expect_number(&window, block);
+        }
+        assert_eq!(device.activity().read_bytes, ZONE);
+    }
+
+    #[test]
+    fn a_reader_may_jump_and_go_back() {
+        let device = numbered();
+        let mut window = Window::new(&*device, ZoneId::new(0), ZONE);
+        for block in [0, 1300, 256, 257, 1535, 0, 511, 512, 1024, 100] {
+            window.reach(block * BLOCK).unwrap();
+            expect_number(&window, block);
+        }
+    }
+
+    #[test]
+    fn after_a_failed_read_the_window_holds_what_it_says() {
+        let device = numbered();
+        let mut window = Window::new(&*device, ZoneId::new(0), ZONE);
+        window.reach(0).unwrap();
+        device.set_faults(Faults { read: u32::MAX, ..Faults::NONE });
+        window.reach(300 * BLOCK).expect_err("reads fail");
+        window.reach(0).expect_err("that is not in the window any more");
+        device.set_faults(Faults::NONE);
+        for block in [300, 0] {
+            window.reach(block * BLOCK).unwrap();
+            expect_number(&window, block);
+        }
     }
 }
