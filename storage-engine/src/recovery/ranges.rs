@@ -3,8 +3,8 @@
 //! All records of a key are in one range. Each range holds about as many records as a processor keeps close by, whatever
 //! the order was in which they were written.
 
-use super::records::common_len;
 use super::scan::ZoneScan;
+use crate::index::ordered::common_len;
 
 /// Records of a range: what is done with them stays in a processor's cache.
 const RANGE_RECORDS: usize = 32 * 1024;

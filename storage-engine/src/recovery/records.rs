@@ -7,6 +7,7 @@
 use std::hint::black_box;
 
 use crate::format::record::{Group, Record, RecordKind};
+use crate::index::ordered::common_len;
 use crate::units::SeqNo;
 
 /// A record as found in a unit.
@@ -191,15 +192,8 @@ impl Records {
     fn common_len(&self) -> usize {
         let mut keys = self.heads.iter().map(|record| self.key(record)).filter(|key| !key.is_empty());
         let Some(first) = keys.next() else { return 0 };
-        keys.fold(first.len(), |common, key| {
-            if key.starts_with(&first[..common]) { common } else { common_len(first, key) }
-        })
+        keys.fold(first.len(), |common, key| common_len(&first[..common], key))
     }
-}
-
-/// How many bytes two keys begin with.
-pub(super) fn common_len(one: &[u8], another: &[u8]) -> usize {
-    one.iter().zip(another).take_while(|(one, another)| one == another).count()
 }
 
 /// Eight bytes as a number that sorts as they do, zeros standing in for missing ones. Equal heads decide nothing.

@@ -8,7 +8,7 @@
 use std::ops::Bound;
 
 use super::Shape;
-use super::key::{KeyParts, shortest_between};
+use super::key::{KeyParts, common_len, shortest_between};
 use super::page::Page;
 use crate::format::checkpoint::BlockBuilder;
 use crate::index::{Entry, PackedEntry};
@@ -226,8 +226,4 @@ pub(super) fn suffix_bytes(entries: &[(KeyParts<'_>, PackedEntry)]) -> usize {
     let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else { return 0 };
     let common = first.common_len(last);
     entries.iter().map(|(key, _)| key.len() - common).sum()
-}
-
-fn common_len(one: &[u8], another: &[u8]) -> usize {
-    one.iter().zip(another).take_while(|(one, another)| one == another).count()
 }

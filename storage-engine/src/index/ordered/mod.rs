@@ -26,6 +26,7 @@ mod transfer;
 use bulk::BulkLoad;
 use directory::{Chunk, ChunkOutcome, Directory};
 pub use key::KeyParts;
+pub(crate) use key::common_len;
 use leaf::{Leaf, Upserted};
 use memory::Tally;
 use separators::Probe;
