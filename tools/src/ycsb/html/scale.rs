@@ -16,9 +16,9 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// What round numbers are round in: powers of 1024 for bytes.
+    /// What round numbers are round in: powers of 1024 for bytes, the next one from 1000 on, as four digits find no room.
     fn base(self, highest: f64) -> f64 {
-        let power = (highest.max(1.0).log2() / 10.0).floor().min(4.0);
+        let power = ((highest.max(1.0) * 1.024).log2() / 10.0).floor().min(4.0);
         if self == Self::Bytes { 1024_f64.powf(power) } else { 1.0 }
     }
 
@@ -52,7 +52,8 @@ impl Axis {
     pub fn linear(highest: f64, unit: Unit) -> Self {
         let highest = if highest > 0.0 { highest } else { 1.0 };
         let base = unit.base(highest);
-        let step = round_step(highest / base / 4.0) * base;
+        let least = if unit == Unit::Bytes { 1.0 } else { 0.0 };
+        let step = (round_step(highest / base / 4.0) * base).max(least);
         let count = (highest / step).ceil();
         let marks = (0..=16).map(f64::from).take_while(|mark| *mark <= count).map(|mark| mark * step);
         Self { low: 0.0, high: count * step, logarithmic: false, marks: marks.collect() }
@@ -123,7 +124,9 @@ mod tests {
     fn an_axis_marks_round_numbers_up_to_beyond_the_highest() {
         assert_eq!(Axis::linear(87_000.0, Unit::Number).marks, [0.0, 50_000.0, 100_000.0]);
         assert_eq!(Axis::linear(1.9, Unit::Number).marks, [0.0, 0.5, 1.0, 1.5, 2.0]);
-        assert_eq!(Axis::linear(0.0, Unit::Bytes).marks.first(), Some(&0.0));
+        assert_eq!(Axis::linear(0.0, Unit::Bytes).marks, [0.0, 1.0]);
+        let half = f64::from(512 << 20);
+        assert_eq!(Axis::linear(1000.0 * 1048576.0, Unit::Bytes).marks, [0.0, half, 2.0 * half]);
         assert_eq!(Axis::linear(3.0 * 1048576.0, Unit::Bytes).marks, [0.0, 1048576.0, 2097152.0, 3145728.0]);
         assert_eq!(Axis::exact(87.0, Unit::Seconds).marks, [0.0, 50.0]);
         assert_eq!(Axis::logarithmic(3.0, 420.0).marks, [1.0, 10.0, 100.0, 1000.0]);
