@@ -77,6 +77,7 @@ mod tests {
 
     /// Of 200 zones all but a few hold what never changes, and those few take everything: the hardest there is.
     #[test]
+    #[cfg_attr(miri, ignore = "so many numbers take it minutes, and there is no unsafe code to look at")]
     fn no_zone_has_many_more_resets_than_another_however_few_zones_take_all_writes() {
         for hot_count in [4, 20, 100] {
             let mut reset_counts = [0_u32; 200];

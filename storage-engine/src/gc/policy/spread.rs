@@ -83,6 +83,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "so many numbers take it minutes, and there is no unsafe code to look at")]
     fn lives_of_keys_with_one_rate_do_not_differ_whatever_the_rate_is() {
         for rate in [1e-3, 1e-5, 1e-8] {
             let spread = Spread::default();
@@ -92,6 +93,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "so many numbers take it minutes, and there is no unsafe code to look at")]
     fn lives_of_hot_and_cold_keys_differ_and_that_is_forgotten_when_it_ends() {
         let spread = Spread::default();
         // Four writes of five go to one key of five.

@@ -270,6 +270,7 @@ fn forecast_keeps_kinds_of_lifetimes_apart() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "so many numbers take it minutes, and there is no unsafe code to look at")]
 fn forecast_does_not_take_a_cold_key_for_hot_after_one_short_life() {
     let policy = experienced_forecast(Streams::shared(3));
     let cold = history(2, 1 << 21, Lifetime::of_writes(1 << 20));
@@ -279,6 +280,7 @@ fn forecast_does_not_take_a_cold_key_for_hot_after_one_short_life() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "so many numbers take it minutes, and there is no unsafe code to look at")]
 fn forecast_puts_what_outlives_its_class_into_a_longer_one() {
     let policy = experienced_forecast(Streams::shared(3));
     let hot = history(0, 0, Lifetime::of_writes(1 << 4));
@@ -288,6 +290,7 @@ fn forecast_puts_what_outlives_its_class_into_a_longer_one() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "so many numbers take it minutes, and there is no unsafe code to look at")]
 fn forecast_can_keep_copies_in_streams_of_their_own() {
     let policy = experienced_forecast(Streams::apart(3, 2));
     let hot = history(0, 0, Lifetime::of_writes(1 << 4));
