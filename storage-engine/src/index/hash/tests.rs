@@ -159,6 +159,7 @@ fn an_entry_that_has_changed_meanwhile_is_not_set_apart() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it is so of many keys, which take hours there")]
 fn memory_of_removed_keys_serves_new_ones() {
     let mut store = Store::new(HashShape { seed: Some(7), ..HashShape::DEFAULT });
     let mut bytes = Vec::new();
