@@ -250,6 +250,7 @@ fn experienced_forecast(streams: Streams) -> Forecast {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "so many numbers take it minutes, and there is no unsafe code to look at")]
 fn forecast_uses_one_stream_of_each_kind_until_it_has_seen_that_lifetimes_differ() {
     let policy = Forecast::new(Streams::apart(3, 2));
     for life in (0..100_000u64).map(|number| 1000 + number % 100) {
@@ -260,6 +261,7 @@ fn forecast_uses_one_stream_of_each_kind_until_it_has_seen_that_lifetimes_differ
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "so many numbers take it minutes, and there is no unsafe code to look at")]
 fn forecast_keeps_kinds_of_lifetimes_apart() {
     let policy = experienced_forecast(Streams::shared(3));
     let stream = |life: u64| {
