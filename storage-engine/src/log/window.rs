@@ -70,7 +70,8 @@ mod tests {
     use crate::queue::SimulatedQueue;
     use crate::units::ZoneId;
 
-    const BLOCK: u64 = 4096;
+    const BLOCK_BYTES: usize = 4096;
+    const BLOCK: u64 = BLOCK_BYTES as u64;
     const ZONE: u64 = 3 * WINDOW_BYTES;
 
     /// A zone of blocks that begin with their numbers.
@@ -91,7 +92,7 @@ mod tests {
             let numbers = first..first + 256;
             let blocks: Vec<u8> = numbers
                 .flat_map(|number| {
-                    let mut block = vec![0; BLOCK as usize];
+                    let mut block = vec![0; BLOCK_BYTES];
                     block[..8].copy_from_slice(&number.to_le_bytes());
                     block
                 })
@@ -104,7 +105,7 @@ mod tests {
     fn expect_number(window: &Window<'_>, block: u64) {
         let here = window.here(block * BLOCK);
         assert!(here.len() as u64 >= u64::from(MAX_UNIT_BYTES).min(ZONE - block * BLOCK), "at {block}");
-        for (number, found) in (block..).zip(here.chunks(BLOCK as usize)) {
+        for (number, found) in (block..).zip(here.chunks(BLOCK_BYTES)) {
             assert_eq!(found[..8], number.to_le_bytes(), "at {block}");
         }
     }
