@@ -65,9 +65,7 @@ fn a_store_is_overwritten_twenty_times_its_capacity_at_every_durability() {
         assert_eq!(stats.puts, stats.since(&zonal::Stats::default()).puts);
         expect_same(&db, &model);
         expect_no_lost_zone(&db);
-        db.close().unwrap();
-        place.expect_sound();
-        expect_same(&place.open(), &model);
+        place.expect_same_when_closed_and_opened(db, &model);
     }
 }
 
@@ -152,9 +150,7 @@ fn large_values_are_collected_part_by_part() {
     assert!(db.stats().zone_resets > 100);
     expect_same(&db, &model);
     expect_no_lost_zone(&db);
-    db.close().unwrap();
-    place.expect_sound();
-    expect_same(&place.open(), &model);
+    place.expect_same_when_closed_and_opened(db, &model);
 }
 
 /// A key so long that it does not take millions of tombstones to fill a store.
@@ -184,9 +180,7 @@ fn deleted_keys_stay_deleted_while_their_tombstones_are_collected_and_forgotten(
     let stats = db.stats();
     assert!(stats.tombstones < 8000, "of 24,000 deletes so many are remembered: {stats:#?}");
     expect_no_lost_zone(&db);
-    db.close().unwrap();
-    place.expect_sound();
-    expect_same(&place.open(), &model);
+    place.expect_same_when_closed_and_opened(db, &model);
 }
 
 #[test]
@@ -397,9 +391,7 @@ fn a_store_nine_tenths_full_is_overwritten_and_never_full() {
     assert!(stats.write_amplification < 14.0, "{stats:#?}");
     expect_same(&db, &model);
     expect_no_lost_zone(&db);
-    db.close().unwrap();
-    place.expect_sound();
-    expect_same(&place.open(), &model);
+    place.expect_same_when_closed_and_opened(db, &model);
 }
 
 /// What is asked of a store of 16 MiB zones: those that it cannot do without are most of what it takes then.

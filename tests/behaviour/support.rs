@@ -56,6 +56,13 @@ impl Place {
         let report = Db::check(&self.path, &self.options, Depth::Deep, &|_| {}).expect("check the store");
         assert!(report.is_sound(), "{report:#?}");
     }
+
+    /// Closes the store, checks it, and opens it again: it holds what the model says.
+    pub(crate) fn expect_same_when_closed_and_opened(&self, db: Db, model: &Model) {
+        db.close().expect("close the store");
+        self.expect_sound();
+        expect_same(&self.open(), model);
+    }
 }
 
 /// Options for zones so small that they fill in a moment, and for so little memory that most reads go to the device.

@@ -25,9 +25,7 @@ fn the_shortest_and_the_longest_keys_and_the_shortest_value_are_kept() {
     db.put([0], "").unwrap();
     model.insert(vec![0], Vec::new());
     assert_eq!(db.get([0]).unwrap().as_deref(), Some(&b""[..]), "empty is not absent");
-    db.close().unwrap();
-    place.expect_sound();
-    expect_same(&place.open(), &model);
+    place.expect_same_when_closed_and_opened(db, &model);
 }
 
 #[test]

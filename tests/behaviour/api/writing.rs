@@ -168,9 +168,7 @@ fn large_values_are_overwritten_deleted_and_recovered() {
     db.delete("large 0").unwrap();
     model.remove(&b"large 0"[..]);
     expect_same(&db, &model);
-    db.close().unwrap();
-    place.expect_sound();
-    expect_same(&place.open(), &model);
+    place.expect_same_when_closed_and_opened(db, &model);
 }
 
 #[test]

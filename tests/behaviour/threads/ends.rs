@@ -135,7 +135,5 @@ fn a_full_store_under_many_threads_says_so_to_each_and_keeps_what_it_took() {
     }
     expect_same(&db, &model);
     expect_no_lost_zone(&db);
-    db.close().unwrap();
-    place.expect_sound();
-    expect_same(&place.open(), &model);
+    place.expect_same_when_closed_and_opened(db, &model);
 }

@@ -49,9 +49,7 @@ fn writes_of_many_threads_to_keys_of_their_own_are_all_there() {
     });
     expect_same(&db, &model);
     expect_no_lost_zone(&db);
-    db.close().unwrap();
-    place.expect_sound();
-    expect_same(&place.open(), &model);
+    place.expect_same_when_closed_and_opened(db, &model);
 }
 
 #[test]
