@@ -231,7 +231,7 @@ fn assemble(
     let unit_limit = unit_limit_bytes_from(running.least_unit_bytes(), &geometry, options.unit_bytes)?;
     let budget = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
     let counters_before = manifest.counters;
-    let read_queues = ReadQueues::new(Arc::clone(&device), running.clone(), options.queue)?;
+    let read_queues = ReadQueues::new(Arc::clone(&device), running.clone(), options.queue);
     let queue_kind = read_queues.kind()?;
     let mut inner = Inner {
         zones: Arc::clone(&recovered.zones),

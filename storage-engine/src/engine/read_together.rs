@@ -55,15 +55,12 @@ struct Call<T, E> {
 }
 
 impl ReadQueues {
-    /// For a device; sets up the first queue.
-    pub(super) fn new(device: Arc<dyn ZonedDevice>, running: Running, kind: QueueKind) -> EngineResult<Self> {
-        let queues = Self { device, running, kind, idle: Mutex::default() };
-        let first = queues.take()?;
-        queues.give_back(first);
-        Ok(queues)
+    /// For a device; none is set up yet.
+    pub(super) fn new(device: Arc<dyn ZonedDevice>, running: Running, kind: QueueKind) -> Self {
+        Self { device, running, kind, idle: Mutex::default() }
     }
 
-    /// The kind of queue that they are, by name.
+    /// The kind of queue that they are, by name. Sets up the first one, if there is none.
     pub(super) fn kind(&self) -> EngineResult<&'static str> {
         let queue = self.take()?;
         let kind = queue.queue.kind();

@@ -4,7 +4,7 @@
 //! keys and all, by the thread that has read them and while others wait for the device: whoever merges the zones
 //! afterwards goes through memory from front to back.
 
-use std::hint::black_box;
+use prefetch_index::prefetch_index;
 
 use crate::format::record::{Group, Record, RecordKind};
 use crate::index::ordered::common_len;
@@ -176,9 +176,7 @@ impl Records {
             let first = sorted.heads.len();
             sorted.heads.extend(batch.iter().map(|sortable| self.heads[sortable.at]));
             let batch = &mut sorted.heads[first..];
-            // One byte of each: the processor waits for all of them at once, and not for each key as it is copied.
-            let bytes = batch.iter().map(|record| self.keys.get(record.key_start));
-            black_box(bytes.flatten().fold(0, |all, byte| all ^ byte));
+            batch.iter().for_each(|record| prefetch_index(&self.keys, record.key_start));
             for record in batch {
                 let key = self.key(record);
                 record.key_start = sorted.keys.len();
