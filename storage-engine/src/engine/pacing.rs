@@ -22,8 +22,10 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Instant, Mutex, thread};
 use crate::zones::Purpose;
 
-/// A writer that is ahead of the rate by less goes on at once: sleeps that short take longer than they should.
-const UNNOTICED: Duration = Duration::from_micros(200);
+/// A writer that is ahead of the rate by less goes on at once: a sleep takes about as much longer than it should.
+const UNNOTICED: Duration = Duration::from_micros(50);
+/// What sleeps took longer than they should is made up for, as far as this: it is more than they commonly do.
+const MADE_UP_FOR: Duration = Duration::from_millis(1);
 /// No sleep is longer.
 const LONGEST: Duration = Duration::from_millis(10);
 /// Time over which the collector's gain is averaged.
@@ -129,12 +131,13 @@ impl Pace {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let cost = bytes.saturating_mul(self.nanos_per_mib.load(Ordering::Relaxed)) >> 20;
         let now = nanos(now);
-        let paid = |before: u64| (before.max(now) + cost).min(now + nanos(LONGEST));
+        let earliest = now.saturating_sub(nanos(MADE_UP_FOR));
+        let paid = |before: u64| (before.max(earliest) + cost).min(now + nanos(LONGEST));
         let before = self
             .paid_at_nanos
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| Some(paid(before)));
         let at = paid(before.unwrap_or_else(|before| before));
-        Duration::from_nanos(at - now)
+        Duration::from_nanos(at.saturating_sub(now))
     }
 
     fn set(&self, bytes_a_second: Option<f64>) {
@@ -209,7 +212,7 @@ impl Inner {
 mod tests {
     use std::time::Duration;
 
-    use super::{LEAST_FACTOR, LONGEST, Pace, factor};
+    use super::{LEAST_FACTOR, LONGEST, MADE_UP_FOR, Pace, factor};
 
     #[test]
     fn writers_get_all_that_is_gained_where_as_much_is_in_hand_as_wanted_and_less_with_less() {
@@ -226,16 +229,21 @@ mod tests {
         let at = Duration::from_secs(1);
         assert_eq!(pace.pay(1 << 30, at), Duration::ZERO, "there is no rate");
         pace.set(Some(f64::from(1 << 20)));
-        let bytes = 1 << 10;
-        let one = Duration::from_secs(1) / 1024;
-        for times in 1..4 {
-            let ahead = pace.pay(bytes, at);
-            assert!(ahead.abs_diff(one * times) < Duration::from_micros(1), "{ahead:?} after {times}");
+        let bytes = 4 << 10;
+        let one = Duration::from_secs(1) / 256;
+        let expect = |ahead: Duration, expected: Duration| {
+            assert!(ahead.abs_diff(expected) < Duration::from_micros(1), "{ahead:?} is not {expected:?}");
+        };
+        for times in 1..3 {
+            expect(pace.pay(bytes, at), one * times - MADE_UP_FOR);
         }
-        // What was not used is not saved up.
-        assert!(pace.pay(bytes, at * 2).abs_diff(one) < Duration::from_micros(1));
         assert_eq!(pace.pay(1 << 30, at * 2), LONGEST);
+        // A sleep that took longer than it should.
+        let late = Duration::from_micros(700);
+        expect(pace.pay(bytes, at * 2 + LONGEST + late), one - late);
+        // Of what was not used no more than that is saved up.
+        expect(pace.pay(bytes, at * 3), one - MADE_UP_FOR);
         pace.set(None);
-        assert_eq!(pace.pay(1 << 30, at * 3), Duration::ZERO);
+        assert_eq!(pace.pay(1 << 30, at * 4), Duration::ZERO);
     }
 }
