@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::opening::{OfUse, append_queue, check_device, check_geometry, direct_io};
+use super::placing::{log_streams, policy_within};
 use super::running::Running;
 use super::substitutes::take_blank_zone;
+use super::write::live_limit_bytes;
 use crate::device::emulated::{Access, DirectIo, EmulatedDevice, UnfinishedDevice};
 use crate::device::{
     DeviceError, Geometry, Place, Preparation, ZoneState, ZonedDevice, erase_leading_conventional,
@@ -21,6 +23,7 @@ use crate::device::{
 use crate::error::{EngineError, EngineResult};
 use crate::format::manifest::{CleaningNotes, Counters as LifeCounters, DeviceSizes, Manifest, SpaceUse};
 use crate::format::unit::StoreId;
+use crate::gc::policy::PolicyKind;
 use crate::log::manifest_log::{ManifestLog, home_zones};
 use crate::log::writer::unit_limit_bytes;
 use crate::queue::QueueKind;
@@ -30,6 +33,8 @@ const DEFAULT_ZONE_BYTES: u64 = 16 << 20;
 const DEFAULT_BLOCK_BYTES: u32 = 4096;
 const DEFAULT_ACTIVE_ZONES: u32 = 14;
 const DEFAULT_APPEND_LIMIT_BYTES: u32 = 1 << 20;
+/// Zones that hold no data, but the manifest.
+const MANIFEST_ZONES: u64 = 2;
 /// How far a file without a capacity of its own grows.
 const GROWTH_LIMIT_BYTES: u64 = 64 << 30;
 
@@ -108,6 +113,19 @@ impl GeometryWishes {
             append_limit_bytes: self.append_limit_bytes.unwrap_or(DEFAULT_APPEND_LIMIT_BYTES),
             volatile_cache: true,
         })
+    }
+
+    /// The geometry of an emulated device, and how many live bytes a new store there takes before it says that it is full.
+    ///
+    /// # Errors
+    /// [`EngineError::InvalidArgument`] for sizes that make no store.
+    pub fn emulated_with_live_limit(&self, policy: PolicyKind) -> EngineResult<(Geometry, u64)> {
+        let geometry = self.emulated()?;
+        check_geometry(&geometry)?;
+        let streams = log_streams(&*policy_within(policy, &geometry, geometry.zone_count)?);
+        let data_zones = u64::from(geometry.zone_count).saturating_sub(MANIFEST_ZONES);
+        let limit_bytes = live_limit_bytes(data_zones, streams, geometry.zone_capacity_bytes);
+        Ok((geometry, limit_bytes))
     }
 
     fn emulated_zone_count(&self, zone_capacity_bytes: u64) -> EngineResult<u32> {

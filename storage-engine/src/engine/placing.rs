@@ -49,6 +49,11 @@ pub(super) fn policy_within(
     Ok(if policy.streams().are_shared() { kind.with_streams(room / 2) } else { policy })
 }
 
+/// Streams that the log has with a policy.
+pub(super) fn log_streams(policy: &dyn Policy) -> usize {
+    policy.streams().writes().len() + policy.streams().copies().len()
+}
+
 /// How many zones of a stream may have appends in flight at the same time.
 pub(super) fn zones_in_flight(geometry: &Geometry, stream_count: usize) -> u64 {
     let stream_count = u32::try_from(stream_count).expect("few streams");
@@ -105,11 +110,7 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use super::{Geometry, Policy, PolicyKind, policy_within, zones_in_flight};
-
-    fn log_streams(policy: &dyn Policy) -> usize {
-        policy.streams().writes().len() + policy.streams().copies().len()
-    }
+    use super::{Geometry, PolicyKind, log_streams, policy_within, zones_in_flight};
 
     fn geometry(max_active_zones: u32) -> Geometry {
         Geometry {

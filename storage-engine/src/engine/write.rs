@@ -229,9 +229,8 @@ impl Inner {
     pub(super) fn live_limit_without(&self, zone_count: usize) -> u64 {
         const LEAST_STREAMS: usize = 2;
         let stream_count = self.log.as_ref().map_or(LEAST_STREAMS, |log| log.stream_count());
-        let held_back = RESERVED_FROM_PUTS + stream_count + zone_count;
-        let data_zones = self.data_zone_count().saturating_sub(held_back as u64);
-        most_live_bytes(data_zones, self.device.geometry().zone_capacity_bytes)
+        let data_zones = self.data_zone_count().saturating_sub(zone_count as u64);
+        live_limit_bytes(data_zones, stream_count, self.device.geometry().zone_capacity_bytes)
     }
 
     pub(super) fn data_zone_count(&self) -> u64 {
@@ -394,6 +393,12 @@ impl Inner {
         }
         self.note_garbage();
     }
+}
+
+/// How many live bytes a store takes that has so many zones for data, those in reserve included, and so many streams.
+pub(super) fn live_limit_bytes(data_zones: u64, stream_count: usize, capacity_bytes: u64) -> u64 {
+    let held_back = (RESERVED_FROM_PUTS + stream_count) as u64;
+    most_live_bytes(data_zones.saturating_sub(held_back), capacity_bytes)
 }
 
 /// How much of the room for data may be live: what is left is garbage that the collector lives on. That is a tenth, or where

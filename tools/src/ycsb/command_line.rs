@@ -62,7 +62,7 @@ they were at the window's end 'free_zones', 'live_bytes' and 'file_bytes', and o
 'user_bytes_written', 'device_bytes_written', 'relocated_bytes' and 'write_amplification' (null when nothing was handed \
 in). 'windows' sums the complete ones up: 'window_seconds', 'complete_windows', 'lowest_ops_per_second', \
 'median_ops_per_second' and 'lowest_window_ratio', lowest by median. Beside 'phases': 'version', 'command', 'path', 'seed', 'index', \
-'cache_bytes', and 'failure', which is null or says why the run failed.";
+'cache_bytes', 'capacity_bytes' and 'zone_size_bytes' of a new store (null is the store's default), and 'failure', which is null or says why the run failed.";
 
 const COMPARE_EXAMPLES: &str = "\
 Examples:
@@ -223,12 +223,13 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Store")]
     pub capacity: Option<u64>,
 
-    /// Zone size of a store that is created, for example 16MiB [default: the store's own]
+    /// Zone size of a store that is created, for example 16MiB [default: the store's own; with --utilisation, halved until there
+    /// are 256 zones and the share can be reached]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Store")]
     pub zone_size: Option<u64>,
 
     /// Capacity of a store that is created, as what makes the loaded records fill this share of its zones, reserve
-    /// included, for example 0.8
+    /// included, for example 0.8; refused where the reserve does not leave so much
     #[arg(long, value_name = "SHARE", conflicts_with = "capacity", help_heading = "Store")]
     pub utilisation: Option<f64>,
 

@@ -23,6 +23,7 @@ pub mod sampler;
 pub mod series;
 pub mod session;
 pub mod settings;
+pub mod sizing;
 pub mod store;
 pub mod usage;
 pub mod values;
@@ -43,7 +44,7 @@ use crate::exit;
 use command_line::{Arguments, Command, CommandLine, with_ycsb_spellings};
 use progress::Progress;
 use properties::Properties;
-use report::ReportFormat;
+use report::{Report, ReportFormat};
 use resolve::{Plan, Task, resolve};
 use usage::UsageError;
 
@@ -102,7 +103,7 @@ fn execute(plan: &Plan) -> Result<u8, UsageError> {
     // Made before the run: after hours of it would be a bad time to learn that the file cannot be written.
     let page = plan.report.as_deref().map(create_page).transpose()?;
     let mut out = io::stdout().lock();
-    let mut written = Ok(());
+    let mut written = Report::of_plan(plan).write_beginning(plan.format, &mut out);
     let report = session::run(plan, &mut Progress::on_stderr(plan.show_progress), |phase| {
         written = std::mem::replace(&mut written, Ok(())).and_then(|()| phase.write(plan.format, &mut out));
     })?;

@@ -11,6 +11,7 @@ use super::keys::{KEY_BYTES, KeyOrder};
 use super::properties::Properties;
 use super::report::ReportFormat;
 use super::settings::{Index, StoreSettings};
+use super::sizing::{Filling, Sizes};
 use super::usage::UsageError;
 use super::workload::{Distribution, Extent, Hotspot, Mix, OperationKind, ScanLengths, Workload};
 use super::zipfian::YCSB_CONSTANT;
@@ -114,10 +115,10 @@ pub fn resolve(task: Task, arguments: &Arguments, given: &Properties) -> Result<
     at_least_one("records", records)?;
     let load =
         (task != Task::Run).then(|| (loading(task, &workloads[0]), records.unwrap_or(DEFAULT_RECORDS)));
-    let capacity_bytes = capacity(arguments, load.as_ref())?;
+    let sizes = sizes(arguments, load.as_ref())?;
     Ok(Plan {
         command: if task == Task::Load { "load" } else { "run" },
-        store: store_settings(task, arguments, capacity_bytes)?,
+        store: store_settings(task, arguments, sizes),
         load,
         phases: if task == Task::Load { Vec::new() } else { workloads },
         records,
@@ -211,9 +212,12 @@ fn loading(task: Task, workload: &Workload) -> Workload {
     }
 }
 
-/// The capacity asked for, outright or by the share of it that the loaded records are to fill.
-fn capacity(arguments: &Arguments, load: Option<&(Workload, u64)>) -> Result<Option<u64>, UsageError> {
-    let Some(share) = arguments.utilisation else { return Ok(arguments.capacity) };
+/// The sizes asked for, outright or by the share of the store that the loaded records are to fill.
+fn sizes(arguments: &Arguments, load: Option<&(Workload, u64)>) -> Result<Sizes, UsageError> {
+    let zone_size_bytes = arguments.zone_size;
+    let Some(share) = arguments.utilisation else {
+        return Ok(Sizes { capacity_bytes: arguments.capacity, zone_size_bytes });
+    };
     let Some((workload, records)) = load else {
         return Err(UsageError::new(
             "--utilisation says how large a new store is: use it with `load` or `run --load`",
@@ -225,12 +229,7 @@ fn capacity(arguments: &Arguments, load: Option<&(Workload, u64)>) -> Result<Opt
         )));
     }
     let data_bytes = records.saturating_mul(stored_record_bytes(KEY_BYTES, workload.value_bytes));
-    Ok(Some(scaled(data_bytes, 1.0 / share)))
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative; it saturates")]
-fn scaled(bytes: u64, factor: f64) -> u64 {
-    (bytes as f64 * factor).ceil() as u64
+    Filling { share, data_bytes, policy: arguments.cleaning_policy }.sizes(zone_size_bytes)
 }
 
 fn window_length(seconds: f64) -> Result<Duration, UsageError> {
@@ -253,12 +252,8 @@ fn check_scans(task: Task, arguments: &Arguments, workloads: &[Workload]) -> Res
     }
 }
 
-fn store_settings(
-    task: Task,
-    arguments: &Arguments,
-    capacity_bytes: Option<u64>,
-) -> Result<StoreSettings, UsageError> {
-    Ok(StoreSettings {
+fn store_settings(task: Task, arguments: &Arguments, sizes: Sizes) -> StoreSettings {
+    StoreSettings {
         path: arguments.path.clone(),
         create_if_missing: task != Task::Run,
         durability: arguments.durability,
@@ -266,9 +261,9 @@ fn store_settings(
         queue: arguments.queue.into(),
         cleaning_policy: arguments.cleaning_policy,
         cache_bytes: arguments.cache,
-        capacity_bytes,
-        zone_size_bytes: arguments.zone_size,
-    })
+        capacity_bytes: sizes.capacity_bytes,
+        zone_size_bytes: sizes.zone_size_bytes,
+    }
 }
 
 /// An option, or else the property of the same meaning.

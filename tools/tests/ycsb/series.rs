@@ -86,6 +86,39 @@ fn a_utilisation_makes_a_store_that_the_data_fill_so_far_and_that_is_cleaned_und
 }
 
 #[test]
+fn a_utilisation_alone_makes_zones_so_small_that_it_is_reached() {
+    let bench = Bench::without_sizes();
+    let options = ["--records", "60000", "--utilisation", "0.8", "--operations", "1000"];
+    let report = bench.json("run", &[&UPDATES[..], &options].concat());
+    let store = &report["phases"][1]["store"];
+    let zones: u64 = store["zones"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    let zone_bytes = report["zone_size_bytes"].as_u64().unwrap();
+    assert_eq!(zone_bytes, 256 << 10);
+    assert_eq!(zones, report["capacity_bytes"].as_u64().unwrap().div_ceil(zone_bytes));
+    let utilisation = store["live_bytes"].as_f64().unwrap() / (zones * zone_bytes) as f64;
+    assert!((0.77..0.83).contains(&utilisation), "{utilisation}: {store}");
+
+    let others = Bench::without_sizes();
+    let printed =
+        others.ycsb("load", &["--records", "60000", "--utilisation", "0.8", "--durability", "buffered"]);
+    let (printed, told) = (text(&printed.stdout), format!("a new store has {zones} zones of 256.0 KiB\n"));
+    assert!(printed.starts_with(&told), "{printed}");
+}
+
+#[test]
+fn a_utilisation_that_zones_of_the_given_size_do_not_take_is_refused_before_anything_is_made() {
+    let bench = Bench::without_sizes();
+    let options = ["--records", "500000", "--utilisation", "0.8", "--zone-size", "16MiB"];
+    let output = bench.ycsb("load", &options);
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    for part in ["--utilisation 0.8 cannot be reached", "40 zones of 16.0 MiB", "smaller --zone-size"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(!bench.store().exists());
+}
+
+#[test]
 fn a_page_with_charts_is_written_beside_the_results_or_in_their_place() {
     let bench = Bench::new();
     let file = bench.directory().join("report.html");

@@ -19,6 +19,7 @@ use super::latency::LatencySummary;
 use super::phase::PhaseOutcome;
 use super::resolve::Plan;
 use super::workload::Workload;
+use crate::size::{grouped, human_bytes};
 
 pub use series::{WindowReport, WindowsSummary};
 
@@ -51,6 +52,10 @@ pub struct Report {
     pub index: &'static str,
     /// The memory given for cached values; null is the store's default.
     pub cache_bytes: Option<u64>,
+    /// What all zones of a new store hold, as asked for or as chosen for a utilisation; null is the store's default.
+    pub capacity_bytes: Option<u64>,
+    /// The size of a new store's zones, in the same way.
+    pub zone_size_bytes: Option<u64>,
     /// The phases that finished, in order.
     pub phases: Vec<PhaseReport>,
     /// Why the run failed; null when it did not.
@@ -105,9 +110,29 @@ impl Report {
             seed: plan.seed,
             index: plan.store.index.name(),
             cache_bytes: plan.store.cache_bytes,
+            capacity_bytes: plan.store.capacity_bytes,
+            zone_size_bytes: plan.store.zone_size_bytes,
             phases: Vec::new(),
             failure: None,
         }
+    }
+
+    /// Writes what is known before the first phase, in formats that show phases as they finish.
+    ///
+    /// # Errors
+    ///
+    /// When `out` cannot be written to.
+    pub fn write_beginning(&self, format: ReportFormat, out: &mut impl Write) -> io::Result<()> {
+        let (Some(capacity_bytes), Some(zone_bytes)) = (self.capacity_bytes, self.zone_size_bytes) else {
+            return Ok(());
+        };
+        let mark = match format {
+            ReportFormat::Table => "",
+            ReportFormat::Ycsb => "# ",
+            ReportFormat::Json | ReportFormat::Html => return Ok(()),
+        };
+        let zone_count = capacity_bytes.div_ceil(zone_bytes.max(1));
+        writeln!(out, "{mark}a new store has {} zones of {}", grouped(zone_count), human_bytes(zone_bytes))
     }
 
     /// Writes what concerns the whole: for JSON and HTML everything, for formats that show phases as they finish nothing

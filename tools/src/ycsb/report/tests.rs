@@ -63,6 +63,8 @@ fn report() -> Report {
         seed: 1,
         index: "ordered",
         cache_bytes: None,
+        capacity_bytes: Some(640 << 20),
+        zone_size_bytes: Some(2 << 20),
         phases: vec![phase()],
         failure: None,
     }
@@ -85,7 +87,18 @@ fn json_has_the_documented_keys() {
     let json: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(
         keys(&json),
-        ["cache_bytes", "command", "failure", "index", "path", "phases", "seed", "version"]
+        [
+            "cache_bytes",
+            "capacity_bytes",
+            "command",
+            "failure",
+            "index",
+            "path",
+            "phases",
+            "seed",
+            "version",
+            "zone_size_bytes"
+        ]
     );
     let phase = &json["phases"][0];
     assert_eq!(

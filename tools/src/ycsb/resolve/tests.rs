@@ -161,9 +161,11 @@ fn the_store_is_opened_as_the_options_say() {
 
 #[test]
 fn a_utilisation_gives_the_capacity_that_the_records_fill_to_that_share() {
-    let options = ["--load", "--records", "1000", "--value-bytes", "976", "--utilisation", "0.8"];
+    let options = ["--load", "--records", "200000", "--value-bytes", "976", "--utilisation", "0.8"];
     // A record: 24 bytes of header, 24 of key, the value.
-    assert_eq!(run(&options, "").unwrap().store.capacity_bytes, Some(1000 * 1024 * 10 / 8));
+    assert_eq!(run(&options, "").unwrap().store.capacity_bytes, Some(200_000 * 1024 * 10 / 8));
+    let with_zones = run(&[&options[..], &["--zone-size", "16MiB"]].concat(), "").unwrap_err();
+    assert!(with_zones.contains("--utilisation 0.8 cannot be reached"), "{with_zones}");
     let message = run(&["--utilisation", "0.8"], "").unwrap_err();
     assert!(message.contains("`run --load`"), "{message}");
     for impossible in ["0", "1", "-0.5", "NaN"] {
