@@ -35,6 +35,7 @@ use crate::index::IndexKind;
 use crate::log::commit::Claims;
 use crate::log::manifest_log::{ManifestLog, Newest};
 use crate::log::memory::UnitMemory;
+use crate::log::read_ahead::{self, ReadAhead};
 use crate::log::stream::{Claim, Stream};
 use crate::log::writer::{
     LogParts, LogStart, LogWriter, most_tails, unit_limit_bytes, unit_limit_bytes_from,
@@ -353,6 +354,7 @@ fn make_writable(
         catalog: Arc::clone(&inner.catalog),
         memory: Arc::clone(&inner.memory),
         log: Arc::clone(&log),
+        read_ahead: Mutex::new(ReadAhead::new(inner.read_queues.set_up(read_ahead::DEPTH)?)),
         policy: Narrowed::new(policy),
         relocated_bytes: 0.into(),
         relocated_records: 0.into(),

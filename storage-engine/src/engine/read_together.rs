@@ -72,11 +72,14 @@ impl ReadQueues {
         if let Some(queue) = self.idle.lock().pop() {
             return Ok(queue);
         }
-        let entries = u32::try_from(READ_DEPTH).expect("a small number");
-        match self.running.queue(&self.device, entries, self.kind) {
-            Ok(queue) => Ok(ReadQueue::new(queue)),
-            Err(error) => Err(EngineError::io("setting up a queue for reads", error)),
-        }
+        self.set_up(READ_DEPTH).map(ReadQueue::new)
+    }
+
+    /// A queue for somebody else's own, with so many reads in flight at once.
+    pub(super) fn set_up(&self, depth: usize) -> EngineResult<Arc<dyn IoQueue>> {
+        let entries = u32::try_from(depth).expect("a small number");
+        let queue = self.running.queue(&self.device, entries, self.kind);
+        queue.map_err(|error| EngineError::io("setting up a queue for reads", error))
     }
 
     fn give_back(&self, mut queue: ReadQueue) {

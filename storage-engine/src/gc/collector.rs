@@ -32,11 +32,12 @@ use crate::format::unit::{StoreId, StreamKind, StreamName, UNIT_HEADER_BYTES, Un
 use crate::index::{Catalog, Entry, LargeId, Location};
 use crate::log::commit::Level;
 use crate::log::memory::UnitMemory;
+use crate::log::read_ahead::ReadAhead;
 use crate::log::scanner::{Found, Scanner};
 use crate::log::writer::{AppendFailure, LogWriter};
 use crate::pinned::wait_for_pinned;
-use crate::sync::Instant;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Instant, Mutex};
 use crate::units::{Generation, SeqNo, ZoneId, ZoneOffset};
 use crate::zones::{Allocator, Role, ZoneTable, charge_bytes};
 
@@ -70,6 +71,8 @@ pub struct Collector {
     pub memory: Arc<UnitMemory>,
     /// The log, for copies.
     pub log: Arc<LogWriter>,
+    /// How victims are read.
+    pub read_ahead: Mutex<ReadAhead>,
     /// Who decides.
     pub policy: Narrowed,
     /// Bytes of records copied so far.
@@ -381,7 +384,8 @@ impl Collector {
         let victim = Victim { zone: victim, oldest_elsewhere, history };
         let descriptor = self.device.report(victim.zone)?;
         let generation = self.zones.zone(victim.zone).generation();
-        let mut scanner = Scanner::new(&*self.device, self.store, &descriptor);
+        let mut ahead = self.read_ahead.lock();
+        let mut scanner = Scanner::reading_ahead(&*self.device, self.store, &descriptor, &mut ahead);
         let end_bytes = descriptor.write_pointer.get().max(1) as f64;
         while let Some(found) = scanner.advance()? {
             if let Found::Unit { offset, .. } = &found {

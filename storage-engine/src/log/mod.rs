@@ -12,6 +12,7 @@
 //! - `journal`: a copy of what is not appended yet, in memory that outlives the process.
 //! - [`manifest_log`]: where the store describes itself.
 //! - [`scanner`]: reads a zone from start to write pointer, by way of a `window`.
+//! - [`read_ahead`]: what follows is read while the reader of a zone works.
 //! - `single_append`: appends of metadata.
 //!
 //! Lock order: a stream, then the commit state. No lock is held over device I/O.
@@ -23,6 +24,7 @@ mod journal;
 pub mod manifest_log;
 pub mod memory;
 mod mending;
+pub mod read_ahead;
 pub mod scanner;
 pub(crate) mod single_append;
 pub mod stream;

@@ -9,6 +9,7 @@ use crate::fault::{self, Fault};
 use crate::format::DecodeError;
 use crate::format::unit::{StoreId, UNIT_HEADER_BYTES, UnitHeader};
 use crate::index::{MAX_UNIT_BYTES, MAX_UNITS_PER_ZONE};
+use crate::log::read_ahead::ReadAhead;
 use crate::log::window::Window;
 use crate::units::ZoneOffset;
 
@@ -52,16 +53,31 @@ impl<'a> Scanner<'a> {
     /// Scans what the descriptor says is written.
     #[must_use]
     pub fn new(device: &'a dyn ZonedDevice, store: StoreId, descriptor: &ZoneDescriptor) -> Self {
+        let window = Window::new(device, descriptor.zone, descriptor.write_pointer.get());
+        Self::through(window, device, store, descriptor)
+    }
+
+    /// The same, for a reader that takes its time: what follows is read meanwhile.
+    #[must_use]
+    pub fn reading_ahead(
+        device: &'a dyn ZonedDevice,
+        store: StoreId,
+        descriptor: &ZoneDescriptor,
+        ahead: &'a mut ReadAhead,
+    ) -> Self {
         let end_bytes = descriptor.write_pointer.get();
-        Self {
-            device,
-            store,
-            reset_count: descriptor.reset_count,
-            end_bytes,
-            position_bytes: 0,
-            unit_bytes: 0,
-            window: Window::new(device, descriptor.zone, end_bytes),
-        }
+        let window = Window::reading_ahead(device, descriptor.zone, end_bytes, ahead);
+        Self::through(window, device, store, descriptor)
+    }
+
+    fn through(
+        window: Window<'a>,
+        device: &'a dyn ZonedDevice,
+        store: StoreId,
+        descriptor: &ZoneDescriptor,
+    ) -> Self {
+        let (reset_count, end_bytes) = (descriptor.reset_count, descriptor.write_pointer.get());
+        Self { device, store, reset_count, end_bytes, position_bytes: 0, unit_bytes: 0, window }
     }
 
     /// What comes next; `None` at the write pointer.

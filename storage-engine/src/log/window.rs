@@ -3,6 +3,7 @@
 use crate::buffer::AlignedBuffer;
 use crate::device::{DeviceResult, ZonedDevice};
 use crate::index::MAX_UNIT_BYTES;
+use crate::log::read_ahead::{ReadAhead, Stretch};
 use crate::units::{ZoneId, ZoneOffset};
 
 /// Bytes read at once: the largest unit always fits behind a boundary.
@@ -17,6 +18,8 @@ pub(crate) struct Window<'a> {
     buffer: AlignedBuffer,
     start_bytes: u64,
     len_bytes: u64,
+    /// Where reads go; to the device itself otherwise.
+    ahead: Option<&'a mut ReadAhead>,
 }
 
 impl<'a> Window<'a> {
@@ -24,7 +27,17 @@ impl<'a> Window<'a> {
     pub(crate) fn new(device: &'a dyn ZonedDevice, zone: ZoneId, end_bytes: u64) -> Self {
         let buffer_bytes = usize::try_from(end_bytes.min(WINDOW_BYTES)).expect("2 MiB at most");
         let buffer = AlignedBuffer::zeroed(buffer_bytes);
-        Self { device, zone, end_bytes, buffer, start_bytes: 0, len_bytes: 0 }
+        Self { device, zone, end_bytes, buffer, start_bytes: 0, len_bytes: 0, ahead: None }
+    }
+
+    /// The same, with what follows on its way meanwhile.
+    pub(crate) fn reading_ahead(
+        device: &'a dyn ZonedDevice,
+        zone: ZoneId,
+        end_bytes: u64,
+        ahead: &'a mut ReadAhead,
+    ) -> Self {
+        Self { ahead: Some(ahead), ..Self::new(device, zone, end_bytes) }
     }
 
     /// Makes sure that the largest unit from a position, or all up to the end, is in the window. What is there already is kept: a
@@ -45,7 +58,12 @@ impl<'a> Window<'a> {
         // A failed read leaves no more than what was kept.
         (self.start_bytes, self.len_bytes) = (position_bytes, kept_bytes);
         let into = &mut self.buffer[index(kept_bytes)..index(len_bytes)];
-        self.device.read(self.zone, ZoneOffset::new(position_bytes + kept_bytes), into)?;
+        let (from, stretch) =
+            (position_bytes + kept_bytes, Stretch { zone: self.zone, end_bytes: self.end_bytes });
+        match &mut self.ahead {
+            Some(ahead) => ahead.read(self.device, stretch, from, into)?,
+            None => self.device.read(self.zone, ZoneOffset::new(from), into)?,
+        }
         self.len_bytes = len_bytes;
         Ok(())
     }
@@ -66,6 +84,7 @@ mod tests {
     use crate::device::simulated::{Faults, SimulatedDevice};
     use crate::device::{Geometry, ZonedDevice};
     use crate::index::MAX_UNIT_BYTES;
+    use crate::log::read_ahead::ReadAhead;
     use crate::log::single_append::append;
     use crate::queue::SimulatedQueue;
     use crate::units::ZoneId;
@@ -110,39 +129,48 @@ mod tests {
         }
     }
 
+    /// Looks at the zone through a window of each kind.
+    fn each_way(look: impl Fn(&SimulatedDevice, Window<'_>)) {
+        let device = numbered();
+        look(&device, Window::new(&*device, ZoneId::new(0), ZONE));
+        let device = numbered();
+        let mut ahead = ReadAhead::new(Arc::new(SimulatedQueue::new(Arc::clone(&device))));
+        look(&device, Window::reading_ahead(&*device, ZoneId::new(0), ZONE, &mut ahead));
+    }
+
     #[test]
     fn a_reader_from_start_to_end_reads_each_byte_once() {
-        let device = numbered();
-        let mut window = Window::new(&*device, ZoneId::new(0), ZONE);
-        for block in (0..ZONE / BLOCK).step_by(17) {
-            window.reach(block * BLOCK).unwrap();
-            expect_number(&window, block);
-        }
-        assert_eq!(device.activity().read_bytes, ZONE);
+        each_way(|device, mut window| {
+            for block in (0..ZONE / BLOCK).step_by(17) {
+                window.reach(block * BLOCK).unwrap();
+                expect_number(&window, block);
+            }
+            assert_eq!(device.activity().read_bytes, ZONE);
+        });
     }
 
     #[test]
     fn a_reader_may_jump_and_go_back() {
-        let device = numbered();
-        let mut window = Window::new(&*device, ZoneId::new(0), ZONE);
-        for block in [0, 1300, 256, 257, 1535, 0, 511, 512, 1024, 100] {
-            window.reach(block * BLOCK).unwrap();
-            expect_number(&window, block);
-        }
+        each_way(|_, mut window| {
+            for block in [0, 1300, 256, 257, 1535, 0, 511, 512, 1024, 100] {
+                window.reach(block * BLOCK).unwrap();
+                expect_number(&window, block);
+            }
+        });
     }
 
     #[test]
     fn after_a_failed_read_the_window_holds_what_it_says() {
-        let device = numbered();
-        let mut window = Window::new(&*device, ZoneId::new(0), ZONE);
-        window.reach(0).unwrap();
-        device.set_faults(Faults { read: u32::MAX, ..Faults::NONE });
-        window.reach(300 * BLOCK).expect_err("reads fail");
-        window.reach(0).expect_err("that is not in the window any more");
-        device.set_faults(Faults::NONE);
-        for block in [300, 0] {
-            window.reach(block * BLOCK).unwrap();
-            expect_number(&window, block);
-        }
+        each_way(|device, mut window| {
+            window.reach(0).unwrap();
+            device.set_faults(Faults { read: u32::MAX, ..Faults::NONE });
+            window.reach(600 * BLOCK).expect_err("reads fail");
+            window.reach(0).expect_err("that is not in the window any more");
+            device.set_faults(Faults::NONE);
+            for block in [600, 0] {
+                window.reach(block * BLOCK).unwrap();
+                expect_number(&window, block);
+            }
+        });
     }
 }
