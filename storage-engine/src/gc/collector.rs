@@ -72,7 +72,7 @@ pub struct Collector {
     /// The log, for copies.
     pub log: Arc<LogWriter>,
     /// How victims are read.
-    pub read_ahead: Mutex<ReadAhead>,
+    pub(crate) read_ahead: Mutex<ReadAhead>,
     /// Who decides.
     pub policy: Narrowed,
     /// Bytes of records copied so far.
