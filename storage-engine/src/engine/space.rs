@@ -12,11 +12,10 @@
 //! sets it after each of its rounds. Whoever finds it passed clears it, so that one write alone wakes the housekeeper.
 
 use super::Inner;
-use super::background::LOW_FREE_ZONES;
 use super::cleaning::Footprint;
 use crate::format::manifest::SpaceUse;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::zones::{RESERVED_FROM_PUTS, Role};
+use crate::zones::Role;
 
 /// Zones taken beyond the target and those of streams: made ready for the next ones, one for each kind.
 const READY_ZONES: u64 = 2;
@@ -25,11 +24,8 @@ const ZONES_IN_HAND: u64 = 16;
 
 /// Bytes of zones for a hundred live bytes below which a store is not squeezed for the sake of what it cannot do without.
 const TIGHTEST_PERCENT: u64 = 110;
-/// Where less than this part of the zones is free, space is dear in a store with a capacity of its own.
+/// Where no more than this part of the zones is free, space is dear in a store with a capacity of its own.
 const SCARCE_PART: u64 = 16;
-/// It is dear in any case where fewer zones than this are free: from there on zones are emptied. Of few zones a sixteenth would be
-/// less than the collector ever lets it come to.
-const SCARCE_ZONES: u64 = (RESERVED_FROM_PUTS + LOW_FREE_ZONES) as u64;
 /// A checkpoint with so many times the entries that one would have now is for the greater part of no use.
 const STALE_TIMES: u64 = 2;
 
@@ -170,8 +166,7 @@ impl Inner {
 
     /// Whether a store with a capacity of its own is so full that zones are emptied for the room that a checkpoint takes.
     pub(super) fn has_few_free_zones(&self) -> bool {
-        let scarce = (self.data_zone_count() / SCARCE_PART).max(SCARCE_ZONES);
-        (self.allocator.free_count() as u64) < scarce
+        (self.allocator.free_count() as u64) < self.data_zone_count() / SCARCE_PART
     }
 
     /// Whether data and checkpoints together take more than is wanted.
