@@ -28,7 +28,7 @@
 #
 # Drives are blank at the start: the zones' states of an emulated NVMe drive live as long as its QEMU process.
 #
-# Exit status: the command's; 124 out of time, 125 the machine died twice without a word, 126 it could not be started;
+# Exit status: the command's; 124 out of time, 125 the machine died four times without a word, 126 it could not be started;
 # 119 to 123 are init.sh's: no zloop drive, no shared folder, no null_blk drive, no SMR disk, a drive that never turned up.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -55,15 +55,16 @@ main() {
     [ $# -gt 0 ] || usage "no command"
     "$here/setup.sh" "$kernel" || exit 126
     fill_share "$@"
-    run_machine || status=$?
-    # A machine under emulation hangs or dies at times before anything of ours has run; what is ours dies again.
-    if [ "${status:-0}" = 125 ]; then
-        echo "boot.sh: the machine died without a word; once more. Its console: $log.first" >&2
-        mv "$log" "$log.first"
+    # A machine under emulation hangs or dies at times before anything of ours has run, and may do so twice in a row; what is
+    # ours dies each time.
+    for attempt in 1 2 3 4; do
         status=0
         run_machine || status=$?
-    fi
-    exit "${status:-0}"
+        [ "$status" = 125 ] || break
+        echo "boot.sh: the machine died without a word, attempt $attempt of 4. Its console: $log.$attempt" >&2
+        cp "$log" "$log.$attempt"
+    done
+    exit "$status"
 }
 
 usage() {
