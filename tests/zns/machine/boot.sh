@@ -62,7 +62,7 @@ main() {
         run_machine || status=$?
         [ "$status" = 125 ] || break
         echo "boot.sh: the machine died without a word, attempt $attempt of 4. Its console: $log.$attempt" >&2
-        cp "$log" "$log.$attempt"
+        [ ! -e "$log" ] || cp "$log" "$log.$attempt"
     done
     exit "$status"
 }
