@@ -83,7 +83,9 @@ impl ReadAhead {
         while done < into.len() {
             self.ask(stretch, start_bytes + done as u64);
             self.wait_for_first();
-            done += self.take(device, &mut into[done..])?;
+            let taken = self.take(device, &mut into[done..]);
+            // What was read behind a place that failed may be outdated when somebody comes back to it.
+            done += taken.inspect_err(|_| self.pieces.clear())?;
         }
         self.ask(stretch, start_bytes + done as u64);
         Ok(())
