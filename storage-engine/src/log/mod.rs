@@ -15,7 +15,8 @@
 //! - [`read_ahead`]: what follows is read while the reader of a zone works.
 //! - `single_append`: appends of metadata.
 //!
-//! Lock order: a stream, then the commit state. No lock is held over device I/O.
+//! Lock order: a stream, then the commit state. No lock is held over device I/O, but the one of
+//! [`read_ahead`], which only the collector takes.
 
 pub mod commit;
 mod company;

@@ -14,7 +14,8 @@ use crate::units::{ZoneId, ZoneOffset};
 
 /// Bytes of one read: drives take commands of so many bytes, most of them.
 const PIECE_BYTES: u64 = 256 << 10;
-/// Reads in flight at once, and behind what the reader has: somewhat more than half of a window, which is what its reader asks for when it comes.
+/// Reads in flight at once, behind what the reader has: somewhat more than half of a window together, which is what its reader asks
+/// for when it comes.
 pub const DEPTH: usize = 6;
 
 /// A queue to read ahead on, and the reads that are in flight on it. One reader at a time.
