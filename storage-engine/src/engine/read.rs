@@ -83,7 +83,21 @@ struct Wanted<'k> {
     value_len: usize,
     kind: RecordKind,
     /// Of a part: later parts have no key to tell them by.
-    seqno: Option<SeqNo>,
+    part: Option<PartOf>,
+}
+
+/// What tells the parts of large values from each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct PartOf {
+    seqno: SeqNo,
+    /// Its number among the parts, and how many there are.
+    place: (u32, u32),
+}
+
+impl PartOf {
+    fn of(record: &Record<'_>) -> Option<Self> {
+        record.group.map(|group| Self { seqno: record.seqno, place: (group.part_index, group.part_count) })
+    }
 }
 
 /// The value of a key, if it has one, or why that cannot be read.
@@ -119,7 +133,7 @@ impl<'k, E: Iterator<Item = (usize, (&'k [u8], Option<Entry>))>> Iterator for Wa
                 Some(Entry::Large { .. }) => self.values[place].set(self.inner.value(key)),
                 Some(Entry::Value { location, value_len }) => {
                     let value_len = value_len as usize;
-                    let wanted = Wanted { location, key, value_len, kind: RecordKind::Put, seqno: None };
+                    let wanted = Wanted { location, key, value_len, kind: RecordKind::Put, part: None };
                     match self.inner.find(&wanted) {
                         Ok(Source::Unit(unit)) => self.in_units.push((place, wanted, unit)),
                         Ok(Source::Bytes(value)) => self.values[place].set(Ok(Some(value))),
@@ -176,7 +190,7 @@ impl Inner {
             Entry::Tombstone { .. } => Ok(None),
             Entry::Value { location, value_len } => {
                 let value_len = value_len as usize;
-                let wanted = Wanted { location, key, value_len, kind: RecordKind::Put, seqno: None };
+                let wanted = Wanted { location, key, value_len, kind: RecordKind::Put, part: None };
                 self.read_record(wanted).map(Some)
             }
             Entry::Large { id } => match self.catalog.large().value(id) {
@@ -189,10 +203,14 @@ impl Inner {
 
     fn read_large(&self, key: &[u8], id: LargeId, value: &LargeValue) -> EngineResult<Bytes> {
         let mut whole = Vec::with_capacity(usize::try_from(value.len_bytes()).expect("64-bit sizes"));
+        let part_count = u32::try_from(value.parts().len()).expect("values are at most 1 GiB");
         for (index, &(location, value_len)) in value.parts().iter().enumerate() {
             let key = if index == 0 { key } else { &[] };
-            let (value_len, seqno) = (value_len as usize, Some(SeqNo::new(id.get() + index as u64)));
-            let wanted = Wanted { location, key, value_len, kind: RecordKind::Part, seqno };
+            let number = u32::try_from(index).expect("values are at most 1 GiB");
+            let part =
+                PartOf { seqno: SeqNo::new(id.get() + u64::from(number)), place: (number, part_count) };
+            let (value_len, part) = (value_len as usize, Some(part));
+            let wanted = Wanted { location, key, value_len, kind: RecordKind::Part, part };
             match self.find(&wanted)? {
                 Source::Unit(unit) => whole.extend_from_slice(&self.copy_out(&wanted, &unit)?),
                 Source::Bytes(part) => whole.extend_from_slice(&part),
@@ -317,7 +335,7 @@ impl Inner {
             }
             let is_wanted = (record.key == wanted.key || fault::is_on(Fault::TrustKeys))
                 && record.kind == wanted.kind
-                && (wanted.seqno.is_none_or(|seqno| seqno == record.seqno)
+                && (wanted.part.is_none_or(|part| Some(part) == PartOf::of(&record))
                     || fault::is_on(Fault::TrustParts))
                 && record.value.len() == wanted.value_len;
             if is_wanted { Ok(record.value) } else { Err(stale()) }

@@ -72,6 +72,10 @@ fn what_the_simulation_has_found_stays_found() {
             1_795_480_000_002_270,
             "a zone went offline, the collector could free none, and a store whose journal had a write did not open",
         ),
+        (
+            1_796_100_000_000_454,
+            "a misdirected read gave a part that a crash had undone in the place of another value's with its seqno",
+        ),
     ] {
         if let Err(problem) = live(seed) {
             panic!("seed {seed}, {what}: {problem}");
