@@ -31,6 +31,7 @@ use crate::format::unit::{StoreId, StreamKind, StreamName};
 use crate::gc::collector::Collector;
 use crate::gc::policy::{Narrowed, Policy, PolicyKind};
 use crate::gc::superseded::Superseded;
+use crate::gc::wear::Turns;
 use crate::index::IndexKind;
 use crate::log::commit::Claims;
 use crate::log::manifest_log::{ManifestLog, Newest};
@@ -358,8 +359,7 @@ fn make_writable(
         policy: Narrowed::new(policy),
         relocated_bytes: 0.into(),
         relocated_records: 0.into(),
-        chosen_count: 0.into(),
-        turn_at_count: 0.into(),
+        turns: Turns::default(),
         takes_time: !inner.running.is_stepped(),
         opened_at: recovered.generation,
         superseded: Superseded::default(),

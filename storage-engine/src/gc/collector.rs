@@ -22,7 +22,7 @@ use std::time::Duration;
 use super::policy::{Candidate, Clock, Lifetime, Narrowed, Placement, Policy, StreamId, ZoneHistory};
 use super::superseded::Superseded;
 use super::tombstones::{self, Ages};
-use super::wear::{self, Wear};
+use super::wear::{Turns, Wear};
 use crate::device::{ZoneState, ZonedDevice};
 use crate::error::{EngineError, EngineResult};
 use crate::fault::{self, Fault};
@@ -79,10 +79,8 @@ pub struct Collector {
     pub relocated_bytes: AtomicU64,
     /// How many records that were.
     pub relocated_records: AtomicU64,
-    /// How often a zone has been looked for to be emptied for its space.
-    pub chosen_count: AtomicU64,
-    /// What that was when a zone that lagged behind in resets had its turn last.
-    pub turn_at_count: AtomicU64,
+    /// When a zone that lags behind in resets is emptied.
+    pub turns: Turns,
     /// Up to which write the dead records of zones were superseded.
     pub superseded: Superseded,
     /// Whether time is taken: not in a simulation, where there is none.
@@ -275,8 +273,7 @@ impl Collector {
 
     /// A zone whose data never change and that has been spared resets for too long, when it is time to look for one.
     fn straggler(&self) -> EngineResult<Option<ZoneId>> {
-        let chosen_count = self.chosen_count.fetch_add(1, Ordering::Relaxed) + 1;
-        if !chosen_count.is_multiple_of(wear::COLLECTIONS_A_LOOK) {
+        if !self.turns.is_time_to_look() {
             return Ok(None);
         }
         let (mut most, mut ripe) = (0, Vec::new());
@@ -287,12 +284,7 @@ impl Collector {
                 ripe.push(Wear { zone, reset_count });
             }
         }
-        let since = chosen_count - self.turn_at_count.load(Ordering::Relaxed);
-        let straggler = wear::straggler(ripe.into_iter(), most, since);
-        if straggler.is_some() {
-            self.turn_at_count.store(chosen_count, Ordering::Relaxed);
-        }
-        Ok(straggler)
+        Ok(self.turns.take(ripe.into_iter(), most))
     }
 
     /// Whether tombstones weigh more than is tolerated and can be made to go.

@@ -7,4 +7,4 @@ pub mod collector;
 pub mod policy;
 pub mod superseded;
 mod tombstones;
-mod wear;
+pub mod wear;

@@ -4,10 +4,12 @@
 //! it lags far behind, it is emptied for the sake of the others: its data move to a zone that has had more resets, and it
 //! takes its share of what changes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::units::ZoneId;
 
 /// After so many zones emptied it is looked whether one lags behind.
-pub(super) const COLLECTIONS_A_LOOK: u64 = 16;
+const COLLECTIONS_A_LOOK: u64 = 16;
 /// Resets that a zone may lag behind the one that has had the most. Zones stand thousands of them.
 const TOLERATED_LAG: u32 = 256;
 /// Where a zone lags behind by more than that, one zone in so many that are emptied is the one that lags the most: that costs a
@@ -17,14 +19,44 @@ const COLLECTIONS_A_TURN: u64 = 256;
 
 /// A zone and how often it has been reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Wear {
-    pub(super) zone: ZoneId,
-    pub(super) reset_count: u32,
+pub struct Wear {
+    /// The zone.
+    pub zone: ZoneId,
+    /// Its resets since the device was made.
+    pub reset_count: u32,
+}
+
+/// Whose turn it is, over a run of the store. One thread's at a time.
+#[derive(Debug, Default)]
+pub struct Turns {
+    /// How often a zone has been looked for to be emptied for its space.
+    chosen_count: AtomicU64,
+    /// What that was when a zone that lagged behind had its turn last.
+    turn_at_count: AtomicU64,
+}
+
+impl Turns {
+    /// Counts that a zone is about to be chosen; says whether to look first if one lags behind.
+    pub fn is_time_to_look(&self) -> bool {
+        let chosen_count = self.chosen_count.fetch_add(1, Ordering::Relaxed) + 1;
+        chosen_count.is_multiple_of(COLLECTIONS_A_LOOK)
+    }
+
+    /// The zone that lags behind `most` resets, if its turn has come. It is to be emptied.
+    pub fn take(&self, may_be_emptied: impl Iterator<Item = Wear>, most: u32) -> Option<ZoneId> {
+        let chosen_count = self.chosen_count.load(Ordering::Relaxed);
+        let since = chosen_count - self.turn_at_count.load(Ordering::Relaxed);
+        let straggler = straggler(may_be_emptied, most, since);
+        if straggler.is_some() {
+            self.turn_at_count.store(chosen_count, Ordering::Relaxed);
+        }
+        straggler
+    }
 }
 
 /// Of the zones that may be emptied the one that has been reset least, if it lags too far behind `most`, and so many have been
 /// emptied since the last one had its turn that the next one's has come.
-pub(super) fn straggler(
+fn straggler(
     may_be_emptied: impl Iterator<Item = Wear>,
     most: u32,
     collections_since: u64,

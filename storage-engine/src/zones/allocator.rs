@@ -30,6 +30,14 @@ const SPARE_CANDIDATES: usize = 16;
 /// The free zones among which one for copies is chosen: those most recently freed.
 const COPIES_CHOOSE_AMONG: usize = 4;
 
+/// Which of the free zones takes copies, by their resets, those freed last first: the most worn of the first few. Of equals the
+/// first.
+#[must_use]
+pub fn place_for_copies(reset_counts: impl Iterator<Item = u32>) -> Option<usize> {
+    let first = reset_counts.take(COPIES_CHOOSE_AMONG).enumerate();
+    first.reduce(|most, next| if next.1 > most.1 { next } else { most }).map(|(place, _)| place)
+}
+
 /// What a zone or room in one is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -156,10 +164,8 @@ impl Allocator {
     /// Takes the zone that has had the most resets of the first few. What the collector copies lives longer than what is new:
     /// there a zone rests.
     fn most_worn(&self, free: &mut VecDeque<ZoneId>) -> Option<ZoneId> {
-        let first = free.iter().take(COPIES_CHOOSE_AMONG).enumerate();
-        // Of equals the first.
-        let worn = first.rev().max_by_key(|(_, zone)| self.zones.zone(**zone).reset_count());
-        worn.map(|(place, _)| place).and_then(|place| free.remove(place))
+        let reset_counts = free.iter().map(|&zone| self.zones.zone(zone).reset_count());
+        place_for_copies(reset_counts).and_then(|place| free.remove(place))
     }
 
     /// Takes a spare zone, which has its blocks. The last one is the collector's.

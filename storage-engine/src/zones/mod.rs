@@ -7,6 +7,6 @@ mod allocator;
 mod ledger;
 
 pub(crate) use allocator::RESERVED_FROM_PUTS;
-pub use allocator::{Allocator, Purpose, Reserve};
+pub use allocator::{Allocator, Purpose, Reserve, place_for_copies};
 pub use ledger::{Role, Zone, ZoneTable};
 pub(crate) use ledger::{ZoneClaims, charge_bytes};

@@ -70,6 +70,9 @@ struct Arguments {
     /// Records tell what was expected of them when they are copied or overwritten, at some bytes each.
     #[arg(long)]
     remember: bool,
+    /// Spread resets over the zones, as the store does.
+    #[arg(long)]
+    wear: bool,
     /// The same seed gives the same figures.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -120,6 +123,7 @@ impl Arguments {
             victims: self.victims.map(VictimRule::from),
             padding: self.padding,
             remembers: self.remember,
+            spreads_resets: self.wear,
             seed: self.seed,
         }
     }

@@ -66,6 +66,7 @@ impl Line {
     }
 
     fn json(&self) -> serde_json::Value {
+        let resets = self.outcome.resets;
         json!({
             "workload": self.workload,
             "utilisation": self.utilisation,
@@ -75,6 +76,7 @@ impl Line {
             "write_amplification_with_padding": self.outcome.with_padding,
             "victim_live_share": self.outcome.victim_live_share,
             "at_most": self.at_most,
+            "resets": { "least": resets.least, "mean": resets.mean, "most": resets.most },
         })
     }
 }
@@ -89,7 +91,9 @@ pub(crate) struct Sink {
 impl Sink {
     pub(crate) fn new(format: Format) -> Self {
         if format == Format::Table {
-            println!("workload   util  policy            streams  amplification  at most  victims live");
+            println!(
+                "workload   util  policy            streams  amplification  at most  victims live  resets: least    mean    most"
+            );
         }
         Self { format, lines: Vec::new() }
     }
@@ -98,7 +102,7 @@ impl Sink {
         match self.format {
             Format::Json => self.lines.push(line.json()),
             Format::Table => println!(
-                "{:<9}  {:.2}  {:<16}  {:>7}  {:>13.3}  {:>7}  {:>12.3}",
+                "{:<9}  {:.2}  {:<16}  {:>7}  {:>13.3}  {:>7}  {:>12.3}  {:>13}  {:>6.0}  {:>6}",
                 line.workload,
                 line.utilisation,
                 line.policy,
@@ -106,6 +110,9 @@ impl Sink {
                 line.outcome.write_amplification,
                 line.at_most.map_or_else(|| "-".to_owned(), |limit| format!("{limit:.2}")),
                 line.outcome.victim_live_share,
+                line.outcome.resets.least,
+                line.outcome.resets.mean,
+                line.outcome.resets.most,
             ),
         }
     }

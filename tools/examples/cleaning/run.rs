@@ -5,7 +5,7 @@ use zonal_engine::gc::policy::{
 };
 
 use crate::judge::{Judge, Oracle};
-use crate::store::{Counts, Full, Shape, Store};
+use crate::store::{Counts, Full, Resets, Shape, Store};
 use crate::workload::{Distribution, Workload};
 
 /// Who decides.
@@ -33,6 +33,7 @@ pub(crate) struct Scenario {
     pub(crate) victims: Option<VictimRule>,
     pub(crate) padding: f64,
     pub(crate) remembers: bool,
+    pub(crate) spreads_resets: bool,
     pub(crate) seed: u64,
 }
 
@@ -46,6 +47,8 @@ pub(crate) struct Outcome {
     /// The live share of victims on average.
     pub(crate) victim_live_share: f64,
     pub(crate) streams: Streams,
+    /// How often zones were reset, from the first write on.
+    pub(crate) resets: Resets,
 }
 
 /// Why a scenario cannot be simulated.
@@ -80,7 +83,7 @@ impl Scenario {
         };
         let middle = overwrite(self.overwrites / 2)?;
         let end = overwrite(self.overwrites - self.overwrites / 2)?;
-        Ok(self.outcome(middle, end, judge.streams()))
+        Ok(self.outcome(middle, end, judge.streams(), store.resets()))
     }
 
     fn shape(&self) -> Shape {
@@ -90,6 +93,7 @@ impl Scenario {
             reserve: self.reserve,
             padding: self.padding,
             remembers: self.remembers,
+            spreads_resets: self.spreads_resets,
         }
     }
 
@@ -128,7 +132,7 @@ impl Scenario {
         Streams::apart(writes, self.copy_streams.unwrap_or(length(standard.copies())))
     }
 
-    fn outcome(&self, middle: Counts, end: Counts, streams: Streams) -> Outcome {
+    fn outcome(&self, middle: Counts, end: Counts, streams: Streams, resets: Resets) -> Outcome {
         let over = |of: fn(&Counts) -> u64| (of(&end) - of(&middle)) as f64;
         let (writes, copies) = (over(|counts| counts.writes), over(|counts| counts.copies));
         let victims = over(|counts| counts.victims);
@@ -137,6 +141,7 @@ impl Scenario {
             with_padding: 1.0 + (copies + over(|counts| counts.padding)) / writes,
             victim_live_share: copies / (victims * self.zone_records as f64).max(1.0),
             streams,
+            resets,
         }
     }
 }

@@ -5,7 +5,9 @@
 
 use zonal_engine::gc::policy::lifetime::HistorySum;
 use zonal_engine::gc::policy::{Candidate, Clock, Lifetime, Placement, StreamId, ZoneHistory};
+use zonal_engine::gc::wear::{Turns, Wear};
 use zonal_engine::units::ZoneId;
+use zonal_engine::zones::place_for_copies;
 
 use crate::judge::Judge;
 
@@ -25,6 +27,8 @@ pub(crate) struct Shape {
     pub(crate) padding: f64,
     /// Whether a record itself tells what was expected of it, beside when it was written.
     pub(crate) remembers: bool,
+    /// Whether zones that lag behind in resets are emptied, and copies go to worn ones.
+    pub(crate) spreads_resets: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -34,6 +38,7 @@ struct Zone {
     sealed_at: Option<Clock>,
     sum: HistorySum,
     history: Option<ZoneHistory>,
+    reset_count: u32,
 }
 
 /// What a key's record carries on the device.
@@ -54,6 +59,14 @@ pub(crate) struct Counts {
     pub(crate) padding: u64,
     /// Zones emptied.
     pub(crate) victims: u64,
+}
+
+/// How often zones were reset.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Resets {
+    pub(crate) least: u32,
+    pub(crate) mean: f64,
+    pub(crate) most: u32,
 }
 
 /// No zone is worth emptying and none is free.
@@ -80,6 +93,7 @@ pub(crate) struct Store<'a> {
     candidates: Vec<Candidate>,
     padding_due: f64,
     counts: Counts,
+    turns: Turns,
 }
 
 impl<'a> Store<'a> {
@@ -100,7 +114,16 @@ impl<'a> Store<'a> {
             candidates: Vec::with_capacity(shape.zone_count),
             padding_due: 0.0,
             counts: Counts::default(),
+            turns: Turns::default(),
         }
+    }
+
+    /// How often zones were reset so far.
+    pub(crate) fn resets(&self) -> Resets {
+        let of_zones = || self.zones.iter().map(|zone| zone.reset_count);
+        let sum: u64 = of_zones().map(u64::from).sum();
+        let mean = sum as f64 / self.zones.len() as f64;
+        Resets { least: of_zones().min().unwrap_or(0), mean, most: of_zones().max().unwrap_or(0) }
     }
 
     /// What happened so far.
@@ -168,11 +191,21 @@ impl<'a> Store<'a> {
         if let Some(zone) = self.open[stream.index()] {
             return Ok(zone);
         }
-        let Some(zone) = self.free.pop() else {
+        let Some(zone) = self.take_free(stream) else {
             return self.open.iter().flatten().next_back().copied().ok_or(Full);
         };
         self.open[stream.index()] = Some(zone);
         Ok(zone)
+    }
+
+    /// The zone freed last; with wear in mind, another one for copies.
+    fn take_free(&mut self, stream: StreamId) -> Option<usize> {
+        if !self.shape.spreads_resets || self.judge.streams().writes().contains(&stream.get()) {
+            return self.free.pop();
+        }
+        let freed_last_first = self.free.iter().rev().map(|&zone| self.zones[zone].reset_count);
+        let place = place_for_copies(freed_last_first)?;
+        Some(self.free.remove(self.free.len() - 1 - place))
     }
 
     fn append(&mut self, key: usize, placement: Placement) -> Result<(), Full> {
@@ -211,17 +244,28 @@ impl<'a> Store<'a> {
 
     fn clean(&mut self) -> Result<(), Full> {
         self.list_candidates();
-        let victim = self.judge.choose(&self.candidates, &self.death_rates).ok_or(Full)?.index();
+        let chosen = self.straggler().or_else(|| self.judge.choose(&self.candidates, &self.death_rates));
+        let victim = chosen.ok_or(Full)?.index();
         self.counts.victims += 1;
         // A zone of nothing but padding has no history.
         if let Some(history) = self.zones[victim].history {
             self.judge.note_victim(self.now(), history);
             self.empty(victim, history)?;
         }
-        self.zones[victim] = Zone::default();
+        let reset_count = self.zones[victim].reset_count + 1;
+        self.zones[victim] = Zone { reset_count, ..Zone::default() };
         self.death_rates[victim] = 0.0;
         self.free.push(victim);
         Ok(())
+    }
+
+    /// The zone whose turn it is because it lags behind in resets.
+    fn straggler(&self) -> Option<ZoneId> {
+        if !self.shape.spreads_resets || !self.turns.is_time_to_look() {
+            return None;
+        }
+        let wear = |zone: ZoneId| Wear { zone, reset_count: self.zones[zone.index()].reset_count };
+        self.turns.take(self.candidates.iter().map(|candidate| wear(candidate.zone)), self.resets().most)
     }
 
     fn list_candidates(&mut self) {

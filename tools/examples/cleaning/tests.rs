@@ -21,6 +21,7 @@ fn scenario(decider: Decider, workload: Distribution) -> Scenario {
         victims: None,
         padding: 0.0,
         remembers: false,
+        spreads_resets: false,
         seed: 7,
     }
 }
