@@ -107,6 +107,14 @@ mod tests {
         assert_eq!(since(2 * TOLERATED_LAG), Some(COLLECTIONS_A_LOOK));
     }
 
+    #[test]
+    fn between_two_turns_so_many_zones_are_emptied_for_their_space() {
+        let turns = Turns::default();
+        let lags = || [Wear { zone: ZoneId::new(1), reset_count: 5 }].into_iter();
+        let took_turn = |_: &u64| turns.is_time_to_look() && turns.take(lags(), 6 + TOLERATED_LAG).is_some();
+        assert_eq!((0..8 * COLLECTIONS_A_TURN).filter(took_turn).count(), 8);
+    }
+
     /// Of 200 zones all but a few hold what never changes, and those few take everything: the hardest there is.
     #[test]
     #[cfg_attr(miri, ignore = "so many numbers take it minutes, and there is no unsafe code to look at")]
