@@ -4,8 +4,7 @@
 //! it lags far behind, it is emptied for the sake of the others: its data move to a zone that has had more resets, and it
 //! takes its share of what changes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::units::ZoneId;
 
 /// After so many zones emptied it is looked whether one lags behind.

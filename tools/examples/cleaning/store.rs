@@ -62,7 +62,7 @@ pub(crate) struct Counts {
 }
 
 /// How often zones were reset.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Resets {
     pub(crate) least: u32,
     pub(crate) mean: f64,
