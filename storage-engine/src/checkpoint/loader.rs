@@ -96,6 +96,8 @@ pub struct Loaded {
 pub struct LargeParts {
     /// Bytes of the key.
     pub key_bytes: usize,
+    /// The run of the store that wrote it first.
+    pub incarnation: u32,
     /// How many parts there are.
     pub part_count: usize,
     /// Place and length of each.
@@ -411,6 +413,7 @@ impl Loaded {
     ) -> Option<()> {
         let known = self.parts.entry(id).or_default();
         known.key_bytes = row.key_bytes as usize;
+        known.incarnation = row.incarnation;
         known.part_count = total;
         if first > known.parts.len() {
             return None;

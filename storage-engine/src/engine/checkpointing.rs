@@ -422,6 +422,7 @@ impl Inner {
         let row = PartsRow {
             id: id.get(),
             key_bytes: u32::try_from(value.key_bytes_of_part(0)).expect("keys are at most 65,535 bytes"),
+            incarnation: value.incarnation(),
             parts: value.parts().iter().map(|&(location, bytes)| (location.pack(), bytes)).collect(),
         };
         let mut done = 0;

@@ -81,22 +81,25 @@ struct Wanted<'k> {
     /// Empty for the later parts of a large value.
     key: &'k [u8],
     value_len: usize,
-    kind: RecordKind,
     /// Of a part: later parts have no key to tell them by.
     part: Option<PartOf>,
 }
 
-/// What tells the parts of large values from each other.
+/// What tells the parts of large values from each other: no two that were ever written have all of it in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct PartOf {
     seqno: SeqNo,
+    /// The run that wrote it first.
+    incarnation: u32,
     /// Its number among the parts, and how many there are.
     place: (u32, u32),
 }
 
 impl PartOf {
     fn of(record: &Record<'_>) -> Option<Self> {
-        record.group.map(|group| Self { seqno: record.seqno, place: (group.part_index, group.part_count) })
+        let group = record.group.filter(|group| group.part_count > 0)?;
+        let place = (group.part_index, group.part_count);
+        Some(Self { seqno: record.seqno, incarnation: group.incarnation, place })
     }
 }
 
@@ -133,7 +136,7 @@ impl<'k, E: Iterator<Item = (usize, (&'k [u8], Option<Entry>))>> Iterator for Wa
                 Some(Entry::Large { .. }) => self.values[place].set(self.inner.value(key)),
                 Some(Entry::Value { location, value_len }) => {
                     let value_len = value_len as usize;
-                    let wanted = Wanted { location, key, value_len, kind: RecordKind::Put, part: None };
+                    let wanted = Wanted { location, key, value_len, part: None };
                     match self.inner.find(&wanted) {
                         Ok(Source::Unit(unit)) => self.in_units.push((place, wanted, unit)),
                         Ok(Source::Bytes(value)) => self.values[place].set(Ok(Some(value))),
@@ -190,7 +193,7 @@ impl Inner {
             Entry::Tombstone { .. } => Ok(None),
             Entry::Value { location, value_len } => {
                 let value_len = value_len as usize;
-                let wanted = Wanted { location, key, value_len, kind: RecordKind::Put, part: None };
+                let wanted = Wanted { location, key, value_len, part: None };
                 self.read_record(wanted).map(Some)
             }
             Entry::Large { id } => match self.catalog.large().value(id) {
@@ -207,10 +210,12 @@ impl Inner {
         for (index, &(location, value_len)) in value.parts().iter().enumerate() {
             let key = if index == 0 { key } else { &[] };
             let number = u32::try_from(index).expect("values are at most 1 GiB");
-            let part =
-                PartOf { seqno: SeqNo::new(id.get() + u64::from(number)), place: (number, part_count) };
-            let (value_len, part) = (value_len as usize, Some(part));
-            let wanted = Wanted { location, key, value_len, kind: RecordKind::Part, part };
+            let part = Some(PartOf {
+                seqno: SeqNo::new(id.get() + u64::from(number)),
+                incarnation: value.incarnation(),
+                place: (number, part_count),
+            });
+            let wanted = Wanted { location, key, value_len: value_len as usize, part };
             match self.find(&wanted)? {
                 Source::Unit(unit) => whole.extend_from_slice(&self.copy_out(&wanted, &unit)?),
                 Source::Bytes(part) => whole.extend_from_slice(&part),
@@ -334,9 +339,8 @@ impl Inner {
                 value_check?;
             }
             let is_wanted = (record.key == wanted.key || fault::is_on(Fault::TrustKeys))
-                && record.kind == wanted.kind
-                && (wanted.part.is_none_or(|part| Some(part) == PartOf::of(&record))
-                    || fault::is_on(Fault::TrustParts))
+                && record.kind != RecordKind::Delete
+                && (wanted.part == PartOf::of(&record) || fault::is_on(Fault::TrustParts))
                 && record.value.len() == wanted.value_len;
             if is_wanted { Ok(record.value) } else { Err(stale()) }
         });

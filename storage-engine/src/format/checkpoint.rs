@@ -31,7 +31,7 @@ const STRUCTURE: &str = "checkpoint block";
 const PAGE: &str = "checkpoint page";
 const PAGE_HEADER_BYTES: usize = 8;
 const ZONE_HEADER_BYTES: usize = 48;
-const PARTS_HEADER_BYTES: usize = 24;
+const PARTS_HEADER_BYTES: usize = 28;
 const PART_BYTES: usize = 12;
 /// Numbers of units take so many bits; what lies above them holds something else.
 const SPARE_BITS_FROM: u32 = 20;
@@ -273,6 +273,7 @@ impl BlockBuilder {
         let mut fields = FieldsMut::new(&mut header);
         fields.u64(row.id);
         fields.u32(row.key_bytes);
+        fields.u32(row.incarnation);
         fields.u32(narrow(row.parts.len()));
         fields.u32(narrow(first_part));
         fields.u32(narrow(count));
@@ -395,6 +396,8 @@ pub struct PartsRow {
     pub id: u64,
     /// Bytes of its key.
     pub key_bytes: u32,
+    /// The run of the store that wrote it first.
+    pub incarnation: u32,
     /// Packed location and length in bytes.
     pub parts: Vec<(u64, u32)>,
 }
@@ -410,7 +413,8 @@ impl PartsRow {
     ) -> Result<(), DecodeError> {
         while !payload.is_empty() {
             let mut fields = Fields::new(split(&mut payload, PARTS_HEADER_BYTES)?);
-            let (id, key_bytes, total) = (fields.u64(), fields.u32(), fields.u32() as usize);
+            let (id, key_bytes, incarnation) = (fields.u64(), fields.u32(), fields.u32());
+            let total = fields.u32() as usize;
             let (first, count) = (fields.u32() as usize, fields.u32() as usize);
             if first.checked_add(count).is_none_or(|end| end > total) {
                 return Err(impossible("part count", total as u64));
@@ -420,7 +424,7 @@ impl PartsRow {
                 let mut fields = Fields::new(bytes);
                 (fields.u64(), fields.u32())
             });
-            each(Self { id, key_bytes, parts: parts.collect() }, first, total);
+            each(Self { id, key_bytes, incarnation, parts: parts.collect() }, first, total);
         }
         Ok(())
     }
@@ -596,7 +600,7 @@ mod tests {
 
         #[test]
         fn parts_survive_being_cut_up(len in 1usize..300, limit_bytes in 200usize..900) {
-            let row = PartsRow { id: 4, key_bytes: 3, parts: (0..).take(len).map(|part| (u64::from(part) << 40, part)).collect() };
+            let row = PartsRow { id: 4, key_bytes: 3, incarnation: 2, parts: (0..).take(len).map(|part| (u64::from(part) << 40, part)).collect() };
             let (mut found, mut done) = (vec![(0, 0); len], 0);
             while done < len {
                 let mut block = BlockBuilder::new(BlockKind::Parts);

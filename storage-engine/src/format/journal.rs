@@ -216,7 +216,7 @@ mod tests {
         let mut area = vec![0; RING_AT_BYTES + 4096];
         let seed = HEADER.encode(&mut area);
         let grouped = |seqno, index, len| {
-            let group = Some(Group { index, len, part_index: 0, part_count: 0 });
+            let group = Some(Group { index, len, part_index: 0, part_count: 0, incarnation: 1 });
             Record { group, ..record(seqno, b"key", b"value") }
         };
         let records = [

@@ -9,7 +9,7 @@ use crate::units::{Generation, SeqNo};
 /// Bytes of a record header without its extension.
 pub const RECORD_HEADER_BYTES: usize = 24;
 /// Bytes that the extension of a grouped record adds.
-pub const GROUP_EXTENSION_BYTES: usize = 16;
+pub const GROUP_EXTENSION_BYTES: usize = 20;
 /// The longest key in bytes.
 pub const MAX_KEY_BYTES: usize = u16::MAX as usize;
 
@@ -54,6 +54,9 @@ pub struct Group {
     pub part_index: u32,
     /// Number of parts of the large value, 0 otherwise.
     pub part_count: u32,
+    /// The run of the store that wrote the record first: a seqno is given again after a crash that undid its first use, but
+    /// never twice in a run. Copies keep it.
+    pub incarnation: u32,
 }
 
 /// A record whose key and value lie elsewhere.
@@ -62,6 +65,7 @@ pub struct Group {
 ///  0  crc32 of bytes 4.. to the end of the key   4  crc32 of the value   8  seqno (u64)
 /// 16  value bytes (u32)   20  key bytes (u16)   22  kind (low 4 bits), 0x80 = grouped   23  keyspace (u8, 0)
 /// grouped only: 24  group index (u32)  28  group length (u32)  32  part index (u32)  36  part count (u32)
+///               40  incarnation (u32)
 /// then key, then value
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -235,6 +239,7 @@ impl<'a> Record<'a> {
             fields.u32(group.len);
             fields.u32(group.part_index);
             fields.u32(group.part_count);
+            fields.u32(group.incarnation);
         }
         fields.bytes(self.key);
         fields.bytes(self.value);
@@ -338,7 +343,13 @@ const fn cut_short(found: &[u8], needed_bytes: usize) -> DecodeError {
 
 fn decode_group(extension: &[u8]) -> Group {
     let mut fields = Fields::new(extension);
-    Group { index: fields.u32(), len: fields.u32(), part_index: fields.u32(), part_count: fields.u32() }
+    Group {
+        index: fields.u32(),
+        len: fields.u32(),
+        part_index: fields.u32(),
+        part_count: fields.u32(),
+        incarnation: fields.u32(),
+    }
 }
 
 fn decode_kind(code: u8) -> Result<RecordKind, DecodeError> {
@@ -396,10 +407,14 @@ mod tests {
                 let (kind, group) = match shape {
                     0 => (RecordKind::Put, None),
                     1 => (RecordKind::Delete, None),
-                    2 => (RecordKind::Put, Some(Group { index, len, part_index: 0, part_count: 0 })),
-                    _ => {
-                        (RecordKind::Part, Some(Group { index, len, part_index: index / 2, part_count: len }))
-                    }
+                    2 => (
+                        RecordKind::Put,
+                        Some(Group { index, len, part_index: 0, part_count: 0, incarnation: more }),
+                    ),
+                    _ => (
+                        RecordKind::Part,
+                        Some(Group { index, len, part_index: index / 2, part_count: len, incarnation: more }),
+                    ),
                 };
                 Owned { seqno, kind, group, key, value }
             },

@@ -16,14 +16,16 @@ use crate::zones::charge_bytes;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LargeValue {
     key_bytes: usize,
+    incarnation: u32,
     parts: Vec<(Location, u32)>,
 }
 
 impl LargeValue {
-    /// A value of a key of `key_bytes` whose parts lie at these places and are so many bytes long.
+    /// A value of a key of `key_bytes`, first written by this run of the store, whose parts lie at these places and are so many
+    /// bytes long.
     #[must_use]
-    pub fn new(key_bytes: usize, parts: Vec<(Location, u32)>) -> Self {
-        Self { key_bytes, parts }
+    pub fn new(key_bytes: usize, incarnation: u32, parts: Vec<(Location, u32)>) -> Self {
+        Self { key_bytes, incarnation, parts }
     }
 
     /// Bytes of the whole value.
@@ -36,6 +38,12 @@ impl LargeValue {
     #[must_use]
     pub fn parts(&self) -> &[(Location, u32)] {
         &self.parts
+    }
+
+    /// The run of the store that wrote it first: what its parts say.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation
     }
 
     /// Bytes of the key that a part's record carries: the first carries it, the others none.

@@ -1323,7 +1323,11 @@ impl<'a, 'log> Packer<'a, 'log> {
             let location = self.push(RecordKind::Part, key, part, (index, count));
             parts.push((location, u32::try_from(part.len()).expect("fits a unit")));
         }
-        self.writer.parts.catalog.large().insert(id, LargeValue::new(key.len(), parts));
+        self.writer
+            .parts
+            .catalog
+            .large()
+            .insert(id, LargeValue::new(key.len(), self.writer.incarnation, parts));
         Entry::Large { id }
     }
 
@@ -1339,6 +1343,7 @@ impl<'a, 'log> Packer<'a, 'log> {
             len: self.group_len,
             part_index,
             part_count,
+            incarnation: self.writer.incarnation,
         });
         let record = Record { seqno: self.log.next_seqno(), kind, group, key, value };
         let record_bytes = record.encoded_bytes();

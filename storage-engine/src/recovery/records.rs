@@ -213,8 +213,13 @@ mod tests {
     fn records_of(keys: &[Vec<u8>]) -> Records {
         let mut records = Records::default();
         for (number, key) in (0u32..).zip(keys) {
-            let group =
-                (number % 3 == 0).then_some(Group { index: 1, len: 5, part_index: number, part_count: 900 });
+            let group = (number % 3 == 0).then_some(Group {
+                index: 1,
+                len: 5,
+                part_index: number,
+                part_count: 900,
+                incarnation: 1,
+            });
             let (seqno, kind) = (SeqNo::new(u64::from(number) + 10), RecordKind::Part);
             let record = Record { seqno, kind, group, key, value: &[7; 9] };
             records.push(&record, number / 8, number * 100, false);

@@ -310,7 +310,8 @@ impl<'a> Winners<'a> {
         if place.is_ok_and(|at| chosen.entries[at].2.get() >= id.get()) {
             return;
         }
-        let part_count = self.known_parts(id).map_or(0, |parts| parts.part_count);
+        let (part_count, incarnation) =
+            self.known_parts(id).map_or((0, 0), |parts| (parts.part_count, parts.incarnation));
         let places = self.large_places(id, part_count);
         // Without its first part the value is none: it was superseded, and so was that in turn.
         let Some(Some(_)) = places.first() else { return };
@@ -321,7 +322,7 @@ impl<'a> Winners<'a> {
             chosen.incomplete.push((key, id, Damage { zone, offset, what, confined: false }));
         }
         let parts = places.into_iter().map(|place| place.unwrap_or((self.nowhere, 0))).collect();
-        self.large.insert(id, LargeValue::new(key.len(), parts));
+        self.large.insert(id, LargeValue::new(key.len(), incarnation, parts));
         let entry = (key, Entry::Large { id }, SeqNo::new(id.get()));
         match place {
             Ok(at) => {
@@ -377,7 +378,8 @@ impl<'a> Winners<'a> {
     fn large_entry(&self, first: Handle, chosen: &mut Chosen<'a>) -> Entry {
         let (scan, record) = self.record(first);
         let id = large_id(scan, record);
-        let part_count = scan.records.group(record).map_or(0, |group| group.part_count);
+        let (part_count, incarnation) =
+            scan.records.group(record).map_or((0, 0), |group| (group.part_count, group.incarnation));
         let places = self.large_places(id, part_count as usize);
         if places.iter().any(Option::is_none) {
             let unit = &scan.units[record.unit_index as usize];
@@ -390,7 +392,7 @@ impl<'a> Winners<'a> {
             chosen.incomplete.push((self.key(first), id, damage));
         }
         let parts = places.into_iter().map(|place| place.unwrap_or((self.nowhere, 0))).collect();
-        self.large.insert(id, LargeValue::new(self.key(first).len(), parts));
+        self.large.insert(id, LargeValue::new(self.key(first).len(), incarnation, parts));
         Entry::Large { id }
     }
 }
@@ -540,7 +542,7 @@ mod tests {
         let (old, new, other) = (LargeId::new(5), LargeId::new(50), LargeId::new(7));
         let mut records = Records::default();
         for (id, key) in [(old, &b"key"[..]), (other, b"other")] {
-            let group = Some(Group { index: 0, len: 1, part_index: 0, part_count: 1 });
+            let group = Some(Group { index: 0, len: 1, part_index: 0, part_count: 1, incarnation: 1 });
             let (seqno, kind) = (SeqNo::new(id.get()), RecordKind::Part);
             let offset = u32::try_from(id.get()).unwrap();
             records.push(&Record { seqno, kind, group, key, value: b"val" }, 0, offset, false);
@@ -548,7 +550,7 @@ mod tests {
         let mut scan = scan(3, &[(false, false, vec![])]);
         scan.records = records.sorted(&mut Sorting::default());
         let place = (Location::new(ZoneId::new(8), 0, 0), 9);
-        let parts = LargeParts { key_bytes: 3, part_count: 1, parts: vec![Some(place)] };
+        let parts = LargeParts { key_bytes: 3, incarnation: 1, part_count: 1, parts: vec![Some(place)] };
         let base: LargeOnes = (vec![(b"key"[..].into(), new)], [(new, parts)].into_iter().collect());
         let (scans, prefix) = ([scan], Prefix::up_to(SeqNo::new(100)));
         let nowhere = Location::new(ZoneId::new(99), 0, 0);

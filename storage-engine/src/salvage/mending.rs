@@ -238,7 +238,8 @@ mod tests {
         (torn, records[1].clone())
     }
 
-    const GROUP: Option<Group> = Some(Group { index: 1, len: 2, part_index: 0, part_count: 0 });
+    const GROUP: Option<Group> =
+        Some(Group { index: 1, len: 2, part_index: 0, part_count: 0, incarnation: 1 });
 
     #[test]
     fn a_head_with_any_one_byte_changed_is_put_right() {

@@ -480,11 +480,13 @@ impl ZoneFound {
     /// where there are none.
     fn add_chain(&mut self, at: u64, bytes: &[u8], (start, from): (usize, usize)) -> usize {
         let mut position = from;
-        let incarnation = self.units.last().map_or(u32::MAX, |unit| unit.header.incarnation);
+        let before = self.units.last().map_or(u32::MAX, |unit| unit.header.incarnation);
         while let Some(rest) = bytes.get(position..)
             && let Ok(record) = Encoded::decode(rest, at + position as u64)
         {
-            self.add(&record, Proof::Likely, incarnation);
+            // Records in groups tell their run themselves.
+            let group = record.decoded.record.group;
+            self.add(&record, Proof::Likely, group.map_or(before, |group| group.incarnation));
             position += record.decoded.encoded_bytes;
         }
         if position == from {
