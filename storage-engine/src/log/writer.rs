@@ -1323,11 +1323,8 @@ impl<'a, 'log> Packer<'a, 'log> {
             let location = self.push(RecordKind::Part, key, part, (index, count));
             parts.push((location, u32::try_from(part.len()).expect("fits a unit")));
         }
-        self.writer
-            .parts
-            .catalog
-            .large()
-            .insert(id, LargeValue::new(key.len(), self.writer.incarnation, parts));
+        let value = LargeValue::new(key.len(), self.writer.incarnation, parts);
+        self.writer.parts.catalog.large().insert(id, value);
         Entry::Large { id }
     }
 

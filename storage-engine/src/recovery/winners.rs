@@ -310,8 +310,7 @@ impl<'a> Winners<'a> {
         if place.is_ok_and(|at| chosen.entries[at].2.get() >= id.get()) {
             return;
         }
-        let (part_count, incarnation) =
-            self.known_parts(id).map_or((0, 0), |parts| (parts.part_count, parts.incarnation));
+        let Some(&LargeParts { part_count, incarnation, .. }) = self.known_parts(id) else { return };
         let places = self.large_places(id, part_count);
         // Without its first part the value is none: it was superseded, and so was that in turn.
         let Some(Some(_)) = places.first() else { return };
@@ -321,8 +320,7 @@ impl<'a> Winners<'a> {
             let (zone, offset) = (self.nowhere.zone, ZoneOffset::START);
             chosen.incomplete.push((key, id, Damage { zone, offset, what, confined: false }));
         }
-        let parts = places.into_iter().map(|place| place.unwrap_or((self.nowhere, 0))).collect();
-        self.large.insert(id, LargeValue::new(key.len(), incarnation, parts));
+        self.enter_large(id, key, incarnation, places);
         let entry = (key, Entry::Large { id }, SeqNo::new(id.get()));
         match place {
             Ok(at) => {
@@ -391,9 +389,14 @@ impl<'a> Winners<'a> {
             };
             chosen.incomplete.push((self.key(first), id, damage));
         }
-        let parts = places.into_iter().map(|place| place.unwrap_or((self.nowhere, 0))).collect();
-        self.large.insert(id, LargeValue::new(self.key(first).len(), incarnation, parts));
+        self.enter_large(id, self.key(first), incarnation, places);
         Entry::Large { id }
+    }
+
+    /// Enters a large value; parts that were not found lie nowhere.
+    fn enter_large(&self, id: LargeId, key: &[u8], incarnation: u32, places: Vec<Option<(Location, u32)>>) {
+        let parts = places.into_iter().map(|place| place.unwrap_or((self.nowhere, 0))).collect();
+        self.large.insert(id, LargeValue::new(key.len(), incarnation, parts));
     }
 }
 

@@ -181,6 +181,7 @@ impl ZoneFound {
         seqnos().min().zip(seqnos().max())
     }
 
+    /// Takes a record. `incarnation` is the run that wrote its unit, as far as that is known.
     pub(super) fn add(&mut self, record: &Encoded<'_>, proof: Proof, incarnation: u32) {
         let DecodedRecord { record: found, value_check, encoded_bytes } = record.decoded;
         let key_start = self.keys.len();
@@ -197,7 +198,8 @@ impl ZoneFound {
             value_crc: record.value_crc,
             value_flaw: value_check.err(),
             proof,
-            incarnation,
+            // Records in groups tell their run themselves.
+            incarnation: found.group.map_or(incarnation, |group| group.incarnation),
             key_start,
             key_len: u16::try_from(found.key.len()).unwrap_or(u16::MAX),
         });
@@ -480,13 +482,11 @@ impl ZoneFound {
     /// where there are none.
     fn add_chain(&mut self, at: u64, bytes: &[u8], (start, from): (usize, usize)) -> usize {
         let mut position = from;
-        let before = self.units.last().map_or(u32::MAX, |unit| unit.header.incarnation);
+        let incarnation = self.units.last().map_or(u32::MAX, |unit| unit.header.incarnation);
         while let Some(rest) = bytes.get(position..)
             && let Ok(record) = Encoded::decode(rest, at + position as u64)
         {
-            // Records in groups tell their run themselves.
-            let group = record.decoded.record.group;
-            self.add(&record, Proof::Likely, group.map_or(before, |group| group.incarnation));
+            self.add(&record, Proof::Likely, incarnation);
             position += record.decoded.encoded_bytes;
         }
         if position == from {
